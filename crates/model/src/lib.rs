@@ -1,0 +1,16 @@
+//! The nouns of the platform as pure values: topic names, positions, subscription types, policies.
+//!
+//! Nothing here does I/O, reads a clock or knows how a value travels; every other crate may depend on this one.
+
+mod policies;
+mod position;
+mod subscription;
+mod topic_name;
+
+pub use policies::{
+    AutoTopicCreation, BacklogQuota, BacklogQuotaType, InactiveTopicDeleteMode, NamespacePolicies, PersistencePolicies,
+    RetentionPolicies, RetentionPolicy, SchemaCompatibility,
+};
+pub use position::{LedgerId, MessageId, Position};
+pub use subscription::{AccessMode, InitialPosition, KeySharedMode, SubscriptionType};
+pub use topic_name::{Domain, NamespaceName, ParseError, TopicName};

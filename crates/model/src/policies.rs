@@ -1,0 +1,152 @@
+//! What a namespace says about its topics. Names and units are those of Pulsar's REST API, so that a value parsed here
+//! is the value an admin client sent.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Keep acknowledged messages this long and this much; a message goes when either bound is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionPolicies {
+    /// Minutes; 0 keeps nothing, -1 keeps forever.
+    #[serde(default)]
+    pub retention_time_in_minutes: i64,
+    /// Mebibytes; 0 keeps nothing, -1 keeps all.
+    #[serde(default, rename = "retentionSizeInMB")]
+    pub retention_size_in_mb: i64,
+}
+
+/// What happens to whom when a backlog passes its quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetentionPolicy {
+    /// New producers and publishes wait: `ProducerBlockedQuotaExceededError`.
+    #[default]
+    ProducerRequestHold,
+    /// Producers are disconnected and refused: `ProducerBlockedQuotaExceededException`.
+    ProducerException,
+    /// The slowest subscription loses its oldest messages.
+    ConsumerBacklogEviction,
+}
+
+/// A bound on what subscriptions may leave unacknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BacklogQuota {
+    /// Bytes; -1 is no bound.
+    #[serde(default = "minus_one", alias = "limit")]
+    pub limit_size: i64,
+    /// Seconds; -1 is no bound.
+    #[serde(default = "minus_one")]
+    pub limit_time: i64,
+    /// What to do.
+    #[serde(default)]
+    pub policy: RetentionPolicy,
+}
+
+const fn minus_one() -> i64 {
+    -1
+}
+
+/// What a quota measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BacklogQuotaType {
+    /// Bytes of backlog.
+    DestinationStorage,
+    /// Age of the oldest message of the backlog.
+    MessageAge,
+}
+
+/// Kept and returned for administrators; copies are what the storage engine makes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PersistencePolicies {
+    /// Pulsar's ensemble size.
+    pub bookkeeper_ensemble: i32,
+    /// Pulsar's write quorum.
+    pub bookkeeper_write_quorum: i32,
+    /// Pulsar's ack quorum.
+    pub bookkeeper_ack_quorum: i32,
+    /// Mark-deletes per second and cursor.
+    pub managed_ledger_max_mark_delete_rate: f64,
+}
+
+/// When an unused topic is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InactiveTopicDeleteMode {
+    /// When it has no subscription.
+    #[default]
+    DeleteWhenNoSubscriptions,
+    /// When its subscriptions have nothing left to read.
+    DeleteWhenSubscriptionsCaughtUp,
+}
+
+/// How a new schema version must relate to the old ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SchemaCompatibility {
+    /// The broker's default, FULL.
+    #[default]
+    Undefined,
+    /// Every new schema is refused.
+    AlwaysIncompatible,
+    /// Every new schema is taken.
+    AlwaysCompatible,
+    /// New readers read old data.
+    Backward,
+    /// Old readers read new data.
+    Forward,
+    /// Both.
+    Full,
+    /// Backward over all versions.
+    BackwardTransitive,
+    /// Forward over all versions.
+    ForwardTransitive,
+    /// Both over all versions.
+    FullTransitive,
+}
+
+/// What a namespace says about its topics; absent means the broker's default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NamespacePolicies {
+    /// Clusters the namespace lives in.
+    pub replication_clusters: Vec<String>,
+    /// Number of bundles it was created with.
+    pub num_bundles: Option<u32>,
+    /// Messages are deduplicated by producer name and sequence id.
+    #[serde(rename = "deduplicationEnabled")]
+    pub deduplication_enabled: Option<bool>,
+    /// Seconds until an unacknowledged message expires.
+    pub message_ttl_in_seconds: Option<u32>,
+    /// How long acknowledged messages stay.
+    pub retention_policies: Option<RetentionPolicies>,
+    /// How much may stay unacknowledged.
+    pub backlog_quota_map: BTreeMap<BacklogQuotaType, BacklogQuota>,
+    /// Kept for administrators.
+    pub persistence: Option<PersistencePolicies>,
+    /// Unacknowledged messages one consumer may hold.
+    pub max_unacked_messages_per_consumer: Option<u32>,
+    /// Unacknowledged messages one subscription may hold.
+    pub max_unacked_messages_per_subscription: Option<u32>,
+    /// How schemas may evolve.
+    pub schema_compatibility_strategy: SchemaCompatibility,
+    /// Whether a client that names a missing topic creates it; `None` is the broker's default.
+    pub auto_topic_creation: Option<AutoTopicCreation>,
+}
+
+/// Whether and how a client that names a missing topic creates it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoTopicCreation {
+    /// Whether at all.
+    pub allow_auto_topic_creation: bool,
+    /// `partitioned` or `non-partitioned`.
+    #[serde(default)]
+    pub topic_type: Option<String>,
+    /// Partitions, for `partitioned`.
+    #[serde(default)]
+    pub default_num_partitions: Option<u32>,
+}
