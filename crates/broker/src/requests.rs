@@ -1,0 +1,232 @@
+//! What a connection asks for, as values without protocol types, and the handles it gets back.
+
+use bytes::Bytes;
+use model::{AccessMode, InitialPosition, KeySharedMode, Position, SubscriptionType, TopicName};
+use smallvec::SmallVec;
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
+
+use crate::{error::Result, peer::Peer, shard, topic::seek::SeekTarget};
+
+/// CommandProducer.
+#[derive(Debug, Clone)]
+pub struct NewProducer {
+    pub topic: TopicName,
+    /// The connection's number for it.
+    pub producer_id: u64,
+    /// Answered when the producer's turn comes later.
+    pub request_id: u64,
+    /// `None`: the broker makes one.
+    pub name: Option<String>,
+    /// A reconnect of the same producer carries a higher epoch.
+    pub epoch: u64,
+    /// Whether the client chose the name (then a conflict is an error, not a replacement).
+    pub user_provided_name: bool,
+    pub access_mode: AccessMode,
+    pub topic_epoch: Option<u64>,
+    pub metadata: BTreeMap<String, String>,
+    /// Schema announced, if any.
+    pub schema: Option<Schema>,
+    /// Subscription created with the topic when it is new (dead letter topics).
+    pub initial_subscription: Option<String>,
+}
+
+/// A schema as a client announces it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schema {
+    /// Number of `Schema.Type`.
+    pub kind: i32,
+    pub name: String,
+    pub data: Bytes,
+    pub properties: BTreeMap<String, String>,
+}
+
+/// CommandSubscribe.
+#[derive(Debug, Clone)]
+pub struct NewConsumer {
+    pub topic: TopicName,
+    pub subscription: String,
+    pub kind: SubscriptionType,
+    /// The connection's number for it.
+    pub consumer_id: u64,
+    pub name: String,
+    pub priority_level: i32,
+    pub durable: bool,
+    /// For readers: where to start. `batch_index` is the client's business.
+    pub start_message_id: Option<Position>,
+    pub start_rollback: Option<std::time::Duration>,
+    pub initial_position: InitialPosition,
+    pub read_compacted: bool,
+    pub force_topic_creation: bool,
+    pub replicate_subscription_state: bool,
+    pub metadata: BTreeMap<String, String>,
+    pub subscription_properties: BTreeMap<String, String>,
+    pub key_shared: Option<KeyShared>,
+    pub schema: Option<Schema>,
+    /// Epoch of the consumer; messages carry it (protocol version 19 or later).
+    pub epoch: Option<u64>,
+}
+
+/// KeySharedMeta.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyShared {
+    pub mode: KeySharedMode,
+    /// For `Sticky`: hash ranges within 0..=65535.
+    pub ranges: Vec<RangeInclusive<u32>>,
+    pub allow_out_of_order: bool,
+}
+
+/// One SEND, parsed as far as the broker needs it.
+#[derive(Debug)]
+pub struct Publish {
+    pub(crate) topic: u64,
+    pub(crate) producer: u64,
+    pub sequence_id: u64,
+    pub highest_sequence_id: u64,
+    pub messages: u32,
+    pub is_chunk: bool,
+    /// Headers and payload.
+    pub data: Bytes,
+}
+
+/// A producer as the connection holds it.
+#[derive(Debug, Clone)]
+pub struct ProducerHandle {
+    pub(crate) shard: u16,
+    pub(crate) topic: u64,
+    pub(crate) producer: u64,
+    pub(crate) handle: shard::Handle,
+}
+
+/// A consumer as the connection holds it.
+#[derive(Debug, Clone)]
+pub struct ConsumerHandle {
+    pub(crate) topic: u64,
+    pub(crate) consumer: u64,
+    pub(crate) handle: shard::Handle,
+}
+
+/// CommandAck.
+#[derive(Debug)]
+pub struct Ack {
+    pub cumulative: bool,
+    /// Entry and, for a batch acknowledged in part, the words of what is *not* acknowledged.
+    pub ids: SmallVec<[(Position, SmallVec<[u64; 2]>); 4]>,
+    /// With an id the answer ([`crate::Outgoing::AckResponse`]) comes when the acknowledgement is durable.
+    pub request_id: Option<u64>,
+    /// Why the client gave up on the message, if it says so (uncompressed size corruption and the like).
+    pub validation_error: bool,
+}
+
+impl ProducerHandle {
+    /// Closes the producer. Answers when it is gone and all its receipts are handed to the connection.
+    pub async fn close(&self) {
+        let (topic, producer) = (self.topic, self.producer);
+        let _ = self.handle.call(move |shard| shard.close_producer(topic, producer)).await;
+    }
+}
+
+impl ConsumerHandle {
+    /// CommandFlow.
+    pub fn flow(&self, permits: u32) {
+        self.handle.send(shard::Event::Flow { topic: self.topic, consumer: self.consumer, permits });
+    }
+
+    /// CommandAck; the answer, if one is asked for, comes as [`crate::Outgoing::AckResponse`].
+    pub fn ack(&self, ack: Ack) {
+        self.handle.send(shard::Event::Ack { topic: self.topic, consumer: self.consumer, ack });
+    }
+
+    /// CommandRedeliverUnacknowledgedMessages: these entries, or all when empty.
+    pub fn redeliver(&self, positions: Vec<Position>, epoch: Option<u64>) {
+        self.handle.send(shard::Event::Redeliver { topic: self.topic, consumer: self.consumer, positions, epoch });
+    }
+
+    /// CommandSeek: disconnects all consumers of the subscription, moves it, answers when that is durable.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotReady`] when another seek is under way.
+    pub async fn seek(&self, target: SeekTarget) -> Result<()> {
+        let (topic, consumer) = (self.topic, self.consumer);
+        self.handle.call_later(move |shard, reply| shard.seek_by_consumer(topic, consumer, target, reply)).await
+    }
+
+    /// CommandUnsubscribe: closes this consumer and deletes the subscription.
+    ///
+    /// # Errors
+    /// [`crate::Error::ConsumerBusy`] when others are connected and `force` is off.
+    pub async fn unsubscribe(&self, force: bool) -> Result<()> {
+        let (topic, consumer) = (self.topic, self.consumer);
+        self.handle.call_later(move |shard, reply| shard.unsubscribe(topic, consumer, force, reply)).await
+    }
+
+    /// CommandGetLastMessageId: the last message, with its batch index, and the subscription's mark-delete position.
+    pub async fn last_message_id(&self) -> Result<LastMessageId> {
+        let (topic, consumer) = (self.topic, self.consumer);
+        self.handle.call_later(move |shard, reply| shard.last_message_id(topic, consumer, reply)).await
+    }
+
+    /// CommandConsumerStats.
+    pub async fn stats(&self) -> Result<admin_api::stats::ConsumerStats> {
+        let (topic, consumer) = (self.topic, self.consumer);
+        self.handle.call(move |shard| shard.consumer_stats(topic, consumer)).await?
+    }
+
+    /// Closes the consumer; what it did not acknowledge goes to the others.
+    pub async fn close(&self) {
+        let (topic, consumer) = (self.topic, self.consumer);
+        let _ = self.handle.call(move |shard| shard.close_consumer(topic, consumer)).await;
+    }
+}
+
+/// Answer to CommandGetLastMessageId. An empty topic is -1:-1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastMessageId {
+    pub position: Position,
+    /// Index of the last message in its batch, -1 when the entry is a single message.
+    pub batch_index: i32,
+    pub partition: i32,
+    pub mark_delete: Option<Position>,
+}
+
+/// Collects the SENDs of one read of a socket, and hands them over with one event per shard.
+#[derive(Debug)]
+pub struct PublishBatch {
+    per_shard: Vec<Vec<Publish>>,
+    bytes: usize,
+}
+
+impl PublishBatch {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self { per_shard: (0..shards).map(|_| Vec::new()).collect(), bytes: 0 }
+    }
+
+    /// Adds one SEND. `data` is kept byte for byte; its checksum has been verified.
+    pub fn push(&mut self, producer: &ProducerHandle, sequence_id: u64, highest: u64, messages: u32, is_chunk: bool, data: Bytes) {
+        self.bytes += data.len();
+        self.per_shard[usize::from(producer.shard)].push(Publish {
+            topic: producer.topic,
+            producer: producer.producer,
+            sequence_id,
+            highest_sequence_id: highest,
+            messages,
+            is_chunk,
+            data,
+        });
+    }
+
+    /// Entries waiting to be handed over.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub(crate) fn drain(&mut self, peer: &Arc<Peer>, shards: &[shard::Handle]) -> usize {
+        for (shard, batch) in shards.iter().zip(&mut self.per_shard) {
+            if !batch.is_empty() {
+                let batch = std::mem::take(batch);
+                peer.add_pending_publishes(batch.len() as i64);
+                shard.send(shard::Event::Publish(batch));
+            }
+        }
+        std::mem::take(&mut self.bytes)
+    }
+}
