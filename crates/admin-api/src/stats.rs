@@ -1,0 +1,291 @@
+//! What topics, subscriptions, producers and consumers say about themselves.
+//!
+//! Rates are per second, throughputs and sizes in bytes, timestamps milliseconds since 1970. Source: Pulsar's
+//! `org.apache.pulsar.common.policies.data` (`TopicStats`, `SubscriptionStats`, `ConsumerStats`, `PublisherStats`,
+//! `PersistentTopicInternalStats`).
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicStats {
+    pub msg_rate_in: f64,
+    pub msg_throughput_in: f64,
+    pub msg_rate_out: f64,
+    pub msg_throughput_out: f64,
+    pub bytes_in_counter: i64,
+    pub msg_in_counter: i64,
+    pub system_topic_bytes_in_counter: i64,
+    pub bytes_out_counter: i64,
+    pub msg_out_counter: i64,
+    pub bytes_out_internal_counter: i64,
+    pub average_msg_size: f64,
+    pub msg_chunk_published: bool,
+    pub storage_size: i64,
+    pub backlog_size: i64,
+    pub backlog_quota_limit_size: i64,
+    pub backlog_quota_limit_time: i64,
+    pub oldest_backlog_message_age_seconds: i64,
+    pub oldest_backlog_message_subscription_name: Option<String>,
+    pub publish_rate_limited_times: i64,
+    pub earliest_msg_publish_time_in_backlogs: i64,
+    pub offloaded_storage_size: i64,
+    pub last_offload_ledger_id: i64,
+    pub last_offload_success_time_stamp: i64,
+    pub last_offload_failure_time_stamp: i64,
+    pub ongoing_txn_count: i64,
+    pub aborted_txn_count: i64,
+    pub committed_txn_count: i64,
+    pub publishers: Vec<PublisherStats>,
+    pub waiting_publishers: i32,
+    pub subscriptions: BTreeMap<String, SubscriptionStats>,
+    pub replication: BTreeMap<String, serde_json::Value>,
+    pub deduplication_status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_epoch: Option<i64>,
+    pub non_contiguous_deleted_messages_ranges: i32,
+    pub non_contiguous_deleted_messages_ranges_serialized_size: i32,
+    pub delayed_message_index_size_in_bytes: i64,
+    pub compaction: CompactionStats,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_broker: Option<String>,
+}
+
+/// Compaction of a topic; there is none yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CompactionStats {
+    pub last_compaction_removed_event_count: i64,
+    pub last_compaction_succeed_timestamp: i64,
+    pub last_compaction_failed_timestamp: i64,
+    pub last_compaction_duration_time_in_mills: i64,
+}
+
+/// One producer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PublisherStats {
+    pub access_mode: Option<String>,
+    pub msg_rate_in: f64,
+    pub msg_throughput_in: f64,
+    pub average_msg_size: f64,
+    pub chunked_message_rate: f64,
+    pub producer_id: i64,
+    pub supports_partial_producer: bool,
+    pub producer_name: Option<String>,
+    pub address: Option<String>,
+    pub connected_since: Option<String>,
+    pub client_version: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One subscription.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SubscriptionStats {
+    pub msg_rate_out: f64,
+    pub msg_throughput_out: f64,
+    pub bytes_out_counter: i64,
+    pub msg_out_counter: i64,
+    pub msg_rate_redeliver: f64,
+    pub message_ack_rate: f64,
+    pub chunked_message_rate: f64,
+    pub msg_backlog: i64,
+    pub backlog_size: i64,
+    pub earliest_msg_publish_time_in_backlog: i64,
+    pub msg_backlog_no_delayed: i64,
+    pub blocked_subscription_on_unacked_msgs: bool,
+    pub msg_delayed: i64,
+    pub msg_in_replay: i64,
+    pub unacked_messages: i64,
+    #[serde(rename = "type")]
+    pub r#type: String,
+    pub active_consumer_name: Option<String>,
+    pub msg_rate_expired: f64,
+    pub total_msg_expired: i64,
+    pub last_expire_timestamp: i64,
+    pub last_consumed_flow_timestamp: i64,
+    pub last_consumed_timestamp: i64,
+    pub last_acked_timestamp: i64,
+    pub last_mark_delete_advanced_timestamp: i64,
+    pub consumers: Vec<ConsumerStats>,
+    #[serde(rename = "isDurable")]
+    pub is_durable: bool,
+    #[serde(rename = "isReplicated")]
+    pub is_replicated: bool,
+    pub allow_out_of_order_delivery: bool,
+    pub key_shared_mode: Option<String>,
+    pub consumers_after_mark_delete_position: BTreeMap<String, String>,
+    pub draining_hashes_count: i32,
+    pub draining_hashes_cleared_total: i64,
+    pub draining_hashes_unacked_messages: i32,
+    pub non_contiguous_deleted_messages_ranges: i32,
+    pub non_contiguous_deleted_messages_ranges_serialized_size: i32,
+    pub delayed_message_index_size_in_bytes: i64,
+    pub subscription_properties: BTreeMap<String, String>,
+    pub filter_processed_msg_count: i64,
+    pub filter_accepted_msg_count: i64,
+    pub filter_rejected_msg_count: i64,
+    pub filter_rescheduled_msg_count: i64,
+    pub durable: bool,
+    pub replicated: bool,
+}
+
+/// One consumer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsumerStats {
+    pub app_id: Option<String>,
+    pub msg_rate_out: f64,
+    pub msg_throughput_out: f64,
+    pub bytes_out_counter: i64,
+    pub msg_out_counter: i64,
+    pub msg_rate_redeliver: f64,
+    pub message_ack_rate: f64,
+    pub chunked_message_rate: f64,
+    pub consumer_name: String,
+    pub available_permits: i32,
+    pub unacked_messages: i32,
+    pub avg_messages_per_entry: i32,
+    pub blocked_consumer_on_unacked_msgs: bool,
+    pub draining_hashes_count: i32,
+    pub draining_hashes_cleared_total: i64,
+    pub draining_hashes_unacked_messages: i32,
+    pub address: Option<String>,
+    pub connected_since: Option<String>,
+    pub client_version: Option<String>,
+    pub last_acked_timestamp: i64,
+    pub last_consumed_timestamp: i64,
+    pub last_consumed_flow_timestamp: i64,
+    pub key_hash_ranges: Option<Vec<String>>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Ledgers and cursors of one topic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InternalStats {
+    pub entries_added_counter: i64,
+    pub number_of_entries: i64,
+    pub total_size: i64,
+    pub current_ledger_entries: i64,
+    pub current_ledger_size: i64,
+    pub last_ledger_created_timestamp: String,
+    pub last_ledger_creation_failure_timestamp: Option<String>,
+    pub waiting_cursors_count: i32,
+    pub pending_add_entries_count: i32,
+    pub last_confirmed_entry: String,
+    pub state: String,
+    pub ledgers: Vec<LedgerInfo>,
+    pub cursors: BTreeMap<String, CursorStats>,
+    pub schema_ledgers: Vec<LedgerInfo>,
+    pub compacted_ledger: LedgerInfo,
+}
+
+/// One ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LedgerInfo {
+    pub ledger_id: i64,
+    pub entries: i64,
+    pub size: i64,
+    pub offloaded: bool,
+    pub metadata: Option<String>,
+    pub under_replicated: bool,
+}
+
+impl Default for LedgerInfo {
+    /// No ledger, as Pulsar writes it.
+    fn default() -> Self {
+        Self { ledger_id: -1, entries: -1, size: -1, offloaded: false, metadata: None, under_replicated: false }
+    }
+}
+
+/// One cursor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CursorStats {
+    pub mark_delete_position: String,
+    pub read_position: String,
+    pub waiting_read_op: bool,
+    pub pending_read_ops: i32,
+    pub messages_consumed_counter: i64,
+    pub cursor_ledger: i64,
+    pub cursor_ledger_last_entry: i64,
+    pub individually_deleted_messages: String,
+    pub last_ledger_switch_timestamp: String,
+    pub state: String,
+    pub active: bool,
+    pub number_of_entries_since_first_not_acked_message: i64,
+    pub total_non_contiguous_deleted_messages_range: i32,
+    pub subscription_have_pending_read: bool,
+    pub subscription_have_pending_replay_read: bool,
+    pub properties: BTreeMap<String, i64>,
+}
+
+/// A partitioned topic: sums over its partitions, and each of them where asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PartitionedTopicStats {
+    #[serde(flatten)]
+    pub sum: TopicStats,
+    pub metadata: crate::PartitionedTopicMetadata,
+    pub partitions: BTreeMap<String, TopicStats>,
+}
+
+impl PartitionedTopicStats {
+    /// Nothing summed up yet.
+    #[must_use]
+    pub fn new(partitions: u32) -> Self {
+        let metadata = crate::PartitionedTopicMetadata { partitions, ..Default::default() };
+        Self { metadata, ..Self::default() }
+    }
+
+    /// Adds one partition.
+    pub fn add(&mut self, name: String, one: TopicStats, keep: bool) {
+        let sum = &mut self.sum;
+        sum.msg_rate_in += one.msg_rate_in;
+        sum.msg_throughput_in += one.msg_throughput_in;
+        sum.msg_rate_out += one.msg_rate_out;
+        sum.msg_throughput_out += one.msg_throughput_out;
+        sum.bytes_in_counter += one.bytes_in_counter;
+        sum.msg_in_counter += one.msg_in_counter;
+        sum.bytes_out_counter += one.bytes_out_counter;
+        sum.msg_out_counter += one.msg_out_counter;
+        sum.storage_size += one.storage_size;
+        sum.backlog_size += one.backlog_size;
+        sum.average_msg_size = if sum.msg_rate_in > 0.0 { sum.msg_throughput_in / sum.msg_rate_in } else { 0.0 };
+        sum.deduplication_status.clone_from(&one.deduplication_status);
+        for (name, theirs) in &one.subscriptions {
+            sum.subscriptions.entry(name.clone()).or_default().add(theirs);
+        }
+        if keep {
+            sum.publishers.extend(one.publishers.iter().cloned());
+            self.partitions.insert(name, one);
+        }
+    }
+}
+
+impl SubscriptionStats {
+    fn add(&mut self, other: &Self) {
+        self.msg_rate_out += other.msg_rate_out;
+        self.msg_throughput_out += other.msg_throughput_out;
+        self.bytes_out_counter += other.bytes_out_counter;
+        self.msg_out_counter += other.msg_out_counter;
+        self.msg_rate_redeliver += other.msg_rate_redeliver;
+        self.message_ack_rate += other.message_ack_rate;
+        self.msg_backlog += other.msg_backlog;
+        self.msg_backlog_no_delayed += other.msg_backlog_no_delayed;
+        self.backlog_size += other.backlog_size;
+        self.msg_delayed += other.msg_delayed;
+        self.unacked_messages += other.unacked_messages;
+        self.msg_rate_expired += other.msg_rate_expired;
+        self.total_msg_expired += other.total_msg_expired;
+        self.r#type.clone_from(&other.r#type);
+        self.is_durable = other.is_durable;
+        self.durable = other.durable;
+        self.consumers.extend(other.consumers.iter().cloned());
+    }
+}
