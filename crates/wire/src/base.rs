@@ -33,9 +33,20 @@ macro_rules! commands {
             }
         }
 
-        /// Every type of command, for tests that must leave none out.
         #[cfg(test)]
-        pub(crate) const TYPES: &[Type] = &[$(Type::$kind),*];
+        mod tests {
+            use super::*;
+
+            #[test]
+            fn framing_a_command_is_framing_its_envelope() {
+                $({
+                    let (mut bare, mut wrapped) = (bytes::BytesMut::new(), bytes::BytesMut::new());
+                    crate::encode::put(&mut bare, &$command::default());
+                    crate::encode::command(&mut wrapped, &$command::default().into());
+                    assert_eq!(bare, wrapped, stringify!($command));
+                })*
+            }
+        }
     };
 }
 

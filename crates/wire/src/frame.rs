@@ -360,3 +360,6 @@ fn plain_id(bytes: &[u8]) -> Result<Option<(u64, u64)>, FrameError> {
     }
     Ok(ledger.zip(entry))
 }
+
+#[cfg(test)]
+mod tests;
