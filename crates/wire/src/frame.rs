@@ -25,8 +25,9 @@ pub enum Incoming {
     Flow(Flow),
     /// An acknowledgement of one id with nothing unusual about it: no batch ack set, no transaction, no error.
     Ack(Ack),
-    /// Any other command. The field that its type names is present, except perhaps for PING and PONG, and the bytes
-    /// that followed the command are there if there were any (the entry of a MESSAGE).
+    /// Any other command, never a SEND or FLOW. The field that its type names is present, except perhaps for PING and
+    /// PONG; a required field within it that the peer left out reads as its default. The bytes that followed the command
+    /// are there if there were any (the entry of a MESSAGE).
     Command(Box<BaseCommand>, Option<Bytes>),
     /// A command that this version does not know, by its type: to be ignored.
     Unknown(i32),
@@ -218,11 +219,13 @@ fn command_of(kind: i32, command: Bytes, entry: Bytes) -> Result<Incoming, Frame
     if !lenient && !command.is_complete() {
         return Err(FrameError::NoBody(kind));
     }
-    if command.r#type == SEND {
-        // A SEND written in an order that the fast path does not take.
-        if let Some(send) = &command.send {
-            return Ok(Incoming::Send(SendHeader::from(send), entry));
+    // A SEND or FLOW written in an order that the fast path does not take is one all the same.
+    match (command.r#type, &command.send, &command.flow) {
+        (SEND, Some(send), _) => return Ok(Incoming::Send(SendHeader::from(send), entry)),
+        (FLOW, _, Some(flow)) => {
+            return Ok(Incoming::Flow(Flow { consumer_id: flow.consumer_id, permits: flow.message_permits }));
         }
+        _ => {}
     }
     Ok(Incoming::Command(command, (!entry.is_empty()).then_some(entry)))
 }
@@ -334,7 +337,8 @@ fn ack(body: &[u8]) -> Result<Option<Ack>, FrameError> {
             _ => {}
         }
     }
-    let (Some(consumer_id), Some(kind), Some((ledger_id, entry_id))) = (consumer_id, kind, id) else { return Ok(None) };
+    let (Some(consumer_id), Some(kind)) = (consumer_id, kind) else { return Err(FrameError::Malformed) };
+    let Some((ledger_id, entry_id)) = id else { return Ok(None) };
     let cumulative = match AckType::try_from(kind) {
         Ok(AckType::Individual) => false,
         Ok(AckType::Cumulative) => true,

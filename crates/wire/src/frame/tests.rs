@@ -86,6 +86,12 @@ fn a_send_with_its_fields_in_another_order_is_still_a_send() {
 }
 
 #[test]
+fn a_flow_with_its_type_last_is_still_a_flow() {
+    let flow = b"\0\0\0\x0c\0\0\0\x08\x5a\x04\x08\x01\x10\x02\x08\x0b";
+    assert_eq!(only(buffer(&[flow])), Incoming::Flow(Flow { consumer_id: 1, permits: 2 }));
+}
+
+#[test]
 fn what_newer_peers_send_is_skipped() {
     // Type 200 with a field 200; a FLOW with a field 99; a LOOKUP with one.
     assert_eq!(only(buffer(&[b"\0\0\0\x0b\0\0\0\x07\x08\xc8\x01\xc2\x0c\x01x"])), Incoming::Unknown(200));
@@ -112,6 +118,7 @@ fn nonsense_is_an_error_as_soon_as_it_shows() {
     check(b"\0\0\0\x06\0\0\0\x02\x08\x80", FrameError::Malformed);
     check(b"\0\0\0\x08\0\0\0\x04\x08\x06\x32\x00", FrameError::Malformed); // SEND without producer and sequence
     check(b"\0\0\0\x08\0\0\0\x04\x08\x06\x32\x09", FrameError::Malformed);
+    check(b"\0\0\0\x0e\0\0\0\x0a\x08\x0a\x52\x06\x1a\x04\x08\x01\x10\x01", FrameError::Malformed); // ACK of nobody
 }
 
 #[test]
