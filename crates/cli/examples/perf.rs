@@ -2,6 +2,7 @@
 //! `cargo run --release -p cli --example perf -- perf produce --rate 5000`.
 
 use clap::Parser;
+use std::process::ExitCode;
 
 #[derive(Debug, Parser)]
 enum Command {
@@ -11,10 +12,17 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Command::parse() {
+async fn main() -> ExitCode {
+    let done = match Command::parse() {
         Command::Perf(args) => cli::perf::run(args).await,
         Command::Produce(args) => cli::produce::run(args).await,
         Command::Consume(args) => cli::consume::run(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -100,7 +100,7 @@ impl Batcher {
             properties: key_values(&message.properties),
             partition_key: message.key.clone(),
             partition_key_b64_encoded: message.key_is_base64.then_some(true),
-            ordering_key: message.ordering_key.as_ref().map(|key| key.to_vec().into()),
+            ordering_key: message.ordering_key.clone(),
             payload_size: message.payload.len() as i32,
             event_time: message.event_time_ms,
             sequence_id: Some(sequence_id),
@@ -125,7 +125,7 @@ impl Batcher {
             num_messages_in_batch: Some(messages as i32),
             partition_key: self.key.take(),
             partition_key_b64_encoded: self.key_is_base64.then_some(true),
-            ordering_key: self.ordering_key.take().map(|key| key.to_vec().into()),
+            ordering_key: self.ordering_key.take(),
             event_time: self.event_time_ms,
             ..stamped(stamp, now_ms)
         };
@@ -140,7 +140,7 @@ pub(crate) fn single(message: &Outgoing, sequence_id: u64, stamp: &Stamp, now_ms
         properties: key_values(&message.properties),
         partition_key: message.key.clone(),
         partition_key_b64_encoded: message.key_is_base64.then_some(true),
-        ordering_key: message.ordering_key.as_ref().map(|key| key.to_vec().into()),
+        ordering_key: message.ordering_key.clone(),
         event_time: message.event_time_ms,
         deliver_at_time: message.deliver_at_ms,
         ..stamped(stamp, now_ms)

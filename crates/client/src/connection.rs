@@ -126,7 +126,7 @@ impl Connection {
             connection.send(&hello(config, via.map(|_| address)));
             let connected = answer
                 .await
-                .unwrap_or_else(|_| Err(Error::Closed))
+                .unwrap_or(Err(Error::Closed))
                 .map_err(|e| Error::Handshake { address: name.clone(), why: innermost(&e) })?;
             if let Some(bytes) = connected.max_message_size.and_then(|bytes| usize::try_from(bytes).ok()) {
                 connection.shared.max_message_bytes.store(bytes.min(1 << 30), Ordering::Relaxed);

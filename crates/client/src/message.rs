@@ -188,13 +188,13 @@ pub(crate) fn read(
         redelivery_count: delivery.redelivery_count,
         batch_size,
         null_value: false,
-        schema_version: metadata.schema_version.clone().map(Into::into),
+        schema_version: metadata.schema_version.clone(),
     };
     if metadata.num_messages_in_batch.is_none() {
         out.extend([Message {
             key: metadata.partition_key.clone(),
             key_is_base64: metadata.partition_key_b64_encoded(),
-            ordering_key: metadata.ordering_key.clone().map(Into::into),
+            ordering_key: metadata.ordering_key.clone(),
             properties: pairs(&metadata.properties),
             null_value: metadata.null_value(),
             payload,
@@ -225,7 +225,7 @@ pub(crate) fn read(
             event_time_ms: single.event_time.filter(|time| *time != 0),
             sequence_id: single.sequence_id.unwrap_or(metadata.sequence_id + u64::from(index)),
             key: single.partition_key,
-            ordering_key: single.ordering_key.map(Into::into),
+            ordering_key: single.ordering_key,
             properties: pairs(&single.properties),
             payload: body,
             ..message(index as i32, count)

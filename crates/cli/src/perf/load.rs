@@ -78,7 +78,7 @@ impl Shape {
     /// The due times in an entry's payload; empty when it is not of this shape.
     pub(super) fn stamps<'a>(&self, payload: &'a [u8]) -> impl Iterator<Item = u64> + 'a {
         let (stride, first) = (self.stride, self.first);
-        let fits = if self.is_batch { payload.len() % stride == 0 } else { payload.len() == self.size };
+        let fits = if self.is_batch { payload.len().is_multiple_of(stride) } else { payload.len() == self.size };
         let payload = if fits { payload } else { &[] };
         payload.chunks_exact(stride).filter_map(move |message| {
             message.get(first..)?.first_chunk::<STAMP_BYTES>().map(|stamp| u64::from_be_bytes(*stamp))
