@@ -1,0 +1,157 @@
+//! The two servers that are measured: started on an empty directory, stopped again whatever happens.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    fs::{self, File},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Geminga,
+    Pulsar,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Geminga => "Geminga",
+            Self::Pulsar => "Pulsar",
+        }
+    }
+}
+
+/// A running server; dropping it kills it.
+pub(super) struct Server {
+    child: Child,
+    pub(super) url: String,
+    pub(super) started: Instant,
+    data: PathBuf,
+}
+
+impl Server {
+    /// Starts a server on an empty directory below `work` and waits until its port answers.
+    pub(super) fn start(kind: Kind, root: &Path, work: &Path) -> Result<Self> {
+        let data = work.join(format!("{}-data", kind.name()));
+        let _ = fs::remove_dir_all(&data); // may not be there
+        fs::create_dir_all(&data)?;
+        let (broker, web, bookie) = (free_port()?, free_port()?, free_port()?);
+        let log = File::create(work.join(format!("{}.log", kind.name())))?;
+        let mut command = match kind {
+            Kind::Geminga => {
+                let mut command = Command::new(root.join("target/release/geminga"));
+                command.args(["standalone", "--data"]).arg(&data);
+                command.args(["--broker-port", &broker.to_string(), "--web-port", &web.to_string()]);
+                command
+            }
+            Kind::Pulsar => pulsar(root, work, &data, broker, web, bookie)?,
+        };
+        let started = Instant::now();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", kind.name()))?;
+        let mut server = Self { child, url: format!("pulsar://127.0.0.1:{broker}"), started, data };
+        let deadline = started + Duration::from_secs(120);
+        while TcpStream::connect(("127.0.0.1", broker)).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("{} ended at once: {status}, see its log in {}", kind.name(), work.display());
+            }
+            if Instant::now() > deadline {
+                bail!("{} did not open its port within two minutes", kind.name());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(server)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGKILL: what it had to say was measured.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.data);
+    }
+}
+
+fn pulsar(root: &Path, work: &Path, data: &Path, broker: u16, web: u16, bookie: u16) -> Result<Command> {
+    let peer = root.join("interop/peer");
+    let lib = root.join("target/peer/lib");
+    if !lib.join(".complete").exists() {
+        println!("fetching Apache Pulsar (once)");
+        let status = Command::new("mvn")
+            .args(["-B", "-q", "-f"])
+            .arg(peer.join("pom.xml"))
+            .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
+            .arg(format!("-DoutputDirectory={}", lib.display()))
+            .status()
+            .context("run mvn: the comparison needs Maven and Java 17 or later")?;
+        if !status.success() {
+            bail!("mvn could not fetch Apache Pulsar");
+        }
+        File::create(lib.join(".complete"))?;
+    }
+    let conf = work.join("standalone.conf");
+    let text = fs::read_to_string(peer.join("standalone.conf"))?;
+    fs::write(&conf, format!("{text}\nbrokerServicePort={broker}\nwebServicePort={web}\n"))?;
+    let mut command = Command::new(java());
+    command.args(["-Xms2g", "-Xmx2g", "-XX:MaxDirectMemorySize=4g", "-XX:+UseZGC"]);
+    for package in [
+        "jdk.internal.loader",
+        "java.lang",
+        "java.io",
+        "java.util.zip",
+        "sun.net",
+        "jdk.internal.platform",
+        "jdk.internal.misc",
+        "java.nio",
+    ] {
+        command.args(["--add-opens", &format!("java.base/{package}=ALL-UNNAMED")]);
+    }
+    for package in ["java.management/sun.management", "jdk.management/com.sun.management.internal"] {
+        command.args(["--add-opens", &format!("{package}=ALL-UNNAMED")]);
+    }
+    command
+        .arg("-Dio.netty.tryReflectionSetAccessible=true")
+        .arg(format!("-Dlog4j2.configurationFile={}", peer.join("log4j2.yaml").display()))
+        .arg("-cp")
+        .arg(format!("{}/*", lib.display()))
+        .args(["org.apache.pulsar.PulsarStandaloneStarter", "--config"])
+        .arg(conf)
+        .arg("--bookkeeper-dir")
+        .arg(data.join("bk"))
+        .arg("--metadata-dir")
+        .arg(data.join("meta"))
+        .args(["-nss", "-nfw", "--bookkeeper-port", &bookie.to_string()])
+        .current_dir(work);
+    Ok(command)
+}
+
+/// The newest JDK installed where Debian puts them, else whatever `java` is.
+fn java() -> PathBuf {
+    let installed = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten().map(|e| e.path());
+    installed
+        .filter_map(|home| {
+            let name = home.file_name()?.to_str()?.to_owned();
+            let version: u32 = name.split('-').find_map(|part| part.parse().ok())?;
+            let java = home.join("bin/java");
+            (name.contains("-jdk-") && java.exists()).then_some((version, java))
+        })
+        .max()
+        .map_or_else(|| "java".into(), |(_, java)| java)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

@@ -1,0 +1,179 @@
+//! Steps of the test command: each has a name, a result and a duration; the output of one that failed is shown.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::clients::{self, Client};
+
+/// Which part of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Format and clippy
+    Lint,
+    /// Unit and integration tests of every crate
+    Unit,
+    /// Kill -9 under load
+    Crash,
+    /// The official clients
+    Interop,
+}
+
+/// What `cargo xtask test` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TestArgs {
+    /// Only this part
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Only this client, in the interop part
+    #[arg(long, value_enum)]
+    client: Option<Client>,
+    /// Only scenarios whose name contains this, in the interop part
+    #[arg(long, default_value = "")]
+    scenario: String,
+    /// Rounds of kill and restart in the crash part
+    #[arg(long, default_value_t = 20)]
+    rounds: u32,
+}
+
+/// Counts what passed.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Report {
+    /// Runs a command as one step and shows its output only when it fails.
+    pub(crate) fn step(&mut self, name: &str, command: &mut Command) -> bool {
+        let started = Instant::now();
+        let result = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"));
+        let (passed, shown) = match &result {
+            Ok(output) if output.status.success() => (true, String::new()),
+            Ok(output) => (
+                false,
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+            ),
+            Err(error) => (false, format!("{error:#}\n")),
+        };
+        self.result(name, passed, started.elapsed(), &shown);
+        passed
+    }
+
+    pub(crate) fn result(&mut self, name: &str, passed: bool, took: Duration, shown: &str) {
+        if passed {
+            self.passed += 1;
+            println!("ok    {name} ({:.1} s)", took.as_secs_f64());
+        } else {
+            self.failed += 1;
+            println!("{shown}\nFAIL  {name} ({:.1} s)", took.as_secs_f64());
+        }
+    }
+
+    /// Something that cannot be tested here; in CI that is a failure.
+    pub(crate) fn missing(&mut self, what: &str, why: &str) {
+        if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+            self.failed += 1;
+            println!("FAIL  {what}: {why}");
+        } else {
+            self.skipped += 1;
+            println!("skip  {what}: {why}");
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        let skipped = if self.skipped > 0 { format!(", {} skipped", self.skipped) } else { String::new() };
+        println!("{} passed, {} failed{skipped}", self.passed, self.failed);
+        if self.failed > 0 {
+            bail!("{} steps failed", self.failed);
+        }
+        Ok(())
+    }
+}
+
+/// Runs the tests, or the part asked for.
+pub(crate) fn test(args: &TestArgs, root: &Path) -> Result<()> {
+    let mut report = Report::default();
+    let wants = |part| args.only.is_none_or(|only| only == part);
+    if wants(Part::Lint) {
+        report.step("format", cargo(root).args(["fmt", "--all", "--check"]));
+        report.step(
+            "clippy",
+            cargo(root).args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        );
+    }
+    if wants(Part::Unit) {
+        unit(&mut report, root);
+    }
+    if (wants(Part::Crash) || wants(Part::Interop))
+        && report.step("release build", cargo(root).args(["build", "--quiet", "--release"]))
+    {
+        if wants(Part::Crash) {
+            clients::crash(&mut report, root, args.rounds);
+        }
+        if wants(Part::Interop) {
+            clients::interop(&mut report, root, args.client, &args.scenario);
+        }
+    }
+    report.finish()
+}
+
+/// Cargo's own test output is counted and shown, so that a run says what it ran.
+fn unit(report: &mut Report, root: &Path) {
+    let started = Instant::now();
+    let output = cargo(root).args(["test", "--workspace", "--quiet", "--no-fail-fast"]).stdin(Stdio::null()).output();
+    let (passed, shown) = match output {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let count: u32 = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("test result: ")?.split_once(". ")?.1.split_once(" passed"))
+                .filter_map(|(n, _)| n.parse::<u32>().ok())
+                .sum();
+            report.passed += count;
+            println!("      {count} unit and integration tests passed");
+            (output.status.success(), format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+        }
+        Err(error) => (false, error.to_string()),
+    };
+    report.result("unit and integration tests", passed, started.elapsed(), &shown);
+}
+
+/// Many rounds of kill and restart.
+pub(crate) fn soak(root: &Path, rounds: u32) -> Result<()> {
+    let mut report = Report::default();
+    if report.step("release build", cargo(root).args(["build", "--quiet", "--release"])) {
+        clients::crash(&mut report, root, rounds);
+    }
+    report.finish()
+}
+
+/// Every fuzz target for a while.
+pub(crate) fn fuzz(root: &Path, seconds: u64) -> Result<()> {
+    let mut report = Report::default();
+    let there = Command::new("cargo").args(["+nightly", "fuzz", "--version"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        println!("skip  fuzz: needs nightly Rust and `cargo install cargo-fuzz`");
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(root.join("fuzz/fuzz_targets"))? {
+        let path = entry?.path();
+        if let Some(target) = path.file_stem().and_then(|name| name.to_str()) {
+            let time = format!("-max_total_time={seconds}");
+            let mut command = Command::new("cargo");
+            command.args(["+nightly", "fuzz", "run", target, "--", &time]).current_dir(root);
+            report.step(&format!("fuzz {target}"), &mut command);
+        }
+    }
+    report.finish()
+}
+
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(root);
+    command
+}
