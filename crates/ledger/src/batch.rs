@@ -1,0 +1,193 @@
+//! What becomes one journal commit: appends, roll-overs and changes of any number of topics, in order.
+
+use bytes::Bytes;
+use model::TopicName;
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{delta::Delta, topic::Topic};
+
+/// Entries of ledgers.
+pub(crate) const KIND_ENTRY: u8 = 0x01;
+/// Changes of one topic: stream is the topic, the body [`Delta`]s in a row.
+pub(crate) const KIND_DELTAS: u8 = 0x80;
+/// A topic was created: stream is the topic, which is also its first ledger; the body names it.
+pub(crate) const KIND_CREATE: u8 = 0x81;
+/// A topic was deleted: stream is the topic, the body its name.
+pub(crate) const KIND_DELETE: u8 = 0x82;
+/// A ledger was opened: stream is the topic, seq the ledger, the body the time.
+pub(crate) const KIND_ROLL: u8 = 0x83;
+/// The number of partitions of a topic changed.
+pub(crate) const KIND_PARTITIONS: u8 = 0x84;
+
+pub(crate) struct Slot {
+    pub(crate) topic: Arc<Topic>,
+    /// Encoded, from all calls so far.
+    pub(crate) deltas: Vec<u8>,
+    /// The same while a commit is made of it.
+    pub(crate) body: Bytes,
+    /// Producers of the topic are to be written.
+    pub(crate) dedup: bool,
+    /// The place of the deltas among the operations is taken.
+    placed: bool,
+}
+
+pub(crate) enum Op {
+    Append {
+        slot: u32,
+        messages: u32,
+        data: Bytes,
+    },
+    Roll {
+        slot: u32,
+        ledger: u64,
+        now_ms: u64,
+    },
+    /// All deltas of a topic.
+    Deltas {
+        slot: u32,
+    },
+    Create {
+        slot: u32,
+        properties: BTreeMap<String, String>,
+    },
+    Delete {
+        slot: u32,
+    },
+    Partitions {
+        name: TopicName,
+        partitions: Option<u32>,
+    },
+}
+
+/// A list of operations, empty again after each [`crate::Store::commit`].
+///
+/// Changes of a topic take effect in memory when they are put here, so that the next one builds on them; they are promised
+/// to nobody before the commit is durable. A batch must therefore be committed, not dropped.
+pub struct Batch {
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) appends: usize,
+    bytes: usize,
+    /// Differs for each filling of each batch, so that a topic knows whether the slot it remembers is in this one.
+    generation: u64,
+    next_generation: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Batch {
+    pub(crate) fn new(generations: Arc<std::sync::atomic::AtomicU64>) -> Self {
+        let mut batch = Self {
+            slots: Vec::new(),
+            ops: Vec::new(),
+            appends: 0,
+            bytes: 0,
+            generation: 0,
+            next_generation: generations,
+        };
+        batch.clear();
+        batch
+    }
+
+    /// Whether a commit would do nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Bytes of entries and changes, about what the journal will write.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes the changes of each topic a record's body.
+    pub(crate) fn seal(&mut self) {
+        for slot in &mut self.slots {
+            if std::mem::take(&mut slot.dedup) {
+                slot.topic.state.lock().encode_dirty_dedup(&mut slot.deltas);
+            }
+            slot.body = std::mem::take(&mut slot.deltas).into();
+        }
+    }
+
+    /// Takes [`Batch::seal`] back, so that more can be added before the next try.
+    pub(crate) fn unseal(&mut self) {
+        for slot in &mut self.slots {
+            slot.deltas = std::mem::take(&mut slot.body).into();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.slots.clear();
+        self.ops.clear();
+        self.appends = 0;
+        self.bytes = 0;
+        self.generation = self.next_generation.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+    }
+
+    /// The slot of `topic`; `known` is what this returned last time for the same topic.
+    fn slot(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32)) -> u32 {
+        if known.0 != self.generation {
+            *known = (self.generation, self.slots.len() as u32);
+            self.slots.push(Slot {
+                topic: topic.clone(),
+                deltas: Vec::new(),
+                body: Bytes::new(),
+                dedup: false,
+                placed: false,
+            });
+        }
+        known.1
+    }
+
+    pub(crate) fn append(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32), data: Bytes, messages: u32) {
+        let slot = self.slot(topic, known);
+        self.bytes += data.len() + 40;
+        self.appends += 1;
+        self.ops.push(Op::Append { slot, messages, data });
+    }
+
+    pub(crate) fn roll(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32), ledger: u64, now_ms: u64) {
+        let slot = self.slot(topic, known);
+        self.bytes += 48;
+        self.ops.push(Op::Roll { slot, ledger, now_ms });
+    }
+
+    fn deltas(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32)) -> &mut Slot {
+        let index = self.slot(topic, known);
+        let slot = &mut self.slots[index as usize];
+        if !std::mem::replace(&mut slot.placed, true) {
+            self.bytes += 40;
+            self.ops.push(Op::Deltas { slot: index });
+        }
+        slot
+    }
+
+    pub(crate) fn delta(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32), delta: &Delta) {
+        let slot = self.deltas(topic, known);
+        let before = slot.deltas.len();
+        delta.encode(&mut slot.deltas);
+        let added = slot.deltas.len() - before;
+        self.bytes += added;
+    }
+
+    pub(crate) fn dedup(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32)) {
+        self.deltas(topic, known).dedup = true;
+    }
+
+    pub(crate) fn create(&mut self, topic: &Arc<Topic>, properties: BTreeMap<String, String>) {
+        let slot = self.slot(topic, &mut (0, 0));
+        self.bytes += 128;
+        self.ops.push(Op::Create { slot, properties });
+    }
+
+    pub(crate) fn delete(&mut self, topic: &Arc<Topic>) {
+        let slot = self.slot(topic, &mut (0, 0));
+        self.bytes += 128;
+        self.ops.push(Op::Delete { slot });
+    }
+
+    pub(crate) fn partitions(&mut self, name: TopicName, partitions: Option<u32>) {
+        self.bytes += 128;
+        self.ops.push(Op::Partitions { name, partitions });
+    }
+}

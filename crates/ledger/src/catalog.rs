@@ -1,0 +1,198 @@
+//! Every topic as a row of one embedded key-value store: the journal's materialized view as of one checkpoint.
+//!
+//! It is written only by [`Catalog::write`], in one durable transaction a checkpoint, and has no log of its own beyond that: what
+//! came later is in the journal. See docs/adr/0002-catalog-store.md.
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::path::Path;
+
+use crate::error::Result;
+
+/// Numbers about the catalog itself.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Full topic name to topic id.
+const NAMES: TableDefinition<'_, &str, u64> = TableDefinition::new("names");
+/// Topic id to its encoded state.
+const TOPICS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("topics");
+/// Ledger id to topic id, but for the first ledger of a topic, whose id is the topic's.
+const LEDGERS: TableDefinition<'_, u64, u64> = TableDefinition::new("ledgers");
+/// Full name of a partitioned topic to its number of partitions.
+const PARTITIONS: TableDefinition<'_, &str, u32> = TableDefinition::new("partitions");
+/// Segment to its bytes, and to those of them that are still wanted as far as known.
+const SEGMENTS: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("segments");
+
+const CHECKPOINT: &str = "checkpoint";
+
+pub(crate) struct Catalog {
+    db: Database,
+}
+
+/// What one checkpoint changes.
+#[derive(Default)]
+pub(crate) struct Changes {
+    /// Everything up to this commit is in the rows.
+    pub(crate) checkpoint: u64,
+    /// Topics that are gone: name and id, and all their ledgers.
+    pub(crate) deleted: Vec<Deleted>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) partitions: Vec<(String, Option<u32>)>,
+    /// All of them.
+    pub(crate) segments: Option<Vec<(u64, (u64, u64))>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Deleted {
+    pub(crate) name: String,
+    pub(crate) id: u64,
+    pub(crate) ledgers: Vec<u64>,
+}
+
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) id: u64,
+    pub(crate) state: Vec<u8>,
+    /// Ledgers opened and dropped since the row was last written.
+    pub(crate) opened: Vec<u64>,
+    pub(crate) closed: Vec<u64>,
+}
+
+impl Catalog {
+    pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
+        let db = Database::builder().set_cache_size(cache_bytes).create(path)?;
+        let txn = db.begin_write()?;
+        txn.open_table(META)?;
+        txn.open_table(NAMES)?;
+        txn.open_table(TOPICS)?;
+        txn.open_table(LEDGERS)?;
+        txn.open_table(PARTITIONS)?;
+        txn.open_table(SEGMENTS)?;
+        txn.commit()?;
+        Ok(Self { db })
+    }
+
+    /// The commit up to which the rows are complete.
+    pub(crate) fn checkpoint(&self) -> Result<u64> {
+        let value = self.db.begin_read()?.open_table(META)?.get(CHECKPOINT)?;
+        Ok(value.map_or(0, |v| v.value()))
+    }
+
+    pub(crate) fn topic_id(&self, name: &str) -> Result<Option<u64>> {
+        let value = self.db.begin_read()?.open_table(NAMES)?.get(name)?;
+        Ok(value.map(|v| v.value()))
+    }
+
+    pub(crate) fn row(&self, id: u64) -> Result<Option<Vec<u8>>> {
+        let value = self.db.begin_read()?.open_table(TOPICS)?.get(id)?;
+        Ok(value.map(|v| v.value().to_vec()))
+    }
+
+    /// The topic a ledger (or topic) id belongs to.
+    pub(crate) fn owner(&self, ledger: u64) -> Result<Option<u64>> {
+        let txn = self.db.begin_read()?;
+        if txn.open_table(TOPICS)?.get(ledger)?.is_some() {
+            return Ok(Some(ledger));
+        }
+        let owner = txn.open_table(LEDGERS)?.get(ledger)?;
+        Ok(owner.map(|v| v.value()))
+    }
+
+    /// Topic names that start with `prefix`, in order.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let table = self.db.begin_read()?.open_table(NAMES)?;
+        let mut names = Vec::new();
+        for row in table.range(prefix..)? {
+            let (name, _) = row?;
+            if !name.value().starts_with(prefix) {
+                break;
+            }
+            names.push(name.value().to_owned());
+        }
+        Ok(names)
+    }
+
+    pub(crate) fn partitions(&self, name: &str) -> Result<Option<u32>> {
+        let value = self.db.begin_read()?.open_table(PARTITIONS)?.get(name)?;
+        Ok(value.map(|v| v.value()))
+    }
+
+    /// Partitioned topics whose names start with `prefix`, in order.
+    pub(crate) fn partitioned(&self, prefix: &str) -> Result<Vec<(String, u32)>> {
+        let table = self.db.begin_read()?.open_table(PARTITIONS)?;
+        let mut found = Vec::new();
+        for row in table.range(prefix..)? {
+            let (name, partitions) = row?;
+            if !name.value().starts_with(prefix) {
+                break;
+            }
+            found.push((name.value().to_owned(), partitions.value()));
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn segments(&self) -> Result<Vec<(u64, (u64, u64))>> {
+        let table = self.db.begin_read()?.open_table(SEGMENTS)?;
+        let mut found = Vec::new();
+        for row in table.iter()? {
+            let (id, bytes) = row?;
+            found.push((id.value(), bytes.value()));
+        }
+        Ok(found)
+    }
+
+    /// One checkpoint, durable when this returns.
+    pub(crate) fn write(&self, changes: &Changes) -> Result<()> {
+        let mut txn = self.db.begin_write()?;
+        // After a kill the store opens at once instead of reading all of itself.
+        txn.set_quick_repair(true);
+        {
+            let mut names = txn.open_table(NAMES)?;
+            let mut topics = txn.open_table(TOPICS)?;
+            let mut ledgers = txn.open_table(LEDGERS)?;
+            for gone in &changes.deleted {
+                let named = names.get(gone.name.as_str())?.map(|v| v.value());
+                if named == Some(gone.id) {
+                    names.remove(gone.name.as_str())?;
+                }
+                topics.remove(gone.id)?;
+                for &ledger in &gone.ledgers {
+                    ledgers.remove(ledger)?;
+                }
+            }
+            for row in &changes.rows {
+                topics.insert(row.id, row.state.as_slice())?;
+                for &ledger in &row.opened {
+                    ledgers.insert(ledger, row.id)?;
+                }
+                for &ledger in &row.closed {
+                    ledgers.remove(ledger)?;
+                }
+            }
+            // In order of name, so that each page is touched once.
+            let mut by_name: Vec<_> = changes.rows.iter().map(|r| (r.name.as_str(), r.id)).collect();
+            by_name.sort_unstable();
+            for (name, id) in by_name {
+                let known = names.get(name)?.map(|v| v.value());
+                if known != Some(id) {
+                    names.insert(name, id)?;
+                }
+            }
+            let mut partitions = txn.open_table(PARTITIONS)?;
+            for (name, count) in &changes.partitions {
+                match count {
+                    Some(count) => partitions.insert(name.as_str(), count)?,
+                    None => partitions.remove(name.as_str())?,
+                };
+            }
+            if let Some(all) = &changes.segments {
+                let mut segments = txn.open_table(SEGMENTS)?;
+                segments.retain(|id, _| all.binary_search_by_key(&id, |s| s.0).is_ok())?;
+                for (id, bytes) in all {
+                    segments.insert(id, bytes)?;
+                }
+            }
+            txn.open_table(META)?.insert(CHECKPOINT, changes.checkpoint)?;
+        }
+        txn.commit()?;
+        Ok(())
+    }
+}

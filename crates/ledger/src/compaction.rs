@@ -1,0 +1,326 @@
+//! Giving journal files back: what nobody needs any more goes with its file, what somebody still needs is sorted into a segment
+//! first, and only when the journal needs the room.
+//!
+//! The order is what keeps it safe: decide, write segments, change the topics' states, write a checkpoint with them, then recycle.
+//! A stop at any point leaves either the file, or a catalog that no longer needs it.
+
+use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use crate::{
+    Store,
+    error::{Error, Result},
+    state::SegmentRef,
+    store::Inner,
+    topic::Topic,
+};
+
+/// What maintenance remembers between rounds.
+#[derive(Default)]
+pub(crate) struct Maintenance {
+    looked_ms: u64,
+    swept_ms: u64,
+}
+
+/// Entries of one ledger in one file or segment, and the first of them that is wanted.
+struct Part {
+    topic: Option<Arc<Topic>>,
+    ledger: u64,
+    first: u64,
+    last: u64,
+    bytes: u64,
+    wanted: Option<u64>,
+}
+
+const READ_ENTRIES: usize = 4096;
+const READ_BYTES: usize = 1 << 20;
+
+impl Store {
+    /// One round of housekeeping: a checkpoint when one is due, and journal files and segments that are no longer needed given
+    /// back. Cheap when there is nothing to do; call it every second or so.
+    ///
+    /// # Errors
+    /// The journal, the catalog or a segment failed. What was not done is done by a later round.
+    pub async fn maintain(&self) -> Result<()> {
+        let mut maintenance = self.inner.maintenance.lock().await;
+        self.inner.maintain(&mut maintenance).await
+    }
+}
+
+impl Inner {
+    async fn maintain(self: &Arc<Self>, maintenance: &mut Maintenance) -> Result<()> {
+        let now_ms = self.clock.now_ms();
+        let due = self.uncheckpointed.load(Relaxed) >= self.config.checkpoint_bytes
+            || self.dirty.lock().len() >= self.config.checkpoint_topics;
+        let stats = self.journal.stats();
+        let capacity = self.config.journal.capacity_bytes;
+        let high = capacity / 100 * u64::from(self.config.compact_above_percent.min(100));
+        let pressed = stats.full || stats.disk_bytes > high;
+        let look = elapsed(now_ms, maintenance.looked_ms, self.config.reclaim_interval);
+        let sweep = elapsed(now_ms, maintenance.swept_ms, self.config.sweep_interval);
+        if !(due || pressed || look || sweep) {
+            return Ok(());
+        }
+        maintenance.looked_ms = now_ms;
+        let mut obsolete = Vec::new();
+        if sweep {
+            maintenance.swept_ms = now_ms;
+            self.sweep(&mut obsolete).await?;
+        }
+        let mut excess = stats.disk_bytes.saturating_sub(high);
+        if stats.full {
+            excess = excess.max(1);
+        }
+        let mut given_up = Vec::new();
+        for file in self.journal.files() {
+            if !file.sealed {
+                break;
+            }
+            let parts = self.parts(file.number).await?;
+            let wanted = parts.iter().any(|p| p.wanted.is_some());
+            if wanted {
+                if excess == 0 {
+                    break;
+                }
+                self.compact(file.number, parts, stats.full).await?;
+            } else if !self.give_up(&parts) {
+                break;
+            }
+            excess = excess.saturating_sub(file.bytes);
+            given_up.push(file);
+        }
+        if !due && given_up.is_empty() && obsolete.is_empty() {
+            return Ok(());
+        }
+        let checkpoint = self.checkpoint(maintenance).await?;
+        for file in given_up {
+            if file.last_lsn > checkpoint {
+                break;
+            }
+            let inner = self.clone();
+            let recycled = tokio::task::spawn_blocking(move || inner.journal.recycle(file.number)).await;
+            recycled.map_err(|_| Error::Closed)??;
+            tracing::info!(file = file.number, bytes = file.bytes, "journal file recycled");
+        }
+        for segment in obsolete {
+            self.segments.delete(segment).await?;
+            tracing::info!(segment, "segment removed");
+        }
+        Ok(())
+    }
+
+    /// What is in a journal file and how much of it is wanted, in order of ledger.
+    async fn parts(self: &Arc<Self>, file: u64) -> Result<Vec<Part>> {
+        let inner = self.clone();
+        let look = move || {
+            let mut ranges = inner.journal.streams(file)?;
+            ranges.sort_unstable_by_key(|r| (r.stream, r.first_seq));
+            ranges.into_iter().map(|r| inner.part(r.stream, r.first_seq, r.last_seq, r.bytes)).collect()
+        };
+        tokio::task::spawn_blocking(look).await.map_err(|_| Error::Closed)?
+    }
+
+    fn part(&self, ledger: u64, first: u64, last: u64, bytes: u64) -> Result<Part> {
+        let topic = self.overlay.lock().owner(&self.catalog, ledger)?;
+        let wanted = topic.as_ref().and_then(|t| self.wanted(t, ledger, first, last));
+        Ok(Part { topic, ledger, first, last, bytes, wanted })
+    }
+
+    /// The first entry of `first..=last` that has to be kept.
+    fn wanted(&self, topic: &Topic, ledger: u64, first: u64, last: u64) -> Option<u64> {
+        let state = topic.state.lock();
+        if state.deleted {
+            return None;
+        }
+        let wanted = state.first_wanted(ledger, self.clock.now_ms())?.max(first);
+        (wanted <= last).then_some(wanted)
+    }
+
+    /// Drops entries nobody wants from their topics' states; `false` when somebody began to want one.
+    fn give_up(&self, parts: &[Part]) -> bool {
+        for part in parts {
+            let Some(topic) = &part.topic else { continue };
+            if self.wanted(topic, part.ledger, part.first, part.last).is_some() {
+                return false;
+            }
+            self.drop_below(topic, part.ledger, part.last + 1, part.bytes);
+        }
+        true
+    }
+
+    fn drop_below(&self, topic: &Arc<Topic>, ledger: u64, first: u64, bytes: u64) {
+        let mut state = topic.state.lock();
+        if state.deleted || state.find(ledger).is_none_or(|l| l.first >= first) {
+            return;
+        }
+        state.drop_below(ledger, first, bytes);
+        if !std::mem::replace(&mut state.dirty, true) {
+            drop(state);
+            self.dirty.lock().push(topic.clone());
+        }
+    }
+
+    /// Sorts what is wanted of a journal file into a segment.
+    async fn compact(self: &Arc<Self>, file: u64, parts: Vec<Part>, hurry: bool) -> Result<()> {
+        let id = self.next_id().ok_or(Error::NoLedgerId)?;
+        let mut copy =
+            Copy { inner: self.clone(), writer: self.segments.writer(id).await?, written: 0, slept: 0, hurry };
+        for part in &parts {
+            let Some(mut from) = part.wanted else { continue };
+            while from <= part.last {
+                let inner = self.clone();
+                let ledger = part.ledger;
+                let read = move || inner.journal.read(ledger, from, READ_ENTRIES, READ_BYTES);
+                let entries = tokio::task::spawn_blocking(read).await.map_err(|_| Error::Closed)??;
+                from = copy.add(ledger, part.last, entries).await?.unwrap_or(part.last) + 1;
+            }
+        }
+        let written = copy.written;
+        self.register_segment(id, copy.writer, &parts, None).await?;
+        tracing::info!(file, segment = id, bytes = written, "journal file sorted into a segment");
+        Ok(())
+    }
+
+    /// Finishes a segment and makes it part of the topics whose entries it holds, in place of segment `instead_of`.
+    async fn register_segment(
+        &self,
+        id: u64,
+        writer: segment::Writer,
+        parts: &[Part],
+        instead_of: Option<u64>,
+    ) -> Result<()> {
+        let summary = writer.finish().await.map_err(|e| Error::Segment(Box::new(e)))?;
+        let mut live = 0;
+        for part in parts {
+            let Some(topic) = &part.topic else { continue };
+            if let Ok(at) = summary.ledgers.binary_search_by_key(&part.ledger, |l| l.ledger) {
+                let range = &summary.ledgers[at];
+                let new = SegmentRef { segment: id, first: range.first, last: range.last, bytes: range.bytes };
+                let mut state = topic.state.lock();
+                if !state.deleted
+                    && let Some(meta) = state.find_mut(part.ledger)
+                {
+                    meta.segments.retain(|s| Some(s.segment) != instead_of);
+                    let place = meta.segments.partition_point(|s| s.first < new.first);
+                    meta.segments.insert(place, new);
+                    live += new.bytes;
+                    if !std::mem::replace(&mut state.dirty, true) {
+                        self.dirty.lock().push(topic.clone());
+                    }
+                }
+            }
+            match part.wanted {
+                Some(first) if first > part.first => {
+                    let share = u128::from(part.bytes) * u128::from(first - part.first)
+                        / u128::from(part.last - part.first + 1);
+                    self.drop_below(topic, part.ledger, first, share as u64);
+                }
+                Some(_) => {}
+                None => self.drop_below(topic, part.ledger, part.last + 1, part.bytes),
+            }
+        }
+        self.segments.set(id, summary.bytes, live);
+        Ok(())
+    }
+
+    /// Looks through all segments for what nobody wants any more; those with nothing left are `obsolete`, those with less than
+    /// half are written again without the rest.
+    async fn sweep(self: &Arc<Self>, obsolete: &mut Vec<u64>) -> Result<()> {
+        for (id, (total, _)) in self.segments.all() {
+            let segment = self.segments.get(id).await?;
+            let mut parts = Vec::new();
+            for range in segment.ranges() {
+                let mut part = self.part(range.ledger, range.first, range.last, range.bytes)?;
+                let held = |t: &Arc<Topic>| {
+                    let state = t.state.lock();
+                    state.find(range.ledger).is_some_and(|l| l.segments.iter().any(|s| s.segment == id))
+                };
+                if !part.topic.as_ref().is_some_and(held) {
+                    part.topic = None;
+                    part.wanted = None;
+                }
+                parts.push(part);
+            }
+            let mut live = 0;
+            for part in &parts {
+                match (&part.topic, part.wanted) {
+                    (Some(_), Some(_)) => live += part.bytes,
+                    (Some(topic), None) => {
+                        self.drop_below(topic, part.ledger, part.last + 1, part.bytes);
+                        self.drop_ref(topic, part.ledger, id);
+                    }
+                    (None, _) => {}
+                }
+            }
+            if live == 0 {
+                self.segments.remove(id);
+                obsolete.push(id);
+            } else if live < total / 2 {
+                let new = self.next_id().ok_or(Error::NoLedgerId)?;
+                let writer = self.segments.writer(new).await?;
+                let mut copy = Copy { inner: self.clone(), writer, written: 0, slept: 0, hurry: false };
+                for part in parts.iter().filter(|p| p.wanted.is_some()) {
+                    let mut from = part.wanted.unwrap_or(part.first);
+                    while from <= part.last {
+                        let read = segment.read(part.ledger, from, READ_ENTRIES, READ_BYTES).await;
+                        let entries = read.map_err(|e| Error::Segment(Box::new(e)))?;
+                        from = copy.add(part.ledger, part.last, entries).await?.unwrap_or(part.last) + 1;
+                    }
+                }
+                parts.retain(|p| p.wanted.is_some());
+                self.register_segment(new, copy.writer, &parts, Some(id)).await?;
+                self.segments.remove(id);
+                obsolete.push(id);
+            } else {
+                self.segments.set(id, total, live);
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_ref(&self, topic: &Arc<Topic>, ledger: u64, segment: u64) {
+        let mut state = topic.state.lock();
+        if let Some(meta) = state.find_mut(ledger) {
+            meta.segments.retain(|s| s.segment != segment);
+            if !std::mem::replace(&mut state.dirty, true) {
+                drop(state);
+                self.dirty.lock().push(topic.clone());
+            }
+        }
+    }
+}
+
+fn elapsed(now_ms: u64, since_ms: u64, interval: Duration) -> bool {
+    u128::from(now_ms.saturating_sub(since_ms)) >= interval.as_millis()
+}
+
+/// A segment being written, no faster than it may.
+struct Copy {
+    inner: Arc<Inner>,
+    writer: segment::Writer,
+    written: u64,
+    slept: u64,
+    /// Publishes wait for this: as fast as it goes.
+    hurry: bool,
+}
+
+impl Copy {
+    /// Adds entries up to `last`; returns the last one added.
+    async fn add(&mut self, ledger: u64, last: u64, entries: Vec<segment::Entry>) -> Result<Option<u64>> {
+        let mut added = None;
+        for (entry, messages, data) in entries {
+            if entry > last {
+                break;
+            }
+            self.writer.add(ledger, entry, messages, &data).await.map_err(|e| Error::Segment(Box::new(e)))?;
+            self.written += data.len() as u64;
+            added = Some(entry);
+        }
+        let rate = self.inner.config.compact_bytes_per_s.max(1);
+        if !self.hurry && self.written - self.slept >= READ_BYTES as u64 {
+            let pause = Duration::from_secs_f64((self.written - self.slept) as f64 / rate as f64);
+            self.slept = self.written;
+            tokio::time::sleep(pause.min(Duration::from_secs(1))).await;
+        }
+        Ok(added)
+    }
+}

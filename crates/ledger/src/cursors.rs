@@ -1,0 +1,236 @@
+//! The cursors of a managed ledger, addressed by a small id.
+//!
+//! Positions beyond the last confirmed entry are ignored: a client can only acknowledge what it was given.
+
+use model::Position;
+use std::collections::BTreeMap;
+
+use crate::{BatchAck, ManagedLedger, Words, batch::Batch, cursor::Cursor, delta::Delta, state::State};
+
+/// Names one cursor of one loaded managed ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CursorId(u32);
+
+impl ManagedLedger {
+    /// All cursors: durable ones the topic was loaded with or that were opened since, and ephemeral ones.
+    #[must_use]
+    pub fn cursors(&self) -> Vec<(CursorId, String)> {
+        self.with(|s| {
+            let named = |(n, c): (usize, &Option<Cursor>)| c.as_ref().map(|c| (CursorId(n as u32), c.name.to_string()));
+            s.cursors.iter().enumerate().filter_map(named).collect()
+        })
+    }
+
+    /// Opens a cursor that has acknowledged everything up to `mark_delete`, which may lie before the first or after the last entry.
+    /// With a batch it is durable; without, it goes when the topic is unloaded.
+    pub fn open_cursor(
+        &mut self,
+        batch: Option<&mut Batch>,
+        name: &str,
+        mark_delete: Position,
+        properties: BTreeMap<String, String>,
+    ) -> CursorId {
+        let (slot, next) = self.with(|s| (s.free_slot(), self.clamped(s, mark_delete)));
+        match batch {
+            Some(batch) => {
+                self.cursor_change(batch, &Delta::CursorOpen { slot, name: name.to_owned(), next, properties })
+            }
+            None => self.topic.state.lock().put_cursor(slot, Cursor::new(name, false, next, properties)),
+        }
+        CursorId(slot)
+    }
+
+    /// The ordinal after `mark_delete`, neither before what is stored nor after what is confirmed.
+    fn clamped(&self, state: &State, mark_delete: Position) -> u64 {
+        state.after(mark_delete).min(state.after(self.last_confirmed())).max(state.first_ordinal())
+    }
+
+    fn cursor_change(&mut self, batch: &mut Batch, delta: &Delta) {
+        let (topic, slot) = self.slot_mut();
+        topic.state.lock().apply(delta);
+        batch.delta(topic, slot, delta);
+    }
+
+    /// Forgets a cursor.
+    pub fn delete_cursor(&mut self, batch: &mut Batch, id: CursorId) {
+        let delta = Delta::CursorDelete { slot: id.0 };
+        if self.cursor(id, |c| c.durable) == Some(true) {
+            self.cursor_change(batch, &delta);
+        } else {
+            self.topic.state.lock().apply(&delta);
+        }
+    }
+
+    fn cursor<R>(&self, id: CursorId, look: impl FnOnce(&Cursor) -> R) -> Option<R> {
+        self.with(|s| s.cursor(id.0).map(look))
+    }
+
+    /// Runs `change` on a cursor and remembers it for the next flush when it made it dirty.
+    fn change_cursor<R>(&self, id: CursorId, change: impl FnOnce(&mut Cursor) -> R) -> Option<R> {
+        let mut state = self.topic.state.lock();
+        change_cursor(&mut state, id, change)
+    }
+
+    /// Everything up to here is acknowledged. [`Position::EARLIEST`] when there is no such cursor.
+    #[must_use]
+    pub fn mark_delete(&self, id: CursorId) -> Position {
+        self.with(|s| s.cursor(id.0).map_or(Position::EARLIEST, |c| s.before(c.next)))
+    }
+
+    /// What was stored with the cursor.
+    #[must_use]
+    pub fn cursor_properties(&self, id: CursorId) -> BTreeMap<String, String> {
+        self.cursor(id, |c| c.properties.clone()).unwrap_or_default()
+    }
+
+    /// Replaces a cursor's properties.
+    pub fn set_cursor_properties(&mut self, batch: &mut Batch, id: CursorId, properties: BTreeMap<String, String>) {
+        if self.cursor(id, |c| c.durable) == Some(true) {
+            self.cursor_change(batch, &Delta::CursorProperties { slot: id.0, properties });
+        } else {
+            self.change_cursor(id, |c| c.properties = properties);
+        }
+    }
+
+    /// Whether the entry at `position` is acknowledged, or gone.
+    #[must_use]
+    pub fn is_acked(&self, id: CursorId, position: Position) -> bool {
+        self.with(|s| {
+            let Some(cursor) = s.cursor(id.0) else { return false };
+            match s.ordinal(position) {
+                Some(ordinal) => cursor.is_acked(ordinal),
+                None => position < s.position(s.first_ordinal()),
+            }
+        })
+    }
+
+    /// Acknowledges one entry; says whether it was not acknowledged before. What is not an entry, or not confirmed yet, is ignored.
+    pub fn ack(&mut self, id: CursorId, position: Position) -> bool {
+        if position > self.last_confirmed() {
+            return false;
+        }
+        let mut state = self.topic.state.lock();
+        let Some(ordinal) = state.ordinal(position) else { return false };
+        change_cursor(&mut state, id, |c| c.ack(ordinal)).unwrap_or(false)
+    }
+
+    /// Which messages of a batch are left, one bit each as on the wire (1 is *not* acknowledged); `None` when all are, or the whole
+    /// entry is acknowledged.
+    #[must_use]
+    pub fn ack_set(&self, id: CursorId, position: Position) -> Option<Words> {
+        self.with(|s| s.cursor(id.0)?.ack_set(s.ordinal(position)?).cloned())
+    }
+
+    /// Acknowledges messages of a batch of at most `batch_size`: those whose bit in `remaining` is 0. Words left out are zero.
+    pub fn ack_batch(&mut self, id: CursorId, position: Position, batch_size: u32, remaining: &[u64]) -> BatchAck {
+        if position > self.last_confirmed() {
+            return BatchAck::default();
+        }
+        let mut state = self.topic.state.lock();
+        let Some(ordinal) = state.ordinal(position) else { return BatchAck::default() };
+        change_cursor(&mut state, id, |c| c.ack_batch(ordinal, batch_size, remaining)).unwrap_or_default()
+    }
+
+    /// Acknowledges everything up to `position`; says how many entries were not acknowledged before. A position beyond the last
+    /// confirmed entry is ignored.
+    pub fn ack_cumulative(&mut self, id: CursorId, position: Position) -> u64 {
+        if position > self.last_confirmed() {
+            return 0;
+        }
+        let mut state = self.topic.state.lock();
+        let next = state.after(position);
+        change_cursor(&mut state, id, |c| c.ack_below(next)).unwrap_or(0)
+    }
+
+    /// Moves a cursor so that everything up to `mark_delete` is acknowledged and nothing beyond it.
+    pub fn reset_cursor(&mut self, batch: &mut Batch, id: CursorId, mark_delete: Position) {
+        let next = self.with(|s| self.clamped(s, mark_delete));
+        if self.cursor(id, |c| c.durable) == Some(true) {
+            self.cursor_change(batch, &Delta::CursorReset { slot: id.0, next });
+        } else {
+            self.change_cursor(id, |c| c.reset(next));
+        }
+    }
+
+    /// Puts into the batch what durable cursors acknowledged since the last flush.
+    pub fn flush_acks(&mut self, batch: &mut Batch) {
+        let (topic, known) = self.slot_mut();
+        let mut state = topic.state.lock();
+        if state.dirty_cursors.is_empty() {
+            return;
+        }
+        for slot in std::mem::take(&mut state.dirty_cursors) {
+            if let Some(cursor) = state.cursor_mut(slot).filter(|c| c.is_dirty()) {
+                let delta = Delta::Acks { slot, acks: cursor.flush() };
+                batch.delta(topic, known, &delta);
+            }
+        }
+    }
+
+    /// Whether a flush would put something into its batch.
+    #[must_use]
+    pub fn acks_dirty(&self) -> bool {
+        self.with(|s| !s.dirty_cursors.is_empty())
+    }
+
+    /// The next confirmed entry at or after `from` that is not acknowledged.
+    #[must_use]
+    pub fn first_unacked(&self, id: CursorId, from: Position) -> Option<Position> {
+        self.with(|s| {
+            let start = s.after(from.previous()).max(s.first_ordinal());
+            let ordinal = s.cursor(id.0)?.first_unacked(start);
+            (ordinal < s.after(self.last_confirmed())).then(|| s.position(ordinal))
+        })
+    }
+
+    /// Confirmed entries that are not acknowledged.
+    #[must_use]
+    pub fn backlog(&self, id: CursorId) -> u64 {
+        self.with(|s| s.cursor(id.0).map_or(0, |c| c.backlog(s.after(self.last_confirmed()))))
+    }
+
+    /// Bytes of the backlog, taking the entries of one ledger to be of one size.
+    #[must_use]
+    pub fn backlog_bytes(&self, id: CursorId) -> u64 {
+        self.with(|s| {
+            let Some(cursor) = s.cursor(id.0) else { return 0 };
+            let total = s.after(self.last_confirmed());
+            let entries = total.saturating_sub(cursor.next);
+            if entries == 0 {
+                return 0;
+            }
+            let bytes = u128::from(s.bytes_between(cursor.next, total));
+            (bytes * u128::from(cursor.backlog(total)) / u128::from(entries)) as u64
+        })
+    }
+
+    /// What is acknowledged beyond the mark-delete position: from (exclusive) and to (inclusive) of each range.
+    #[must_use]
+    pub fn ranges(&self, id: CursorId) -> Vec<(Position, Position)> {
+        self.with(|s| {
+            let Some(cursor) = s.cursor(id.0) else { return Vec::new() };
+            cursor.islands().iter().map(|(start, end)| (s.before(start), s.position(end - 1))).collect()
+        })
+    }
+
+    /// How many entries of `from..=to` (confirmed ones) are not acknowledged.
+    #[must_use]
+    pub fn unacked_between(&self, id: CursorId, from: Position, to: Position) -> u64 {
+        self.with(|s| {
+            let Some(cursor) = s.cursor(id.0) else { return 0 };
+            let start = s.after(from.previous()).max(cursor.next);
+            let end = s.after(to.min(self.last_confirmed()));
+            end.saturating_sub(start).saturating_sub(cursor.islands().count_within(start, end))
+        })
+    }
+}
+
+fn change_cursor<R>(state: &mut State, id: CursorId, change: impl FnOnce(&mut Cursor) -> R) -> Option<R> {
+    let cursor = state.cursor_mut(id.0)?;
+    let dirty = cursor.is_dirty();
+    let result = change(cursor);
+    if !dirty && cursor.is_dirty() {
+        state.dirty_cursors.push(id.0);
+    }
+    Some(result)
+}

@@ -1,0 +1,209 @@
+//! Reads that need the disk: from the journal while it has the entries, from segments after.
+
+use model::Position;
+use std::sync::Arc;
+
+use crate::{
+    Entry, ManagedLedger,
+    error::{Error, Result},
+    store::Inner,
+    topic::Topic,
+};
+
+/// Entries on disk, to be read by [`ReadRequest::run`] wherever it is convenient.
+pub struct ReadRequest {
+    store: Arc<Inner>,
+    topic: Arc<Topic>,
+    from: Position,
+    upto: Position,
+    max_entries: usize,
+    max_bytes: usize,
+}
+
+/// Where the next entries are.
+enum Place {
+    Journal,
+    Segment(u64),
+}
+
+impl ReadRequest {
+    pub(crate) fn new(ledger: &ManagedLedger, from: Position, max_entries: usize, max_bytes: usize) -> Self {
+        Self {
+            store: ledger.store.clone(),
+            topic: ledger.topic.clone(),
+            from,
+            upto: ledger.last_confirmed(),
+            max_entries: max_entries.max(1),
+            max_bytes,
+        }
+    }
+
+    /// Reads what was asked for, at least one entry. Empty only when all of it was trimmed meanwhile.
+    ///
+    /// # Errors
+    /// The disk failed, or [`Error::Lost`]: a damaged file took the entries and all that follow.
+    pub async fn run(self) -> Result<Vec<Entry>> {
+        let mut read: Vec<Entry> = Vec::new();
+        let mut bytes = 0;
+        let mut from = self.from;
+        while read.len() < self.max_entries && (read.is_empty() || bytes < self.max_bytes) {
+            // Entries may have been trimmed since the request was made.
+            let (start, trimmed) = {
+                let state = self.topic.state.lock();
+                let ordinal = state.after(from.previous()).max(state.first_ordinal());
+                (state.position(ordinal), state.deleted || state.first_ordinal() >= state.after(self.upto))
+            };
+            if trimmed || start > self.upto {
+                break;
+            }
+            let room = self.max_bytes.saturating_sub(bytes).max(1);
+            let found = self.read_some(start, self.max_entries - read.len(), room).await?;
+            if found.is_empty() {
+                // What follows in this ledger is lost; another ledger may follow.
+                let next = self.next_ledger(start.ledger);
+                match next {
+                    Some(next) if next <= self.upto => {
+                        tracing::error!(topic = %self.topic.name, from = %start, "entries are lost");
+                        from = next;
+                        continue;
+                    }
+                    _ if read.is_empty() && !self.is_trimmed(start) => return Err(Error::Lost(start)),
+                    _ => break,
+                }
+            }
+            for (entry, messages, data) in found {
+                let position = Position::new(start.ledger, entry as i64);
+                if position > self.upto || (!read.is_empty() && bytes + data.len() > self.max_bytes) {
+                    return Ok(read);
+                }
+                bytes += data.len();
+                from = position.next();
+                read.push(Entry { position, messages, data });
+            }
+        }
+        Ok(read)
+    }
+
+    fn is_trimmed(&self, position: Position) -> bool {
+        let state = self.topic.state.lock();
+        state.deleted || position < state.position(state.first_ordinal())
+    }
+
+    fn next_ledger(&self, ledger: u64) -> Option<Position> {
+        let state = self.topic.state.lock();
+        let at = state.ledgers.partition_point(|l| l.id <= ledger);
+        state.ledgers.get(at).map(|l| Position::new(l.id, l.first as i64))
+    }
+
+    /// Entries of one ledger from `start` on, from one place, without gaps but perhaps starting later when some are lost.
+    async fn read_some(&self, start: Position, max_entries: usize, max_bytes: usize) -> Result<Vec<segment::Entry>> {
+        let (ledger, entry) = (start.ledger, start.entry.max(0) as u64);
+        for attempt in 0.. {
+            let place = self.place(ledger, entry);
+            let found = match place {
+                Place::Journal => {
+                    let journal = self.store.journal.clone();
+                    let read = move || journal.read(ledger, entry, max_entries, max_bytes);
+                    tokio::task::spawn_blocking(read).await.map_err(|_| Error::Closed)?.map_err(Error::from)
+                }
+                Place::Segment(id) => match self.store.segments.get(id).await {
+                    Ok(segment) => segment
+                        .read(ledger, entry, max_entries, max_bytes)
+                        .await
+                        .map_err(|e| Error::Read { position: start, source: Box::new(e) }),
+                    Err(error) => Err(error),
+                },
+            };
+            match found {
+                // The file or segment may have been given up between the look and the read: look again.
+                Ok(entries) if entries.first().is_some_and(|e| e.0 == entry) || attempt == 2 => {
+                    let mut expected = entries.first().map_or(0, |e| e.0);
+                    let run = entries.iter().take_while(|e| {
+                        let follows = e.0 == expected;
+                        expected += 1;
+                        follows
+                    });
+                    let count = run.count();
+                    let mut entries = entries;
+                    entries.truncate(count);
+                    return Ok(entries);
+                }
+                Err(error) if attempt == 2 => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn place(&self, ledger: u64, entry: u64) -> Place {
+        if self.store.journal.contains(ledger, entry) {
+            return Place::Journal;
+        }
+        let state = self.topic.state.lock();
+        let Some(meta) = state.find(ledger) else { return Place::Journal };
+        let at = meta.segments.partition_point(|s| s.last < entry);
+        match meta.segments.get(at) {
+            // A later segment still comes before what the journal has: entries rise from segments to journal.
+            Some(part) => Place::Segment(part.segment),
+            None => Place::Journal,
+        }
+    }
+}
+
+/// Looks for a point in time; see [`ManagedLedger::locate_time`].
+pub struct LocateRequest {
+    store: Arc<Inner>,
+    topic: Arc<Topic>,
+    upto: Position,
+    publish_time_ms: u64,
+}
+
+impl LocateRequest {
+    pub(crate) fn new(ledger: &ManagedLedger, publish_time_ms: u64) -> Self {
+        Self {
+            store: ledger.store.clone(),
+            topic: ledger.topic.clone(),
+            upto: ledger.last_confirmed(),
+            publish_time_ms,
+        }
+    }
+
+    /// The first entry published at the time or later; the position after the last entry when there is none. Publish times are
+    /// taken to rise, as Pulsar's `OpFindNewest` does; an entry that cannot be understood counts as earlier.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn run(self) -> Result<Position> {
+        let (mut low, mut high) = {
+            let state = self.topic.state.lock();
+            (state.first_ordinal(), state.after(self.upto))
+        };
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.is_before(middle).await? {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(self.topic.state.lock().position(low))
+    }
+
+    async fn is_before(&self, ordinal: u64) -> Result<bool> {
+        let from = self.topic.state.lock().position(ordinal);
+        let request = ReadRequest {
+            store: self.store.clone(),
+            topic: self.topic.clone(),
+            from,
+            upto: self.upto,
+            max_entries: 1,
+            max_bytes: 1,
+        };
+        let read = match request.run().await {
+            Err(Error::Lost(_)) => return Ok(false),
+            read => read?,
+        };
+        let published = read.first().map(|e| wire::entry::metadata(&e.data).map_or(0, |m| m.publish_time));
+        Ok(published.is_some_and(|time| time < self.publish_time_ms))
+    }
+}

@@ -1,0 +1,164 @@
+//! A start: what the journal has beyond the catalog's checkpoint, put on top of it.
+
+use journal::{Lsn, Record};
+use model::TopicName;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+use crate::{
+    batch::{KIND_CREATE, KIND_DELETE, KIND_DELTAS, KIND_ENTRY, KIND_PARTITIONS, KIND_ROLL},
+    catalog::Catalog,
+    codec::{Decoded, Malformed, Reader},
+    delta::Delta,
+    error::{Error, Result},
+    overlay::Overlay,
+    state::State,
+    topic::Topic,
+};
+
+/// See the module.
+pub(crate) struct Replay {
+    pub(crate) catalog: Catalog,
+    pub(crate) checkpoint: Lsn,
+    pub(crate) overlay: Overlay,
+    pub(crate) dirty: Vec<Arc<Topic>>,
+    /// Ledgers dropped, whose entries are no longer wanted.
+    pub(crate) forgotten: Vec<u64>,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Owners of ledgers looked up before, also of those that have none.
+    owners: FxHashMap<u64, Option<Arc<Topic>>>,
+}
+
+impl Replay {
+    pub(crate) fn new(catalog: Catalog) -> Result<Self> {
+        Ok(Self {
+            checkpoint: catalog.checkpoint()?,
+            catalog,
+            overlay: Overlay::default(),
+            dirty: Vec::new(),
+            forgotten: Vec::new(),
+            records: 0,
+            bytes: 0,
+            owners: FxHashMap::default(),
+        })
+    }
+
+    /// Applies one record. Rows may be newer than the checkpoint, so records older than a row are passed over.
+    pub(crate) fn visit(&mut self, lsn: Lsn, record: &Record) -> Result<()> {
+        self.records += 1;
+        self.bytes += record.body.len() as u64 + 40;
+        match record.kind {
+            KIND_ENTRY => {
+                if let Some(topic) = self.owner(record.stream)? {
+                    self.change(lsn, &topic, |state| {
+                        state.replay_append(record.stream, record.seq, record.body.len() as u64, record.aux);
+                        Ok(())
+                    })?;
+                }
+            }
+            KIND_DELTAS => {
+                if let Some(topic) = self.owner(record.stream)? {
+                    self.change(lsn, &topic, |state| {
+                        let mut reader = Reader::new(&record.body);
+                        while !reader.is_empty() {
+                            state.apply(&Delta::decode(&mut reader)?);
+                        }
+                        Ok(())
+                    })?;
+                    for ledger in std::mem::take(&mut topic.state.lock().removed) {
+                        self.forget(&topic, ledger.id);
+                    }
+                }
+            }
+            KIND_ROLL => {
+                if let Some(topic) = self.owner(record.stream)? {
+                    self.change(lsn, &topic, |state| {
+                        state.roll(record.seq, Reader::new(&record.body).u64()?);
+                        Ok(())
+                    })?;
+                    if topic.state.lock().find(record.seq).is_some() {
+                        self.overlay.owners.insert(record.seq, topic.clone());
+                        self.owners.insert(record.seq, Some(topic));
+                    }
+                }
+            }
+            KIND_CREATE => self.create(lsn, record)?,
+            KIND_DELETE => {
+                if let Some(topic) = self.owner(record.stream)? {
+                    self.overlay.delete(&topic);
+                    let ledgers: Vec<u64> = topic.state.lock().ledgers.iter().map(|l| l.id).collect();
+                    for ledger in ledgers {
+                        self.forget(&topic, ledger);
+                    }
+                    self.owners.insert(topic.id, None);
+                }
+            }
+            KIND_PARTITIONS => {
+                let decode = |body| {
+                    let mut reader = Reader::new(body);
+                    let name = reader.str()?.to_owned();
+                    let partitions =
+                        reader.option()?.map(u32::try_from).transpose().map_err(|_| Malformed("number"))?;
+                    Ok((name, partitions))
+                };
+                let (name, partitions) = decode(&record.body).map_err(|e| malformed(lsn, e))?;
+                self.overlay.partitions.insert(name, partitions);
+            }
+            kind => tracing::warn!(lsn, kind, "record of a kind unknown to this version is passed over"),
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, lsn: Lsn, record: &Record) -> Result<()> {
+        let decode = |body| {
+            let mut reader = Reader::new(body);
+            let name: TopicName = reader.str()?.parse().map_err(|_| Malformed("topic name"))?;
+            Ok((name, reader.u64()?, reader.map()?))
+        };
+        let (name, created_ms, properties) = decode(&record.body).map_err(|e| malformed(lsn, e))?;
+        let known = self.owner(record.stream)?;
+        let topic = known.unwrap_or_else(|| {
+            Arc::new(Topic::new(record.stream, name, State::new(record.stream, created_ms, properties)))
+        });
+        // A topic of the same name may have been deleted and this one be newer.
+        self.overlay.deleted.remove(&topic.id);
+        self.overlay.insert(&topic);
+        self.owners.insert(topic.id, Some(topic.clone()));
+        self.change(lsn, &topic, |_| Ok(()))
+    }
+
+    fn owner(&mut self, ledger: u64) -> Result<Option<Arc<Topic>>> {
+        if let Some(known) = self.owners.get(&ledger) {
+            return Ok(known.clone());
+        }
+        let owner = self.overlay.owner(&self.catalog, ledger)?;
+        self.owners.insert(ledger, owner.clone());
+        Ok(owner)
+    }
+
+    fn forget(&mut self, topic: &Topic, ledger: u64) {
+        if ledger != topic.id {
+            self.overlay.owners.remove(&ledger);
+            self.owners.insert(ledger, None);
+        }
+        self.forgotten.push(ledger);
+    }
+
+    fn change(&mut self, lsn: Lsn, topic: &Arc<Topic>, change: impl FnOnce(&mut State) -> Decoded<()>) -> Result<()> {
+        let mut state = topic.state.lock();
+        if lsn < state.lsn {
+            return Ok(());
+        }
+        change(&mut state).map_err(|e| malformed(lsn, e))?;
+        state.lsn = lsn;
+        if !std::mem::replace(&mut state.dirty, true) {
+            self.dirty.push(topic.clone());
+        }
+        Ok(())
+    }
+}
+
+fn malformed(lsn: Lsn, source: Malformed) -> Error {
+    Error::Decode { what: "record", whose: format!("commit {lsn}"), source }
+}

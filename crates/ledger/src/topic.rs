@@ -1,0 +1,23 @@
+//! One topic as the store, its managed ledger and running reads share it.
+
+use model::TopicName;
+use parking_lot::Mutex;
+
+use crate::state::State;
+
+/// Bundle of every topic until several brokers share a store.
+pub(crate) const BUNDLE: u32 = 0;
+
+/// See the module.
+pub(crate) struct Topic {
+    /// Number of its first ledger.
+    pub(crate) id: u64,
+    pub(crate) name: TopicName,
+    pub(crate) state: Mutex<State>,
+}
+
+impl Topic {
+    pub(crate) fn new(id: u64, name: TopicName, state: State) -> Self {
+        Self { id, name, state: Mutex::new(state) }
+    }
+}
