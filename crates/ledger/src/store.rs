@@ -363,6 +363,12 @@ impl Store {
         Ok(self.inner.journal.wait(lsn).await?)
     }
 
+    /// Whether commits can still become durable; after a failed write they never will in this process.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.inner.journal.failure().is_none()
+    }
+
     /// Counters of the journal.
     #[must_use]
     pub fn journal_stats(&self) -> journal::Stats {
