@@ -1,0 +1,624 @@
+//! One connection: a task that reads frames, writes what the broker has to say, waits for requests that are answered
+//! later, and keeps time. None of these waits for another.
+//!
+//! Each turn does what can be done at once and then sleeps until one of its sources has something: the socket, the
+//! broker's channel, a request under way, a timer. All SENDs of one read go to the broker in one batch; what one shard
+//! has to say comes in one batch; a wake-up is per batch, never per message.
+//!
+//! What bounds memory: nothing is taken from the broker while [`writer::Writer`] is full, and nothing is read while it
+//! is full, while too many requests or publishes are unanswered, or while the broker's publish buffer is full. A read
+//! buffer grows with the bytes that came, not with what a frame announces.
+
+mod commands;
+mod handles;
+mod handshake;
+mod inbox;
+mod writer;
+
+use broker::{Delivery, Outgoing, Peer, PeerInfo, ProducerCreated, ProducerHandle, PublishBatch};
+use futures::{
+    FutureExt, Stream as _,
+    future::{AbortHandle, BoxFuture},
+    stream::FuturesUnordered,
+};
+use rustc_hash::FxHashMap;
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+    time::{Instant, Sleep},
+};
+
+use crate::{
+    listener::Shared,
+    reply::{self, Frame},
+    topic_list::{Update, Watcher},
+};
+use handles::{Consumer, Consumers, Producer, Producers, Token};
+use inbox::Inbox;
+use writer::{SLICES, Writer};
+
+/// Turns before a busy connection lets other tasks run.
+const TURNS: usize = 16;
+
+/// Unanswered bytes at the broker, beyond what it bounds itself, at which nothing more is read: a peer that sends
+/// requests and reads no answers.
+const UNREAD_BYTES_MAX: usize = 2 * 8 * 1024 * 1024;
+
+/// How long a connection that ends has to take what is still to be written.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+
+/// Pings without an answer before a connection is given up.
+const PINGS_MAX: u32 = 2;
+
+/// What a connection runs on: a TCP socket, and in tests a pipe.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Whether a read may give something, so that an idle connection needs no buffer.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Stream for TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+#[cfg(test)]
+impl Stream for tokio::io::DuplexStream {
+    fn poll_readable(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error("closed by the client")]
+    Left,
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("not the protocol: {0}")]
+    Frame(wire::FrameError),
+    #[error("not the protocol: {0}")]
+    Protocol(String),
+    #[error("refused: {0}")]
+    Refused(&'static str),
+    #[error("{0}")]
+    Closed(&'static str),
+}
+
+/// What a request under way ends with.
+enum Done {
+    Nothing,
+    Reply(Frame),
+    Producer { id: u64, token: Token, request_id: u64, result: broker::Result<(ProducerHandle, ProducerCreated)> },
+    Consumer { id: u64, token: Token, request_id: u64, result: broker::Result<Consumer> },
+    Unsubscribed { id: u64, token: Token, request_id: u64, result: broker::Result<()> },
+    Watching { id: u64, token: Token, request_id: u64, hash: Option<String>, result: broker::Result<Watcher> },
+}
+
+/// A watcher's next news: which watcher, what, and the watcher to ask again. `None` when it was closed.
+type News = Option<(u64, Token, Option<(Update, Watcher)>)>;
+
+/// Messages of one consumer that did not fit into the writer at once.
+struct Unsent {
+    consumer_id: u64,
+    epoch: Option<u64>,
+    entries: std::vec::IntoIter<Delivery>,
+}
+
+/// See the module.
+struct Connection<S> {
+    stream: S,
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    inbox: Inbox,
+    writer: Writer,
+    publishes: PublishBatch,
+    from_broker: mpsc::UnboundedReceiver<Vec<Outgoing>>,
+    /// The batch of the broker that is being written.
+    taken: std::vec::IntoIter<Outgoing>,
+    unsent: Option<Unsent>,
+    producers: Producers,
+    consumers: Consumers,
+    watchers: FxHashMap<u64, (Token, AbortHandle)>,
+    following: FuturesUnordered<BoxFuture<'static, News>>,
+    requests: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Done, but what the broker said before has to be written first.
+    answers: Vec<Done>,
+    next_token: Token,
+    /// Waits for room in the publish buffer.
+    room: Option<BoxFuture<'static, ()>>,
+    /// Resolves when the session closes.
+    stop: BoxFuture<'static, ()>,
+    /// Writes what there is and ends.
+    ending: Option<&'static str>,
+    tick: Pin<Box<Sleep>>,
+    started: Instant,
+    /// Of this turn.
+    now: Instant,
+    last_read: Instant,
+    pings: u32,
+}
+
+/// Runs one connection from its first byte to its end.
+pub(crate) async fn run<S: Stream>(mut stream: S, address: Option<SocketAddr>, shared: Arc<Shared>) {
+    let config = &shared.config;
+    let max_message = shared.broker.config().max_message_size;
+    let mut inbox = Inbox::new(max_message, config.read_buffer_min, config.read_buffer_max);
+    let accepting = handshake::accept(&mut stream, &mut inbox, &shared, address);
+    let connected = match tokio::time::timeout(config.handshake_timeout, accepting).await {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(end)) => return tracing::debug!(?address, %end, "connection ended before CONNECT"),
+        Err(_) => return tracing::debug!(?address, "no CONNECT in time"),
+    };
+    let info = PeerInfo {
+        address: address.map(|a| a.to_string()).unwrap_or_default(),
+        client_version: connected.client_version,
+        protocol_version: connected.protocol_version,
+    };
+    tracing::debug!(
+        address = info.address,
+        client = info.client_version,
+        version = info.protocol_version,
+        role = connected.identity.role,
+        "connected"
+    );
+    let mut connection = Connection::new(stream, info, inbox, shared);
+    let end = std::future::poll_fn(|cx| connection.poll(cx)).await;
+    match &end {
+        End::Left | End::Io(_) | End::Closed(_) => tracing::debug!(?address, %end, "disconnected"),
+        End::Frame(_) | End::Protocol(_) | End::Refused(_) => tracing::warn!(?address, %end, "connection closed"),
+    }
+    // What the peer has not read yet shall still reach it.
+    let _ = tokio::time::timeout(Duration::from_millis(100), connection.stream.shutdown()).await;
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        self.shared.broker.disconnect(&self.peer);
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    fn new(stream: S, info: PeerInfo, inbox: Inbox, shared: Arc<Shared>) -> Self {
+        let (peer, from_broker) = shared.broker.connect(info);
+        let now = Instant::now();
+        let stop = shared.closing.clone();
+        Self {
+            stream,
+            peer,
+            inbox,
+            writer: Writer::default(),
+            publishes: shared.broker.publish_batch(),
+            from_broker,
+            taken: Vec::new().into_iter(),
+            unsent: None,
+            producers: Producers::default(),
+            consumers: Consumers::default(),
+            watchers: FxHashMap::default(),
+            following: FuturesUnordered::new(),
+            requests: FuturesUnordered::new(),
+            answers: Vec::new(),
+            next_token: 0,
+            room: None,
+            stop: Box::pin(async move { stop.triggered().await }),
+            ending: None,
+            tick: Box::pin(tokio::time::sleep(tick_interval(&shared.config))),
+            started: now,
+            now,
+            last_read: now,
+            pings: 0,
+            shared,
+        }
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// Runs `work` beside the connection.
+    fn request(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+        self.requests.push(work.boxed());
+    }
+
+    /// Does all there is to do; ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.now = Instant::now();
+        for _ in 0..TURNS {
+            match self.turn(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(end) => return Poll::Ready(end),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One round over all sources; whether any of them had something. When none had, each of them that is wanted will
+    /// wake the task.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut busy = self.poll_requests(cx);
+        busy |= self.poll_broker(cx);
+        busy |= self.poll_watchers(cx);
+        busy |= self.poll_write(cx)?;
+        busy |= self.poll_read(cx)?;
+        busy |= self.poll_time(cx)?;
+        Ok(busy)
+    }
+
+    // ---- requests under way
+
+    fn poll_requests(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        while !self.requests.is_empty() && !self.writer.is_full() {
+            let Poll::Ready(Some(done)) = Pin::new(&mut self.requests).poll_next(cx) else { break };
+            busy = true;
+            match done {
+                // Created before anything about it can have been said, so it is told before.
+                created @ (Done::Producer { .. } | Done::Consumer { .. }) => self.finish(created),
+                other => self.answers.push(other),
+            }
+        }
+        busy
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Nothing => {}
+            Done::Reply(frame) => self.writer.frame(&frame),
+            Done::Producer { id, token, request_id, result } => {
+                let wanted = self.producers.finish(id, token);
+                match result {
+                    Ok((handle, created)) if wanted => {
+                        self.writer.frame(&reply::producer_success(request_id, created.clone()));
+                        self.producers.put(id, Producer { handle, request_id, created });
+                    }
+                    Ok((handle, _)) => self.request(async move {
+                        handle.close().await;
+                        Done::Nothing
+                    }),
+                    Err(error) if wanted => self.writer.frame(&reply::failed(request_id, &error)),
+                    Err(_) => {}
+                }
+            }
+            Done::Consumer { id, token, request_id, result } => {
+                let wanted = self.consumers.finish(id, token);
+                match result {
+                    Ok(consumer) if wanted => {
+                        self.writer.frame(&reply::success(request_id));
+                        self.consumers.put(id, consumer);
+                    }
+                    Ok(consumer) => self.request(async move {
+                        consumer.handle.close().await;
+                        Done::Nothing
+                    }),
+                    Err(error) if wanted => self.writer.frame(&reply::failed(request_id, &error)),
+                    Err(_) => {}
+                }
+            }
+            Done::Unsubscribed { id, token, request_id, result } => {
+                if result.is_ok() {
+                    self.consumers.remove_if(id, token);
+                }
+                self.writer.frame(&reply::done(request_id, result));
+            }
+            Done::Watching { id, token, request_id, hash, result } => {
+                if self.watchers.get(&id).is_none_or(|(t, _)| *t != token) {
+                    return;
+                }
+                match result {
+                    Ok(watcher) => {
+                        let (topics, found) = watcher.matching();
+                        let topics = if hash.as_ref() == Some(&found) { Vec::new() } else { topics };
+                        self.writer.frame(&reply::watching(request_id, id, topics, found));
+                        self.follow(id, token, watcher);
+                    }
+                    Err(error) => {
+                        self.watchers.remove(&id);
+                        self.writer.frame(&reply::failed(request_id, &error));
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- watchers
+
+    fn follow(&mut self, id: u64, token: Token, mut watcher: Watcher) {
+        let (next, abort) = futures::future::abortable(async move {
+            let update = watcher.next().await;
+            (id, token, update.map(|update| (update, watcher)))
+        });
+        self.watchers.insert(id, (token, abort));
+        self.following.push(next.map(Result::ok).boxed());
+    }
+
+    fn poll_watchers(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        while !self.following.is_empty() && !self.writer.is_full() {
+            let Poll::Ready(Some(news)) = Pin::new(&mut self.following).poll_next(cx) else { break };
+            busy = true;
+            let Some((id, token, news)) = news else { continue };
+            if self.watchers.get(&id).is_none_or(|(t, _)| *t != token) {
+                continue;
+            }
+            match news {
+                Some((update, watcher)) => {
+                    let Update { created, deleted, hash } = update;
+                    self.writer.frame(&reply::watch_update(id, created, deleted, hash));
+                    self.follow(id, token, watcher);
+                }
+                None => {
+                    self.watchers.remove(&id);
+                }
+            }
+        }
+        busy
+    }
+
+    // ---- what the broker has to say
+
+    fn poll_broker(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut busy = false;
+        let mut bytes = 0;
+        while !self.writer.is_full() {
+            if let Some(mut unsent) = self.unsent.take() {
+                if let Some(delivery) = unsent.entries.next() {
+                    let partition = self.consumers.open(unsent.consumer_id).map_or(-1, |c| c.partition);
+                    bytes += self.deliver(delivery, &unsent, partition);
+                    while !self.writer.is_full()
+                        && let Some(delivery) = unsent.entries.next()
+                    {
+                        bytes += self.deliver(delivery, &unsent, partition);
+                    }
+                    self.unsent = Some(unsent);
+                }
+            } else if let Some(outgoing) = self.taken.next() {
+                bytes += self.outgoing(outgoing);
+            } else if let Poll::Ready(Some(batch)) = self.from_broker.poll_recv(cx) {
+                busy = true;
+                self.taken = batch.into_iter();
+            } else if !self.answers.is_empty()
+                && let Ok(batch) = self.from_broker.try_recv()
+            {
+                // The runtime may have asked for a pause; the order of what is said does not wait for that.
+                self.taken = batch.into_iter();
+            } else {
+                // All that was said before the answers were given is in the writer.
+                busy |= !self.answers.is_empty();
+                for done in std::mem::take(&mut self.answers) {
+                    self.finish(done);
+                }
+                break;
+            }
+        }
+        if bytes > 0 {
+            self.peer.written(bytes);
+        }
+        busy
+    }
+
+    fn deliver(&mut self, delivery: Delivery, unsent: &Unsent, partition: i32) -> usize {
+        let bytes = delivery.data.len() + 50;
+        self.writer.message(unsent.consumer_id, unsent.epoch, partition, delivery);
+        bytes
+    }
+
+    /// Writes one thing the broker says; returns the bytes it is accounted with. Messages are accounted one by one.
+    fn outgoing(&mut self, outgoing: Outgoing) -> usize {
+        let bytes = outgoing.bytes();
+        match outgoing {
+            Outgoing::Deliver { consumer_id, epoch, entries } => {
+                self.unsent = Some(Unsent { consumer_id, epoch, entries: entries.into_iter() });
+                return 0;
+            }
+            Outgoing::Receipts { producer_id, sequence_id, highest, position, count } => {
+                self.writer.receipts(producer_id, sequence_id, highest, position, count);
+            }
+            Outgoing::SendError { producer_id, sequence_id, error } => {
+                let frame = reply::send_error(producer_id, sequence_id, reply::code(&error), error.to_string());
+                self.writer.frame(&frame);
+            }
+            Outgoing::AckResponse { consumer_id, request_id, error } => {
+                let error = error.map(|error| (reply::code(&error), error.to_string()));
+                self.writer.frame(&reply::ack_response(consumer_id, request_id, error));
+            }
+            Outgoing::ActiveConsumerChange { consumer_id, active } => {
+                self.writer.frame(&reply::active_consumer_change(consumer_id, active));
+            }
+            Outgoing::ProducerReady { request_id, created } => {
+                self.writer.frame(&reply::producer_success(request_id, created));
+            }
+            Outgoing::ProducerFailed { request_id, error } => {
+                if let Some(id) = self.producers.of_request(request_id) {
+                    self.producers.remove(id, self.now);
+                }
+                self.writer.frame(&reply::failed(request_id, &error));
+            }
+            Outgoing::CloseProducer { producer_id } => {
+                self.producers.remove(producer_id, self.now);
+                self.writer.frame(&reply::close_producer(producer_id));
+            }
+            Outgoing::CloseConsumer { consumer_id } => {
+                self.consumers.remove(consumer_id);
+                self.writer.frame(&reply::close_consumer(consumer_id));
+            }
+            Outgoing::ReachedEndOfTopic { consumer_id } => {
+                self.writer.frame(&reply::reached_end_of_topic(consumer_id));
+            }
+            Outgoing::Ping => self.writer.frame(&reply::ping()),
+            Outgoing::Close { reason } => self.end(reason),
+        }
+        bytes
+    }
+
+    // ---- the socket
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut busy = false;
+        while !self.writer.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = self.writer.slices(&mut slices);
+            match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..filled]) {
+                Poll::Pending => return Ok(busy),
+                Poll::Ready(Ok(0)) => return Err(End::Io(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => self.writer.advance(n),
+                Poll::Ready(Err(error)) => return Err(End::Io(error)),
+            }
+            busy = true;
+        }
+        match self.ending {
+            // Nothing was left to say in this turn, so nothing of what was said before is lost.
+            Some(reason) if !busy => Err(End::Closed(reason)),
+            _ => Ok(busy),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        if !self.may_read(cx) {
+            return Ok(false);
+        }
+        if self.inbox.is_unparsed() {
+            self.take_frames()?;
+            return Ok(true);
+        }
+        match self.stream.poll_readable(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(result) => result.map_err(End::Io)?,
+        }
+        let buf = self.inbox.for_read();
+        let room = buf.capacity() - buf.len();
+        let n = match pin!(self.stream.read_buf(buf)).poll(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(0)) => return Err(End::Left),
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(error)) => return Err(End::Io(error)),
+        };
+        self.inbox.was_read(n, room);
+        self.last_read = self.now;
+        self.pings = 0;
+        let ms = self.now.duration_since(self.started).as_millis();
+        self.peer.last_seen_ms.store(u64::try_from(ms).unwrap_or(u64::MAX).saturating_add(1), Relaxed);
+        self.take_frames()?;
+        Ok(true)
+    }
+
+    /// Whether more may be asked of us; see the module.
+    fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.may_handle() || self.peer.outbound_bytes() >= UNREAD_BYTES_MAX {
+            return false;
+        }
+        if self.producers.is_empty() {
+            return true;
+        }
+        if self.peer.pending_publishes() >= self.shared.broker.config().max_pending_publishes_per_connection {
+            return false;
+        }
+        if self.room.is_none() {
+            if !self.shared.broker.publish_buffer_full() {
+                return true;
+            }
+            let broker = self.shared.broker.clone();
+            self.room = Some(Box::pin(async move { broker.publish_buffer_room().await }));
+        }
+        if let Some(room) = &mut self.room
+            && room.as_mut().poll(cx).is_pending()
+        {
+            return false;
+        }
+        self.room = None;
+        true
+    }
+
+    fn may_handle(&self) -> bool {
+        self.ending.is_none()
+            && !self.writer.is_full()
+            && self.requests.len() + self.answers.len() < self.shared.config.max_pending_requests.max(1)
+    }
+
+    /// Handles the whole frames there are, and hands the SENDs among them to the broker.
+    fn take_frames(&mut self) -> Result<(), End> {
+        let mut result = Ok(());
+        while self.may_handle() {
+            match self.inbox.next() {
+                Ok(Some(incoming)) => {
+                    result = self.handle(incoming);
+                    if result.is_err() {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    result = Err(End::Frame(error));
+                    break;
+                }
+            }
+        }
+        // What came before a broken frame was meant.
+        if !self.publishes.is_empty() {
+            self.shared.broker.publish(&self.peer, &mut self.publishes);
+        }
+        result
+    }
+
+    // ---- time
+
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        if self.ending.is_none() && self.stop.as_mut().poll(cx).is_ready() {
+            self.end("the broker is stopping");
+            return Ok(true);
+        }
+        if self.tick.as_mut().poll(cx).is_pending() {
+            return Ok(false);
+        }
+        if self.ending.is_some() {
+            return Err(End::Closed("did not take its last words"));
+        }
+        let config = &self.shared.config;
+        let silent = self.now.duration_since(self.last_read);
+        // While we do not read, its silence is our doing.
+        let reading = self.may_handle() && !self.inbox.is_unparsed() && self.room.is_none();
+        if reading && self.inbox.is_half() && silent >= config.half_frame_timeout {
+            return Err(End::Closed("half a frame and nothing after it"));
+        }
+        if reading && silent >= config.keepalive * (self.pings + 1) {
+            if self.pings >= PINGS_MAX {
+                return Err(End::Closed("no answer to pings"));
+            }
+            self.pings += 1;
+            self.writer.frame(&reply::ping());
+        }
+        if silent >= config.keepalive {
+            self.inbox.release();
+            self.writer.release();
+        }
+        self.producers.forget(self.now, config.keepalive);
+        let next = self.now + tick_interval(config);
+        self.tick.as_mut().reset(next);
+        Ok(true)
+    }
+
+    /// Reads nothing more, writes what there is to say, and ends.
+    fn end(&mut self, reason: &'static str) {
+        if self.ending.is_none() {
+            self.ending = Some(reason);
+            self.tick.as_mut().reset(self.now + LAST_WRITE);
+        }
+    }
+}
+
+fn tick_interval(config: &crate::Config) -> Duration {
+    config.keepalive.min(config.half_frame_timeout).max(Duration::from_millis(10))
+}
