@@ -1,10 +1,10 @@
 //! What of the broker can be set. Names are Pulsar's `broker.conf` in kebab-case.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Limits and defaults for topics, subscriptions and connections.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// Name of the cluster this broker is. Pulsar: `clusterName`.

@@ -1,1 +1,25 @@
+//! Topics, subscriptions and dispatch: what a broker does between a socket and the disk. It opens no socket itself.
+//!
+//! [`Broker`] is the handle that `session` and `admin` hold. Behind it, topics are spread over a few shards; a shard
+//! handles its events in order, so nothing about a topic needs a lock.
 
+mod broker;
+mod config;
+mod error;
+mod metadata;
+mod peer;
+mod publish_buffer;
+mod rate;
+mod requests;
+mod shard;
+mod subscription;
+mod topic;
+
+pub use broker::{Addresses, Broker, TopicChange};
+pub use config::Config;
+pub use error::{Error, Result};
+pub use peer::{Delivery, Outgoing, Peer, PeerInfo, ProducerCreated};
+pub use requests::{
+    Ack, ConsumerHandle, KeyShared, LastMessageId, NewConsumer, NewProducer, ProducerHandle, PublishBatch, Schema,
+};
+pub use topic::seek::SeekTarget;

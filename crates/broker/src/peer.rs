@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::{error::Error, shard};
 
 /// Unwritten bytes at which the broker stops dispatching to a connection; it goes on below half of it.
-pub const OUTBOUND_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const OUTBOUND_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What the connection task is asked to write. One `Vec` carries all that one shard has to say in one wake-up.
 #[derive(Debug)]

@@ -77,7 +77,7 @@ pub struct KeyShared {
 
 /// One SEND, parsed as far as the broker needs it.
 #[derive(Debug)]
-pub struct Publish {
+pub(crate) struct Publish {
     pub(crate) topic: u64,
     pub(crate) producer: u64,
     pub sequence_id: u64,
@@ -101,6 +101,7 @@ pub struct ProducerHandle {
 #[derive(Debug, Clone)]
 pub struct ConsumerHandle {
     pub(crate) topic: u64,
+    pub(crate) subscription: u64,
     pub(crate) consumer: u64,
     pub(crate) handle: shard::Handle,
 }
@@ -121,24 +122,28 @@ impl ProducerHandle {
     /// Closes the producer. Answers when it is gone and all its receipts are handed to the connection.
     pub async fn close(&self) {
         let (topic, producer) = (self.topic, self.producer);
-        let _ = self.handle.call(move |shard| shard.close_producer(topic, producer)).await;
+        let _ = self.handle.call_later(move |shard, reply| shard.close_producer(topic, producer, reply)).await;
     }
 }
 
 impl ConsumerHandle {
+    fn at(&self) -> shard::At {
+        shard::At { topic: self.topic, subscription: self.subscription, consumer: self.consumer }
+    }
+
     /// CommandFlow.
     pub fn flow(&self, permits: u32) {
-        self.handle.send(shard::Event::Flow { topic: self.topic, consumer: self.consumer, permits });
+        self.handle.send(shard::Event::Flow { at: self.at(), permits });
     }
 
     /// CommandAck; the answer, if one is asked for, comes as [`crate::Outgoing::AckResponse`].
     pub fn ack(&self, ack: Ack) {
-        self.handle.send(shard::Event::Ack { topic: self.topic, consumer: self.consumer, ack });
+        self.handle.send(shard::Event::Ack { at: self.at(), ack });
     }
 
     /// CommandRedeliverUnacknowledgedMessages: these entries, or all when empty.
     pub fn redeliver(&self, positions: Vec<Position>, epoch: Option<u64>) {
-        self.handle.send(shard::Event::Redeliver { topic: self.topic, consumer: self.consumer, positions, epoch });
+        self.handle.send(shard::Event::Redeliver { at: self.at(), positions, epoch });
     }
 
     /// CommandSeek: disconnects all consumers of the subscription, moves it, answers when that is durable.
@@ -201,7 +206,15 @@ impl PublishBatch {
     }
 
     /// Adds one SEND. `data` is kept byte for byte; its checksum has been verified.
-    pub fn push(&mut self, producer: &ProducerHandle, sequence_id: u64, highest: u64, messages: u32, is_chunk: bool, data: Bytes) {
+    pub fn push(
+        &mut self,
+        producer: &ProducerHandle,
+        sequence_id: u64,
+        highest: u64,
+        messages: u32,
+        is_chunk: bool,
+        data: Bytes,
+    ) {
         self.bytes += data.len();
         self.per_shard[usize::from(producer.shard)].push(Publish {
             topic: producer.topic,
@@ -217,6 +230,10 @@ impl PublishBatch {
     /// Entries waiting to be handed over.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn drain(&mut self, peer: &Arc<Peer>, shards: &[shard::Handle]) -> usize {

@@ -1,26 +1,30 @@
 //! The broker as the rest of the program holds it: a cheap handle that routes each request to the shard of its topic.
 
+mod administration;
+mod topics;
+
 use bytes::Bytes;
-use model::{Domain, NamespaceName, NamespacePolicies, Position, TopicName};
+use model::{NamespaceName, TopicName};
+use rustc_hash::FxHasher;
 use std::{
-    collections::BTreeMap,
+    hash::{Hash, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{broadcast, mpsc};
 
 use crate::{
     config::Config,
     error::{Error, Result},
     metadata::Metadata,
     peer::{Outgoing, Peer, PeerInfo, ProducerCreated},
-    requests::{ConsumerHandle, LastMessageId, NewConsumer, NewProducer, ProducerHandle, PublishBatch, Schema},
-    shard,
-    topic::seek::SeekTarget,
+    publish_buffer::PublishBuffer,
+    requests::{ConsumerHandle, NewConsumer, NewProducer, ProducerHandle, PublishBatch},
+    shard::{self, Shard},
 };
-use admin_api::stats::{InternalStats, PartitionedTopicStats, TopicStats};
 
 /// Where a client connects to, as lookups answer it.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +33,13 @@ pub struct Addresses {
     pub broker_url: String,
     /// `http://host:port`.
     pub web_url: String,
+}
+
+/// A topic came or went; for clients that watch a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicChange {
+    Created(TopicName),
+    Deleted(TopicName),
 }
 
 /// Cheap to clone; all clones are the same broker.
@@ -42,7 +53,339 @@ struct Inner {
     addresses: Addresses,
     store: ledger::Store,
     metadata: Metadata,
+    clock: Arc<dyn seams::Clock>,
     shards: Arc<[shard::Handle]>,
+    /// For producer names: cluster, this start, a count.
+    start_ms: u64,
+    next_name: AtomicU64,
     next_peer: AtomicU64,
     publish_buffer: Arc<PublishBuffer>,
+    changes: broadcast::Sender<TopicChange>,
+}
+
+impl Broker {
+    /// Reads the metadata and starts the shards and the storage's own upkeep as tasks.
+    ///
+    /// # Errors
+    /// The metastore cannot be read or holds what does not parse.
+    pub async fn start(
+        config: Config,
+        addresses: Addresses,
+        store: ledger::Store,
+        meta: Arc<dyn metastore::Metastore>,
+        clock: Arc<dyn seams::Clock>,
+        tasks: &seams::Tasks,
+        shutdown: seams::Shutdown,
+    ) -> Result<Self> {
+        let config = Arc::new(config);
+        let metadata = Metadata::open(meta, config.clone()).await?;
+        let publish_buffer = Arc::new(PublishBuffer::new(config.max_publish_buffer_bytes));
+        let count = match config.shards {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            n => n.min(usize::from(u16::MAX)),
+        };
+        let mut shards = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (handle, events) = shard::Handle::new();
+            let parts = shard::Parts {
+                config: config.clone(),
+                store: store.clone(),
+                metadata: metadata.clone(),
+                clock: clock.clone(),
+                publish_buffer: publish_buffer.clone(),
+            };
+            let (shard, durable) = Shard::new(parts, handle.clone());
+            tasks.spawn("shard", shard.run(durable, events, shutdown.clone()));
+            shards.push(handle);
+        }
+        let upkeep = store.clone();
+        let stop = shutdown.clone();
+        tasks.spawn("storage upkeep", async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                    () = stop.triggered() => return,
+                }
+                if let Err(error) = upkeep.maintain().await {
+                    tracing::error!(%error, "storage upkeep failed, trying again later");
+                }
+            }
+        });
+        let (changes, _) = broadcast::channel(1024);
+        let inner = Inner {
+            start_ms: clock.now_ms(),
+            config,
+            addresses,
+            store,
+            metadata,
+            clock,
+            shards: shards.into(),
+            next_name: AtomicU64::new(0),
+            next_peer: AtomicU64::new(0),
+            publish_buffer,
+            changes,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Unloads every topic (clients are told to look up again) and waits until all of it is durable.
+    pub async fn close(&self) {
+        for shard in self.inner.shards.iter() {
+            let closed = shard.call_later(|shard, reply: shard::Reply<()>| {
+                for id in shard.topics.keys().copied().collect::<Vec<_>>() {
+                    shard.unload(id);
+                }
+                shard.when_durable(move |_, result| reply.send(result));
+            });
+            if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(10), closed).await {
+                tracing::warn!(%error, "a shard did not close cleanly");
+            }
+        }
+    }
+
+    /// The configuration it was started with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Where clients reach it.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.inner.addresses
+    }
+
+    /// Whether it can still store messages.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.inner.store.is_healthy()
+    }
+
+    /// Registers a connection: what it is told comes out of the receiver.
+    #[must_use]
+    pub fn connect(&self, info: PeerInfo) -> (Arc<Peer>, mpsc::UnboundedReceiver<Vec<Outgoing>>) {
+        let id = self.inner.next_peer.fetch_add(1, Relaxed) + 1;
+        Peer::new(id, info, self.inner.shards.clone())
+    }
+
+    /// Closes what a connection that is gone had open.
+    pub fn disconnect(&self, peer: &Arc<Peer>) {
+        for shard in self.inner.shards.iter() {
+            shard.send(shard::Event::PeerGone(peer.id));
+        }
+    }
+
+    /// An empty batch; a connection keeps one and uses it again.
+    #[must_use]
+    pub fn publish_batch(&self) -> PublishBatch {
+        PublishBatch::new(self.inner.shards.len())
+    }
+
+    /// Hands over the SENDs collected in one read of a socket.
+    pub fn publish(&self, peer: &Arc<Peer>, batch: &mut PublishBatch) {
+        self.inner.publish_buffer.take(batch.bytes());
+        batch.drain(peer, &self.inner.shards);
+    }
+
+    /// Whether so much is published and not yet durable that connections should stop reading.
+    #[must_use]
+    pub fn publish_buffer_full(&self) -> bool {
+        self.inner.publish_buffer.is_full()
+    }
+
+    /// Resolves when half of the publish buffer is free.
+    pub async fn publish_buffer_room(&self) {
+        self.inner.publish_buffer.room().await;
+    }
+
+    fn shard_index(&self, topic: &TopicName) -> usize {
+        let mut hasher = FxHasher::default();
+        topic.hash(&mut hasher);
+        (hasher.finish() >> 32) as usize % self.inner.shards.len()
+    }
+
+    pub(crate) fn shard(&self, topic: &TopicName) -> &shard::Handle {
+        &self.inner.shards[self.shard_index(topic)]
+    }
+
+    /// Which broker serves a topic; on one machine, this one.
+    ///
+    /// # Errors
+    /// The namespace does not exist, or the topic is of a kind that is not supported.
+    pub async fn lookup(&self, topic: &TopicName) -> Result<Addresses> {
+        self.inner.metadata.policies(topic.namespace())?;
+        supported(topic)?;
+        Ok(self.inner.addresses.clone())
+    }
+
+    /// Opens a producer on a topic, creating the topic when policy allows it.
+    ///
+    /// # Errors
+    /// See [`Error`]: the topic cannot be created, somebody else has exclusive access, a quota is passed.
+    pub async fn create_producer(
+        &self,
+        peer: &Arc<Peer>,
+        request: NewProducer,
+    ) -> Result<(ProducerHandle, ProducerCreated)> {
+        let name = request.topic.clone();
+        self.ensure_topic(&name, true).await?;
+        let schema_version = match &request.schema {
+            Some(schema) => Some(self.put_schema(&name, schema.clone()).await?),
+            None => None,
+        };
+        let index = self.shard_index(&name);
+        let handle = self.inner.shards[index].clone();
+        let generated = {
+            let inner = self.inner.clone();
+            move || {
+                let n = inner.next_name.fetch_add(1, Relaxed);
+                format!("{}-{}-{n}", inner.config.cluster_name, inner.start_ms)
+            }
+        };
+        let peer = peer.clone();
+        let topic_name = name.clone();
+        let (topic, producer, mut created) = handle
+            .call_later(move |shard, reply| {
+                let opened = shard.topic(&topic_name).and_then(|id| {
+                    let (topic, cx) = shard.at(id)?;
+                    if let Some(subscription) = &request.initial_subscription
+                        && topic.subscription_id(subscription).is_err()
+                    {
+                        let earliest = topic.ledger.first_position().previous();
+                        topic.new_cursor(cx, subscription, earliest, true, Default::default());
+                    }
+                    let (producer, created) = topic.add_producer(cx, &peer, request, generated)?;
+                    Ok((id, producer, created))
+                });
+                match opened {
+                    // A raised topic epoch or a new subscription must not be forgotten once it was seen.
+                    Ok(opened) if !shard.cx.batch.is_empty() => {
+                        shard.when_durable(move |_, result| reply.send(result.map(|()| opened)));
+                    }
+                    other => reply.send(other),
+                }
+            })
+            .await?;
+        created.schema_version = schema_version;
+        let shard = u16::try_from(index).unwrap_or(0);
+        Ok((ProducerHandle { shard, topic, producer, handle }, created))
+    }
+
+    /// Opens a consumer, creating topic and subscription when policy allows it.
+    ///
+    /// A busy exclusive subscription whose consumer's connection may be dead is tried again after that connection was
+    /// pinged. Source: Pulsar's `ServerCnx.checkConnectionLiveness`.
+    ///
+    /// # Errors
+    /// See [`Error`]: no such topic, somebody else is connected, ranges conflict.
+    pub async fn subscribe(&self, peer: &Arc<Peer>, request: NewConsumer) -> Result<ConsumerHandle> {
+        let name = request.topic.clone();
+        self.ensure_topic(&name, request.force_topic_creation).await?;
+        if let Some(schema) = &request.schema {
+            self.put_schema(&name, schema.clone()).await?;
+        }
+        match self.try_subscribe(peer, request.clone()).await {
+            Err(Error::ConsumerBusy(busy)) if request.kind == model::SubscriptionType::Exclusive => {
+                if self.active_consumer_is_gone(peer, &request).await {
+                    self.try_subscribe(peer, request).await
+                } else {
+                    Err(Error::ConsumerBusy(busy))
+                }
+            }
+            other => other,
+        }
+    }
+
+    async fn try_subscribe(&self, peer: &Arc<Peer>, request: NewConsumer) -> Result<ConsumerHandle> {
+        let handle = self.shard(&request.topic).clone();
+        let peer = peer.clone();
+        let shard::At { topic, subscription, consumer } = handle
+            .call_later(move |shard, reply| {
+                let opened = shard.topic(&request.topic).and_then(|id| {
+                    let (topic, cx) = shard.at(id)?;
+                    let rollback = request.start_rollback.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+                    let at = topic.subscribe(cx, &peer, request)?;
+                    if let Some(ms) = rollback.filter(|&ms| ms > 0) {
+                        let since = cx.now_ms.saturating_sub(ms);
+                        topic.expire_before(cx, Some(at.subscription), since);
+                    }
+                    Ok(at)
+                });
+                match opened {
+                    Ok(opened) if !shard.cx.batch.is_empty() => {
+                        shard.when_durable(move |_, result| reply.send(result.map(|()| opened)));
+                    }
+                    other => reply.send(other),
+                }
+            })
+            .await?;
+        Ok(ConsumerHandle { topic, subscription, consumer, handle })
+    }
+
+    /// Pings the connection of the consumer in the way, and says whether it is gone.
+    async fn active_consumer_is_gone(&self, peer: &Arc<Peer>, request: &NewConsumer) -> bool {
+        let (topic, subscription) = (request.topic.clone(), request.subscription.clone());
+        let in_the_way = self
+            .shard(&request.topic)
+            .call(move |shard| {
+                let id = shard.topic(&topic).ok()?;
+                let (topic, _) = shard.at(id).ok()?;
+                let (subscription, _) = topic.subscription(&subscription).ok()?;
+                subscription.consumers().first().map(|c| (c.key, id, c.peer.clone()))
+            })
+            .await;
+        let Ok(Some((consumer, topic, other))) = in_the_way else { return true };
+        if other.id == peer.id && other.is_open() {
+            return false;
+        }
+        let before = other.last_seen_ms.load(Relaxed);
+        other.send(vec![Outgoing::Ping]);
+        let deadline = tokio::time::Instant::now() + self.inner.config.connection_liveness_timeout;
+        while other.is_open() && tokio::time::Instant::now() < deadline {
+            if other.last_seen_ms.load(Relaxed) != before {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        other.send(vec![Outgoing::Close { reason: "no answer to a ping while another consumer waits" }]);
+        let gone = self.shard(&request.topic).call(move |shard| {
+            if let Ok((topic, cx)) = shard.at(topic) {
+                topic.close_consumer(cx, consumer);
+            }
+        });
+        gone.await.is_ok()
+    }
+
+    /// Topics that come and go in a namespace, from now on.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`].
+    pub fn watch_topics(&self, namespace: &NamespaceName) -> Result<broadcast::Receiver<TopicChange>> {
+        self.inner.metadata.policies(namespace)?;
+        Ok(self.inner.changes.subscribe())
+    }
+
+    fn changed(&self, change: TopicChange) {
+        // Nobody may be watching.
+        let _ = self.inner.changes.send(change);
+    }
+
+    /// Counters of the journal, for metrics.
+    #[must_use]
+    pub fn journal_stats(&self) -> ledger::JournalStats {
+        self.inner.store.journal_stats()
+    }
+
+    /// Version bytes of a schema, as clients carry them.
+    pub(crate) fn schema_version(n: u64) -> Bytes {
+        Bytes::copy_from_slice(&n.to_be_bytes())
+    }
+}
+
+/// Non-persistent topics are not there yet.
+pub(crate) fn supported(topic: &TopicName) -> Result<()> {
+    if topic.is_persistent() {
+        return Ok(());
+    }
+    Err(Error::NotAllowed(format!("Broker doesn't support non-persistent topics yet: {topic}")))
 }

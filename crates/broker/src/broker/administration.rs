@@ -1,0 +1,577 @@
+//! What administrators ask for: tenants and namespaces, subscriptions, single messages, stats.
+
+use admin_api::{
+    TenantInfo,
+    stats::{ConsumerStats, InternalStats, PartitionedTopicStats, TopicStats},
+};
+use bytes::Bytes;
+use model::{NamespaceName, NamespacePolicies, Position, TopicName};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::Broker;
+use crate::{
+    error::{Error, Result},
+    requests::LastMessageId,
+    shard::{Context, Reply, Shard},
+    topic::{TERMINATED, Topic, seek::SeekTarget},
+};
+
+impl Broker {
+    /// Clusters this broker knows: its own.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<String> {
+        vec![self.inner.config.cluster_name.clone()]
+    }
+
+    /// All tenants, sorted.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<String> {
+        self.inner.metadata.tenants()
+    }
+
+    /// One tenant.
+    ///
+    /// # Errors
+    /// [`Error::TenantNotFound`].
+    pub fn tenant(&self, name: &str) -> Result<TenantInfo> {
+        self.inner.metadata.tenant(name)
+    }
+
+    /// Creates a tenant; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::TenantExists`]; [`Error::Precondition`] for a bad name or unknown clusters.
+    pub async fn create_tenant(&self, name: &str, info: TenantInfo) -> Result<()> {
+        self.inner.metadata.create_tenant(name, info).await
+    }
+
+    /// Changes a tenant.
+    ///
+    /// # Errors
+    /// [`Error::TenantNotFound`], [`Error::Precondition`].
+    pub async fn update_tenant(&self, name: &str, info: TenantInfo) -> Result<()> {
+        self.inner.metadata.update_tenant(name, info).await
+    }
+
+    /// Deletes a tenant; with `force` its namespaces and their topics too.
+    ///
+    /// # Errors
+    /// [`Error::TenantNotFound`]; [`Error::Conflict`] when it still has namespaces.
+    pub async fn delete_tenant(&self, name: &str, force: bool) -> Result<()> {
+        if force {
+            for namespace in self.namespaces(name)? {
+                self.delete_namespace(&namespace, true).await?;
+            }
+        }
+        self.inner.metadata.delete_tenant(name).await
+    }
+
+    /// Namespaces of a tenant, sorted.
+    ///
+    /// # Errors
+    /// [`Error::TenantNotFound`].
+    pub fn namespaces(&self, tenant: &str) -> Result<Vec<NamespaceName>> {
+        self.inner.metadata.namespaces(tenant)
+    }
+
+    /// Every namespace of every tenant.
+    #[must_use]
+    pub fn all_namespaces(&self) -> Vec<NamespaceName> {
+        self.inner.metadata.all_namespaces()
+    }
+
+    /// What a namespace says about its topics.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`].
+    pub fn policies(&self, namespace: &NamespaceName) -> Result<Arc<NamespacePolicies>> {
+        self.inner.metadata.policies(namespace)
+    }
+
+    /// Creates a namespace.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceExists`], [`Error::TenantNotFound`].
+    pub async fn create_namespace(&self, namespace: &NamespaceName, policies: NamespacePolicies) -> Result<()> {
+        self.inner.metadata.create_namespace(namespace, policies).await
+    }
+
+    /// Changes policies (`change` may run more than once); loaded topics follow at once.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`].
+    pub async fn update_policies(
+        &self,
+        namespace: &NamespaceName,
+        change: impl Fn(&mut NamespacePolicies),
+    ) -> Result<()> {
+        self.inner.metadata.update_policies(namespace, change).await?;
+        for shard in self.inner.shards.iter() {
+            let namespace = namespace.clone();
+            shard.call(move |shard| shard.policies_changed(&namespace)).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a namespace; with `force` its topics too.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it is not empty.
+    pub async fn delete_namespace(&self, namespace: &NamespaceName, force: bool) -> Result<()> {
+        let (topics, partitioned) = (self.topics(namespace).await?, self.partitioned_topics(namespace).await?);
+        if !force && (!topics.is_empty() || !partitioned.is_empty()) {
+            return Err(Error::Conflict("Cannot delete non empty namespace".into()));
+        }
+        for topic in partitioned {
+            self.delete_partitioned_topic(&topic, true).await?;
+        }
+        for topic in topics {
+            match self.delete_topic(&topic, true).await {
+                Ok(()) | Err(Error::TopicNotFound(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        self.inner.metadata.delete_namespace(namespace).await
+    }
+
+    /// Closes every topic of a namespace.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`].
+    pub async fn unload_namespace(&self, namespace: &NamespaceName) -> Result<()> {
+        self.policies(namespace)?;
+        for shard in self.inner.shards.iter() {
+            let namespace = namespace.clone();
+            shard
+                .call_later(move |shard: &mut Shard, reply: Reply<()>| {
+                    let ids: Vec<_> =
+                        shard.names.iter().filter(|(n, _)| *n.namespace() == namespace).map(|(_, &id)| id).collect();
+                    for id in ids {
+                        shard.unload(id);
+                    }
+                    shard.when_durable(move |_, result| reply.send(result));
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Acknowledges everything for every subscription of a namespace, or those of one name.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`].
+    pub async fn clear_namespace_backlog(&self, namespace: &NamespaceName, subscription: Option<&str>) -> Result<()> {
+        for topic in self.topics(namespace).await? {
+            for name in self.subscriptions(&topic).await? {
+                if subscription.is_none_or(|wanted| wanted == name) {
+                    self.skip_all(&topic, &name).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `f` on a topic in its shard.
+    pub(super) async fn with_topic<R: Send + 'static>(
+        &self,
+        topic: &TopicName,
+        f: impl FnOnce(&mut Topic, &mut Context) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let name = topic.clone();
+        self.shard(topic)
+            .call(move |shard| {
+                let id = shard.topic(&name)?;
+                let (topic, cx) = shard.at(id)?;
+                f(topic, cx)
+            })
+            .await?
+    }
+
+    /// The same, answering when what `f` did is durable.
+    async fn change_topic<R: Send + 'static>(
+        &self,
+        topic: &TopicName,
+        f: impl FnOnce(&mut Topic, &mut Context) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let name = topic.clone();
+        self.shard(topic)
+            .call_later(move |shard: &mut Shard, reply| {
+                let done = shard.topic(&name).and_then(|id| {
+                    let (topic, cx) = shard.at(id)?;
+                    let value = f(topic, cx)?;
+                    if topic.ledger.acks_dirty() {
+                        cx.acks_dirty(id, true);
+                    }
+                    Ok(value)
+                });
+                match done {
+                    Ok(value) => shard.when_durable(move |_, result| reply.send(result.map(|()| value))),
+                    Err(error) => reply.send(Err(error)),
+                }
+            })
+            .await
+    }
+
+    /// Subscriptions of a topic, sorted.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn subscriptions(&self, topic: &TopicName) -> Result<Vec<String>> {
+        self.with_topic(topic, |topic, _| Ok(topic.subscription_names())).await
+    }
+
+    /// Creates a subscription, durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::SubscriptionExists`], [`Error::TopicNotFound`].
+    pub async fn create_subscription(
+        &self,
+        topic: &TopicName,
+        subscription: &str,
+        start: SeekTarget,
+        properties: BTreeMap<String, String>,
+    ) -> Result<()> {
+        let name = subscription.to_owned();
+        let exists = Error::SubscriptionExists { topic: topic.clone(), subscription: name.clone() };
+        let mark_delete = self.locate(topic, start).await?;
+        self.change_topic(topic, move |topic, cx| {
+            if topic.subscription_id(&name).is_ok() {
+                return Err(exists);
+            }
+            topic.new_cursor(cx, &name, mark_delete, true, properties);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The mark-delete position that a target means on a topic.
+    async fn locate(&self, topic: &TopicName, target: SeekTarget) -> Result<Position> {
+        let resolved = self.with_topic(topic, move |topic, _| Ok(topic.resolve(target))).await?;
+        resolved.run().await
+    }
+
+    /// Deletes a subscription; with consumers connected only by `force`.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] when consumers are connected.
+    pub async fn delete_subscription(&self, topic: &TopicName, subscription: &str, force: bool) -> Result<()> {
+        let name = subscription.to_owned();
+        self.change_topic(topic, move |topic, cx| {
+            let id = topic.subscription_id(&name)?;
+            if !force && topic.subscription(&name)?.0.has_consumers() {
+                return Err(Error::Precondition("Subscription has active connected consumers".into()));
+            }
+            topic.drop_subscription(cx, id);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Acknowledges the next `n` entries.
+    ///
+    /// # Errors
+    /// [`Error::SubscriptionNotFound`].
+    pub async fn skip_messages(&self, topic: &TopicName, subscription: &str, n: u64) -> Result<()> {
+        let name = subscription.to_owned();
+        self.change_topic(topic, move |topic, cx| {
+            let id = topic.subscription_id(&name)?;
+            let (subscription, ledger) = topic.subscription(&name)?;
+            let to = ledger.skip_entries(ledger.mark_delete(subscription.cursor()), n);
+            topic.expire_up_to(cx, id, to);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Acknowledges everything there is.
+    ///
+    /// # Errors
+    /// [`Error::SubscriptionNotFound`].
+    pub async fn skip_all(&self, topic: &TopicName, subscription: &str) -> Result<()> {
+        let name = subscription.to_owned();
+        self.change_topic(topic, move |topic, cx| {
+            let id = topic.subscription_id(&name)?;
+            let last = topic.ledger.last_confirmed();
+            topic.expire_up_to(cx, id, last);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Moves a subscription; its consumers are disconnected.
+    ///
+    /// # Errors
+    /// [`Error::SubscriptionNotFound`].
+    pub async fn reset_cursor(&self, topic: &TopicName, subscription: &str, target: SeekTarget) -> Result<()> {
+        let (topic_name, name) = (topic.clone(), subscription.to_owned());
+        self.shard(topic)
+            .call_later(move |shard: &mut Shard, reply| {
+                let found = shard.topic(&topic_name).and_then(|id| Ok((id, shard.at(id)?.0.subscription_id(&name)?)));
+                match found {
+                    Ok((topic, subscription)) => shard.seek(topic, subscription, target, reply),
+                    Err(error) => reply.send(Err(error)),
+                }
+            })
+            .await
+    }
+
+    /// Acknowledges what was published longer ago than `older_than`.
+    ///
+    /// # Errors
+    /// [`Error::SubscriptionNotFound`].
+    pub async fn expire_messages(&self, topic: &TopicName, subscription: &str, older_than: Duration) -> Result<()> {
+        let age = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
+        let before = self.inner.clock.now_ms().saturating_sub(age);
+        let to = self.locate(topic, SeekTarget::Time(before)).await?;
+        let name = subscription.to_owned();
+        self.change_topic(topic, move |topic, cx| {
+            let id = topic.subscription_id(&name)?;
+            topic.expire_up_to(cx, id, to);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The `n`th entry (from 1) that a subscription has not acknowledged.
+    ///
+    /// # Errors
+    /// [`Error::SubscriptionNotFound`].
+    pub async fn peek_message(
+        &self,
+        topic: &TopicName,
+        subscription: &str,
+        n: u64,
+    ) -> Result<Option<(Position, Bytes)>> {
+        let name = subscription.to_owned();
+        let position = self
+            .with_topic(topic, move |topic, _| {
+                let (subscription, ledger) = topic.subscription(&name)?;
+                let cursor = subscription.cursor();
+                let mut at = ledger.next_position(ledger.mark_delete(cursor));
+                for step in 0..n.max(1) {
+                    match ledger.first_unacked(cursor, at) {
+                        None => return Ok(None),
+                        Some(found) if step + 1 == n.max(1) => return Ok(Some(found)),
+                        Some(found) => at = ledger.next_position(found),
+                    }
+                }
+                Ok(None)
+            })
+            .await?;
+        match position {
+            Some(position) => self.read_message(topic, position).await,
+            None => Ok(None),
+        }
+    }
+
+    /// One stored entry.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`], storage errors.
+    pub async fn read_message(&self, topic: &TopicName, position: Position) -> Result<Option<(Position, Bytes)>> {
+        let request = self.with_topic(topic, move |topic, _| Ok(topic.ledger.read_one(position))).await?;
+        let entries = request.run().await?;
+        Ok(entries.into_iter().find(|e| e.position == position).map(|e| (e.position, e.data)))
+    }
+
+    /// Position of the first entry published at `ms` or later.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn message_id_by_time(&self, topic: &TopicName, ms: u64) -> Result<Position> {
+        let locate = self.with_topic(topic, move |topic, _| Ok(topic.ledger.locate_time(ms))).await?;
+        Ok(locate.run().await?)
+    }
+
+    /// The last message of a topic; -1:-1 when it is empty.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn last_message_id(&self, topic: &TopicName) -> Result<LastMessageId> {
+        let name = topic.clone();
+        self.shard(topic)
+            .call_later(move |shard: &mut Shard, reply| match shard.topic(&name) {
+                Ok(id) => shard.last_message_of(id, None, reply),
+                Err(error) => reply.send(Err(error)),
+            })
+            .await
+    }
+
+    /// Takes no more messages from now on; returns the position of the last.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn terminate(&self, topic: &TopicName) -> Result<Position> {
+        self.change_topic(topic, |topic, cx| {
+            topic.terminate(cx);
+            Ok(topic.ledger.last_position())
+        })
+        .await
+    }
+
+    /// Counters and gauges of one topic.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn topic_stats(&self, topic: &TopicName) -> Result<TopicStats> {
+        self.with_topic(topic, |topic, cx| Ok(topic.stats(cx))).await
+    }
+
+    /// Sums over the partitions of a topic, and with `per_partition` each of them.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn partitioned_stats(&self, topic: &TopicName, per_partition: bool) -> Result<PartitionedTopicStats> {
+        let n = self.partitions(topic)?.ok_or_else(|| Error::TopicNotFound(topic.clone()))?;
+        let mut stats = PartitionedTopicStats::new(n);
+        for index in 0..n {
+            let partition = topic.with_partition(index);
+            match self.topic_stats(&partition).await {
+                Ok(one) => stats.add(partition.to_string(), one, per_partition),
+                Err(Error::TopicNotFound(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(stats)
+    }
+
+    /// Ledgers and cursors of a topic.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn internal_stats(&self, topic: &TopicName) -> Result<InternalStats> {
+        self.with_topic(topic, |topic, _| Ok(topic.internal_stats())).await
+    }
+
+    /// Stats of every topic that is loaded, for metrics.
+    pub async fn loaded_topic_stats(&self) -> Vec<(TopicName, TopicStats)> {
+        let mut all = Vec::new();
+        for shard in self.inner.shards.iter() {
+            let stats = shard.call(|shard| {
+                let cx = &shard.cx;
+                shard.topics.values().map(|topic| (topic.name().clone(), topic.stats(cx))).collect::<Vec<_>>()
+            });
+            all.extend(stats.await.unwrap_or_default());
+        }
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
+    }
+}
+
+/// Requests of a connection's consumers and producers that are answered inside the shard.
+impl Shard {
+    pub(crate) fn close_producer(&mut self, topic: u64, producer: u64, reply: Reply<()>) {
+        match self.at(topic) {
+            Ok((topic, cx)) => topic.close_producer(cx, producer, reply),
+            Err(_) => reply.send(Ok(())),
+        }
+    }
+
+    pub(crate) fn close_consumer(&mut self, topic: u64, consumer: u64) {
+        if let Ok((topic, cx)) = self.at(topic) {
+            topic.close_consumer(cx, consumer);
+        }
+        // What this consumer acknowledged is journaled with the next commit; what it was sent is handed over before.
+        self.cx.outbox.flush();
+    }
+
+    pub(crate) fn unsubscribe(&mut self, topic: u64, consumer: u64, force: bool, reply: Reply<()>) {
+        let done = self.at(topic).and_then(|(topic, cx)| {
+            let id = topic.subscription_of(consumer)?;
+            topic.may_unsubscribe(id, force)?;
+            // The client closes this consumer itself; only others hear of it.
+            topic.close_consumer_quietly(cx, id, consumer);
+            topic.drop_subscription(cx, id);
+            Ok(())
+        });
+        match done {
+            Ok(()) => self.when_durable(move |_, result| reply.send(result)),
+            Err(error) => reply.send(Err(error)),
+        }
+    }
+
+    pub(crate) fn last_message_id(&mut self, topic: u64, consumer: u64, reply: Reply<LastMessageId>) {
+        let cursor = self.at(topic).and_then(|(topic, _)| topic.cursor_of(consumer));
+        match cursor {
+            Ok(cursor) => self.last_message_of(topic, Some(cursor), reply),
+            Err(error) => reply.send(Err(error)),
+        }
+    }
+
+    /// The last message's batch index needs its entry, which may have to be read.
+    pub(crate) fn last_message_of(
+        &mut self,
+        topic: u64,
+        cursor: Option<ledger::CursorId>,
+        reply: Reply<LastMessageId>,
+    ) {
+        let found = self.at(topic).map(|(topic, _)| {
+            let position = topic.ledger.last_confirmed();
+            let stored = position.entry >= 0;
+            LastMessageRequest {
+                partition: topic.name().partition().map_or(-1, |p| i32::try_from(p).unwrap_or(-1)),
+                mark_delete: cursor.map(|cursor| topic.ledger.mark_delete(cursor)),
+                read: stored.then(|| topic.ledger.read_one(position)),
+                position,
+            }
+        });
+        match found {
+            Err(error) => reply.send(Err(error)),
+            Ok(request) => {
+                tokio::spawn(async move { reply.send(request.run().await) });
+            }
+        }
+    }
+
+    pub(crate) fn consumer_stats(&mut self, topic: u64, consumer: u64) -> Result<ConsumerStats> {
+        let (topic, cx) = self.at(topic)?;
+        topic.consumer_stats(cx, consumer)
+    }
+}
+
+struct LastMessageRequest {
+    position: Position,
+    partition: i32,
+    mark_delete: Option<Position>,
+    read: Option<ledger::ReadRequest>,
+}
+
+impl LastMessageRequest {
+    async fn run(self) -> Result<LastMessageId> {
+        let none = Position { ledger: u64::MAX, entry: -1 };
+        let mut last =
+            LastMessageId { position: none, batch_index: -1, partition: self.partition, mark_delete: self.mark_delete };
+        let Some(read) = self.read else { return Ok(last) };
+        let entries = read.run().await?;
+        if let Some(entry) = entries.iter().find(|e| e.position == self.position) {
+            let metadata = wire::entry::metadata(&entry.data);
+            if let Some(n) = metadata.ok().and_then(|m| m.num_messages_in_batch) {
+                last.batch_index = n - 1;
+            }
+        }
+        // An entry that was trimmed is still the last one there was.
+        last.position = self.position;
+        Ok(last)
+    }
+}
+
+impl Topic {
+    /// Whether it can be deleted without force.
+    pub(crate) fn check_unused(&self) -> Result<()> {
+        if self.subscription_names().is_empty() && self.is_idle() {
+            return Ok(());
+        }
+        let what = if self.is_idle() { "subscriptions" } else { "active producers/subscriptions" };
+        Err(Error::Precondition(format!("Topic has {what}: {}", self.name())))
+    }
+
+    /// See [`Broker::terminate`].
+    pub(crate) fn terminate(&mut self, cx: &mut Context) {
+        if !self.is_terminated() {
+            let mut properties = self.ledger.properties().clone();
+            properties.insert(TERMINATED.into(), "true".into());
+            self.ledger.set_properties(&mut cx.batch, properties);
+            self.set_terminated(cx);
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! Topics by name: creating, finding, deleting them; partitions; schemas.
+//!
+//! Source: Pulsar's `BrokerService.fetchPartitionedTopicMetadataCheckAllowAutoCreationAsync`, `AdminResource`.
+
+use bytes::Bytes;
+use ledger::Batch;
+use model::{NamespaceName, TopicName};
+use std::collections::BTreeMap;
+
+use super::{Broker, TopicChange, supported};
+use crate::{
+    error::{Error, Result},
+    requests::Schema,
+    shard::Shard,
+};
+
+/// Prefix of the properties of a topic's row that are the broker's own and not shown.
+pub(crate) const OWN: &str = "geminga.";
+
+impl Broker {
+    /// Runs `f` over a fresh batch and the store in the shard of `topic`, and answers when what it did is durable.
+    pub(super) async fn change<R: Send + 'static>(
+        &self,
+        topic: &TopicName,
+        f: impl FnOnce(&ledger::Store, &mut Batch) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        self.shard(topic)
+            .call_later(move |shard: &mut Shard, reply| match f(&shard.cx.store, &mut shard.cx.batch) {
+                Ok(value) => shard.when_durable(move |_, result| reply.send(result.map(|()| value))),
+                Err(error) => reply.send(Err(error)),
+            })
+            .await
+    }
+
+    /// Whether a topic, or a partitioned topic, of this name exists.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`], storage errors.
+    pub async fn exists(&self, topic: &TopicName) -> Result<bool> {
+        self.inner.metadata.policies(topic.namespace())?;
+        Ok(self.inner.store.exists(topic)? || self.inner.store.partitions(topic)?.is_some())
+    }
+
+    /// Makes sure a topic exists that a client wants to use; `create`: whether it may be created by policy.
+    pub(super) async fn ensure_topic(&self, topic: &TopicName, create: bool) -> Result<()> {
+        let policies = self.inner.metadata.policies(topic.namespace())?;
+        supported(topic)?;
+        if self.inner.store.exists(topic)? {
+            return Ok(());
+        }
+        if self.inner.store.partitions(topic)?.is_some() {
+            return Err(Error::NotAllowed(format!("Topic {topic} is a partitioned topic: name a partition of it")));
+        }
+        let auto = match &policies.auto_topic_creation {
+            Some(auto) => auto.allow_auto_topic_creation,
+            None => self.inner.config.allow_auto_topic_creation,
+        };
+        // A partition of a topic that has it may always come to be.
+        let belongs = match topic.partition() {
+            Some(index) => match self.inner.store.partitions(&topic.partitioned())? {
+                Some(n) if index >= n => return Err(Error::TopicNotFound(topic.clone())),
+                Some(_) => true,
+                None => false,
+            },
+            None => false,
+        };
+        if !belongs && !(create && auto) {
+            return Err(Error::TopicNotFound(topic.clone()));
+        }
+        match self.create_topic(topic, BTreeMap::new()).await {
+            Err(Error::TopicExists(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Creates a topic that is not partitioned, or one partition.
+    ///
+    /// # Errors
+    /// [`Error::TopicExists`], [`Error::NamespaceNotFound`].
+    pub async fn create_topic(&self, topic: &TopicName, properties: BTreeMap<String, String>) -> Result<()> {
+        self.inner.metadata.policies(topic.namespace())?;
+        supported(topic)?;
+        let name = topic.clone();
+        self.change(topic, move |store, batch| {
+            if store.partitions(&name)?.is_some() {
+                return Err(Error::TopicExists(name));
+            }
+            store.create(batch, &name, properties).map_err(|error| match error {
+                ledger::Error::Exists(_) => Error::TopicExists(name.clone()),
+                other => other.into(),
+            })
+        })
+        .await?;
+        self.changed(TopicChange::Created(topic.clone()));
+        Ok(())
+    }
+
+    /// Partitions of a topic, 0 when it is not partitioned. With `auto_create` a missing topic is created when policy
+    /// says that new topics are partitioned.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`] for a missing topic that may not be created.
+    pub async fn partitioned_metadata(&self, topic: &TopicName, auto_create: bool) -> Result<u32> {
+        let policies = self.inner.metadata.policies(topic.namespace())?;
+        supported(topic)?;
+        if let Some(n) = self.inner.store.partitions(topic)? {
+            return Ok(n);
+        }
+        if self.inner.store.exists(topic)? || topic.partition().is_some() {
+            return Ok(0);
+        }
+        let config = &self.inner.config;
+        let (allowed, partitions) = match &policies.auto_topic_creation {
+            Some(auto) => (
+                auto.allow_auto_topic_creation,
+                if auto.topic_type.as_deref() == Some("partitioned") {
+                    auto.default_num_partitions.unwrap_or(1)
+                } else {
+                    0
+                },
+            ),
+            None => (config.allow_auto_topic_creation, config.auto_topic_creation_partitions),
+        };
+        if !auto_create || !allowed {
+            // The client creates nothing by asking; only one that asked not to create needs to hear of it.
+            return if auto_create { Ok(0) } else { Err(Error::TopicNotFound(topic.clone())) };
+        }
+        if partitions == 0 {
+            return Ok(0);
+        }
+        match self.create_partitioned_topic(topic, partitions).await {
+            Ok(()) => Ok(partitions),
+            Err(Error::TopicExists(_)) => Ok(self.inner.store.partitions(topic)?.unwrap_or(0)),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Creates a partitioned topic and its partitions.
+    ///
+    /// # Errors
+    /// [`Error::TopicExists`]; [`Error::NotAllowed`] for no partitions or too many.
+    pub async fn create_partitioned_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
+        self.inner.metadata.policies(topic.namespace())?;
+        supported(topic)?;
+        let max = self.inner.config.max_partitions_per_topic;
+        if partitions == 0 {
+            return Err(Error::NotAllowed("Number of partitions should be more than 0".into()));
+        }
+        if max > 0 && partitions > max {
+            return Err(Error::NotAllowed(format!("Number of partitions should be less than or equal to {max}")));
+        }
+        if topic.partition().is_some() {
+            return Err(Error::Precondition("Partitioned Topic Name should not contain '-partition-'".into()));
+        }
+        let name = topic.clone();
+        self.change(topic, move |store, batch| {
+            if store.exists(&name)? || store.partitions(&name)?.is_some() {
+                return Err(Error::TopicExists(name));
+            }
+            Ok(store.set_partitions(batch, &name, Some(partitions))?)
+        })
+        .await?;
+        self.create_missed_partitions(topic).await
+    }
+
+    /// Creates the partitions that do not exist yet.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`] when the topic is not partitioned.
+    pub async fn create_missed_partitions(&self, topic: &TopicName) -> Result<()> {
+        let n = self.inner.store.partitions(topic)?.ok_or_else(|| Error::TopicNotFound(topic.clone()))?;
+        for index in 0..n {
+            match self.create_topic(&topic.with_partition(index), BTreeMap::new()).await {
+                Ok(()) | Err(Error::TopicExists(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    /// Raises the number of partitions; subscriptions of the first partition are created on the new ones.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] when the number does not grow.
+    pub async fn update_partitions(&self, topic: &TopicName, partitions: u32) -> Result<()> {
+        let now = self.inner.store.partitions(topic)?.ok_or_else(|| Error::TopicNotFound(topic.clone()))?;
+        let max = self.inner.config.max_partitions_per_topic;
+        if partitions < now || partitions == 0 || (max > 0 && partitions > max) {
+            return Err(Error::Precondition(format!(
+                "Desired partitions {partitions} can't be less than the current partitions {now} or more than {max}."
+            )));
+        }
+        let name = topic.clone();
+        self.change(topic, move |store, batch| Ok(store.set_partitions(batch, &name, Some(partitions))?)).await?;
+        let subscriptions = self.subscriptions(&topic.with_partition(0)).await.unwrap_or_default();
+        self.create_missed_partitions(topic).await?;
+        for index in now..partitions {
+            let partition = topic.with_partition(index);
+            for subscription in &subscriptions {
+                let earliest = crate::SeekTarget::Earliest;
+                match self.create_subscription(&partition, subscription, earliest, BTreeMap::new()).await {
+                    Ok(()) | Err(Error::SubscriptionExists { .. }) => {}
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a topic; without `force` only when nobody is connected and it has no subscription.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`]; [`Error::Precondition`] when it is in use.
+    pub async fn delete_topic(&self, topic: &TopicName, force: bool) -> Result<()> {
+        supported(topic)?;
+        let name = topic.clone();
+        self.shard(topic)
+            .call_later(move |shard: &mut Shard, reply| {
+                let checked = shard.topic(&name).and_then(|id| {
+                    let (topic, _) = shard.at(id)?;
+                    if !force {
+                        topic.check_unused()?;
+                    }
+                    Ok(id)
+                });
+                match checked {
+                    Err(error) => reply.send(Err(error)),
+                    Ok(id) => {
+                        shard.unload(id);
+                        // The row is free once what is on its way is durable.
+                        shard.when_durable(move |shard, result| {
+                            let deleted =
+                                result.and_then(|()| Ok(shard.cx.store.delete(&mut shard.cx.batch, &name)?));
+                            match deleted {
+                                Ok(()) => shard.when_durable(move |_, result| reply.send(result)),
+                                Err(error) => reply.send(Err(error)),
+                            }
+                        });
+                    }
+                }
+            })
+            .await?;
+        self.changed(TopicChange::Deleted(topic.clone()));
+        Ok(())
+    }
+
+    /// Deletes a partitioned topic with its partitions.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`]; [`Error::Precondition`] when a partition is in use.
+    pub async fn delete_partitioned_topic(&self, topic: &TopicName, force: bool) -> Result<()> {
+        let n = self.inner.store.partitions(topic)?.ok_or_else(|| Error::TopicNotFound(topic.clone()))?;
+        if !force {
+            for index in 0..n {
+                let partition = topic.with_partition(index);
+                let name = partition.clone();
+                let unused = self.shard(&partition).call(move |shard| {
+                    let id = shard.topic(&name)?;
+                    shard.at(id)?.0.check_unused()
+                });
+                match unused.await? {
+                    Ok(()) | Err(Error::TopicNotFound(_)) => {}
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+        // The row goes last, so that a crash half way leaves something that can be deleted again.
+        for index in 0..n {
+            match self.delete_topic(&topic.with_partition(index), force).await {
+                Ok(()) | Err(Error::TopicNotFound(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        let name = topic.clone();
+        self.change(topic, move |store, batch| Ok(store.set_partitions(batch, &name, None)?)).await
+    }
+
+    /// Topics of a namespace, each partition by itself, sorted.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`].
+    pub async fn topics(&self, namespace: &NamespaceName) -> Result<Vec<TopicName>> {
+        self.inner.metadata.policies(namespace)?;
+        Ok(self.inner.store.topics(namespace)?)
+    }
+
+    /// The same, as clients with a pattern ask for it.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`].
+    pub async fn topics_of_namespace(&self, namespace: &NamespaceName) -> Result<Vec<TopicName>> {
+        self.topics(namespace).await
+    }
+
+    /// Partitioned topics of a namespace, sorted.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`].
+    pub async fn partitioned_topics(&self, namespace: &NamespaceName) -> Result<Vec<TopicName>> {
+        self.inner.metadata.policies(namespace)?;
+        Ok(self.inner.store.partitioned_topics(namespace)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Partitions of a topic, if it is partitioned.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn partitions(&self, topic: &TopicName) -> Result<Option<u32>> {
+        Ok(self.inner.store.partitions(topic)?)
+    }
+
+    /// Closes a topic: its clients look it up again.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn unload_topic(&self, topic: &TopicName) -> Result<()> {
+        if !self.exists(topic).await? {
+            return Err(Error::TopicNotFound(topic.clone()));
+        }
+        let name = topic.clone();
+        self.shard(topic)
+            .call_later(move |shard: &mut Shard, reply| {
+                if let Some(&id) = shard.names.get(&name) {
+                    shard.unload(id);
+                }
+                shard.when_durable(move |_, result| reply.send(result));
+            })
+            .await
+    }
+
+    /// What a user attached to a topic.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn topic_properties(&self, topic: &TopicName) -> Result<BTreeMap<String, String>> {
+        let name = topic.clone();
+        self.shard(topic)
+            .call(move |shard| {
+                let id = shard.topic(&name)?;
+                let own = |key: &str| key.starts_with(OWN);
+                let properties = shard.at(id)?.0.ledger.properties().iter();
+                Ok(properties.filter(|(k, _)| !own(k)).map(|(k, v)| (k.clone(), v.clone())).collect())
+            })
+            .await?
+    }
+
+    /// Adds to, or with `None` removes from, what a user attached to a topic.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`]; [`Error::BadRequest`] for a name that is the broker's own.
+    pub async fn set_topic_properties(
+        &self,
+        topic: &TopicName,
+        changes: BTreeMap<String, Option<String>>,
+    ) -> Result<()> {
+        if let Some(own) = changes.keys().find(|k| k.starts_with(OWN)) {
+            return Err(Error::BadRequest(format!("property names may not start with {OWN}: {own}")));
+        }
+        self.update_properties(topic, move |properties| {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => properties.insert(key, value),
+                    None => properties.remove(&key),
+                };
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn update_properties<R: Send + 'static>(
+        &self,
+        topic: &TopicName,
+        f: impl FnOnce(&mut BTreeMap<String, String>) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let name = topic.clone();
+        self.shard(topic)
+            .call_later(move |shard: &mut Shard, reply| {
+                let changed = shard.topic(&name).and_then(|id| {
+                    let (topic, cx) = shard.at(id)?;
+                    let mut properties = topic.ledger.properties().clone();
+                    let value = f(&mut properties)?;
+                    if properties != *topic.ledger.properties() {
+                        topic.ledger.set_properties(&mut cx.batch, properties);
+                    }
+                    Ok(value)
+                });
+                match changed {
+                    Ok(value) => shard.when_durable(move |_, result| reply.send(result.map(|()| value))),
+                    Err(error) => reply.send(Err(error)),
+                }
+            })
+            .await
+    }
+
+    /// Registers a schema and returns its version; one that is registered already keeps its version. Compatibility is
+    /// not checked yet: every schema of the same kind is taken as the next version.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`]; [`Error::IncompatibleSchema`] when the kind differs from the last version's.
+    pub async fn put_schema(&self, topic: &TopicName, schema: Schema) -> Result<Bytes> {
+        let topic = topic.partitioned();
+        let Some(owner) = self.schema_owner(&topic)? else { return Err(Error::TopicNotFound(topic)) };
+        self.update_properties(&owner, move |properties| {
+            let versions = schemas(properties);
+            if let Some((n, _)) = versions.iter().find(|(_, s)| **s == schema) {
+                return Ok(Self::schema_version(*n));
+            }
+            if let Some((_, last)) = versions.last_key_value()
+                && last.kind != schema.kind
+            {
+                return Err(Error::IncompatibleSchema(format!(
+                    "Incompatible schema: exists schema type {}, new schema type {}",
+                    last.kind, schema.kind
+                )));
+            }
+            let n = versions.last_key_value().map_or(0, |(n, _)| n + 1);
+            properties.insert(format!("{SCHEMA}{n}"), stored(&schema));
+            Ok(Self::schema_version(n))
+        })
+        .await
+    }
+
+    /// A schema and its version: the one asked for, or the latest.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`]; [`Error::BadRequest`] for version bytes that are none.
+    pub async fn schema(&self, topic: &TopicName, version: Option<Bytes>) -> Result<Option<(Schema, Bytes)>> {
+        let topic = topic.partitioned();
+        let Some(owner) = self.schema_owner(&topic)? else { return Err(Error::TopicNotFound(topic)) };
+        let wanted = match version.filter(|v| !v.is_empty()) {
+            None => None,
+            Some(bytes) => Some(u64::from_be_bytes(
+                bytes[..].try_into().map_err(|_| Error::BadRequest("a schema version has 8 bytes".into()))?,
+            )),
+        };
+        let name = owner.clone();
+        self.shard(&owner)
+            .call(move |shard| {
+                let id = shard.topic(&name)?;
+                let mut versions = schemas(shard.at(id)?.0.ledger.properties());
+                let found = match wanted {
+                    Some(n) => versions.remove_entry(&n),
+                    None => versions.pop_last(),
+                };
+                Ok(found.map(|(n, schema)| (schema, Self::schema_version(n))))
+            })
+            .await?
+    }
+
+    /// The topic whose row holds the schemas: the first partition, or the topic itself.
+    fn schema_owner(&self, topic: &TopicName) -> Result<Option<TopicName>> {
+        let first = topic.with_partition(0);
+        for name in [topic, &first] {
+            if self.inner.store.exists(name)? {
+                return Ok(Some(name.clone()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+const SCHEMA: &str = "geminga.schema.";
+
+fn stored(schema: &Schema) -> String {
+    let data: String = schema.data.iter().map(|b| format!("{b:02x}")).collect();
+    serde_json::json!({
+        "type": schema.kind, "name": schema.name, "data": data, "properties": schema.properties
+    })
+    .to_string()
+}
+
+fn schemas(properties: &BTreeMap<String, String>) -> BTreeMap<u64, Schema> {
+    let parse = |text: &str| -> Option<Schema> {
+        let json: serde_json::Value = serde_json::from_str(text).ok()?;
+        let hex = json["data"].as_str()?;
+        let data: Option<Vec<u8>> =
+            (0..hex.len() / 2).map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()).collect();
+        Some(Schema {
+            kind: i32::try_from(json["type"].as_i64()?).ok()?,
+            name: json["name"].as_str()?.to_owned(),
+            data: data?.into(),
+            properties: serde_json::from_value(json["properties"].clone()).ok()?,
+        })
+    };
+    properties
+        .iter()
+        .filter_map(|(key, value)| Some((key.strip_prefix(SCHEMA)?.parse().ok()?, parse(value)?)))
+        .collect()
+}

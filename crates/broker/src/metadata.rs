@@ -1,0 +1,272 @@
+//! Tenants, namespaces and their policies: a copy in memory of what the metastore keeps.
+//!
+//! Reads are from the copy and never wait; writes go to the metastore by compare-and-set first.
+
+use admin_api::TenantInfo;
+use bytes::Bytes;
+use metastore::{Expect, Metastore, Version};
+use model::{BacklogQuota, BacklogQuotaType, NamespaceName, NamespacePolicies, RetentionPolicy};
+use parking_lot::RwLock;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    config::Config,
+    error::{Error, Result},
+};
+
+const TENANTS: &str = "/tenants/";
+const NAMESPACES: &str = "/namespaces/";
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Metadata {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Metastore>,
+    config: Arc<Config>,
+    tenants: RwLock<BTreeMap<String, Row<TenantInfo>>>,
+    namespaces: RwLock<BTreeMap<NamespaceName, Row<Arc<NamespacePolicies>>>>,
+}
+
+struct Row<T> {
+    value: T,
+    version: Version,
+}
+
+/// What policies and configuration together say about one topic.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TopicPolicies {
+    pub(crate) deduplication: bool,
+    pub(crate) retention: ledger::Retention,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) size_quota: Option<BacklogQuota>,
+    pub(crate) time_quota: Option<BacklogQuota>,
+    pub(crate) max_unacked_per_consumer: u32,
+    pub(crate) max_unacked_per_subscription: u32,
+}
+
+impl TopicPolicies {
+    /// Whether a passed quota throws producers out instead of holding them.
+    pub(crate) fn quota_is_exception(&self) -> bool {
+        [&self.size_quota, &self.time_quota]
+            .into_iter()
+            .flatten()
+            .any(|quota| quota.policy == RetentionPolicy::ProducerException)
+    }
+}
+
+impl Metadata {
+    /// Reads everything there is; a new store gets the tenants and namespaces that Pulsar's standalone has.
+    pub(crate) async fn open(store: Arc<dyn Metastore>, config: Arc<Config>) -> Result<Self> {
+        let metadata = Self {
+            inner: Arc::new(Inner { store, config, tenants: RwLock::default(), namespaces: RwLock::default() }),
+        };
+        for (key, value, version) in metadata.inner.store.list(TENANTS).await? {
+            let value = parse(&key, &value)?;
+            metadata.inner.tenants.write().insert(key[TENANTS.len()..].to_owned(), Row { value, version });
+        }
+        for (key, value, version) in metadata.inner.store.list(NAMESPACES).await? {
+            let name: NamespaceName =
+                key[NAMESPACES.len()..].parse().map_err(|e| Error::Storage(format!("metastore key {key}: {e}")))?;
+            let value = Arc::new(parse(&key, &value)?);
+            metadata.inner.namespaces.write().insert(name, Row { value, version });
+        }
+        for (tenant, namespace) in [("public", "default"), ("pulsar", "system")] {
+            if metadata.tenant(tenant).is_err() {
+                let allowed = vec![metadata.cluster().to_owned()];
+                let info = TenantInfo { allowed_clusters: allowed, ..TenantInfo::default() };
+                metadata.create_tenant(tenant, info).await?;
+            }
+            let name = NamespaceName::new(tenant, namespace).map_err(|e| Error::BadRequest(e.to_string()))?;
+            if metadata.policies(&name).is_err() {
+                metadata.create_namespace(&name, NamespacePolicies::default()).await?;
+            }
+        }
+        Ok(metadata)
+    }
+
+    pub(crate) fn cluster(&self) -> &str {
+        &self.inner.config.cluster_name
+    }
+
+    pub(crate) fn tenants(&self) -> Vec<String> {
+        self.inner.tenants.read().keys().cloned().collect()
+    }
+
+    pub(crate) fn tenant(&self, name: &str) -> Result<TenantInfo> {
+        let tenants = self.inner.tenants.read();
+        tenants.get(name).map(|row| row.value.clone()).ok_or_else(|| Error::TenantNotFound(name.to_owned()))
+    }
+
+    pub(crate) async fn create_tenant(&self, name: &str, info: TenantInfo) -> Result<()> {
+        if NamespaceName::new(name, "default").is_err() {
+            return Err(Error::Precondition("Tenant name is not valid".into()));
+        }
+        self.check_clusters(&info.allowed_clusters)?;
+        let version = self.put(&format!("{TENANTS}{name}"), &info, Expect::Absent).await.map_err(|e| match e {
+            metastore::Error::Conflict { .. } => Error::TenantExists(name.to_owned()),
+            other => other.into(),
+        })?;
+        self.inner.tenants.write().insert(name.to_owned(), Row { value: info, version });
+        Ok(())
+    }
+
+    pub(crate) async fn update_tenant(&self, name: &str, info: TenantInfo) -> Result<()> {
+        self.tenant(name)?;
+        self.check_clusters(&info.allowed_clusters)?;
+        let version = self.put(&format!("{TENANTS}{name}"), &info, Expect::Any).await?;
+        self.inner.tenants.write().insert(name.to_owned(), Row { value: info, version });
+        Ok(())
+    }
+
+    fn check_clusters(&self, clusters: &[String]) -> Result<()> {
+        if clusters.is_empty() || clusters.iter().any(String::is_empty) {
+            return Err(Error::Precondition("Clusters can not be empty".into()));
+        }
+        match clusters.iter().find(|c| *c != self.cluster()) {
+            Some(_) => Err(Error::Precondition("Clusters do not exist".into())),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn delete_tenant(&self, name: &str) -> Result<()> {
+        self.tenant(name)?;
+        if self.inner.namespaces.read().keys().any(|ns| ns.tenant() == name) {
+            return Err(Error::Conflict("The tenant still has active namespaces".into()));
+        }
+        self.inner.store.delete(&format!("{TENANTS}{name}"), Expect::Any).await?;
+        self.inner.tenants.write().remove(name);
+        Ok(())
+    }
+
+    pub(crate) fn namespaces(&self, tenant: &str) -> Result<Vec<NamespaceName>> {
+        self.tenant(tenant)?;
+        Ok(self.inner.namespaces.read().keys().filter(|ns| ns.tenant() == tenant).cloned().collect())
+    }
+
+    pub(crate) fn all_namespaces(&self) -> Vec<NamespaceName> {
+        self.inner.namespaces.read().keys().cloned().collect()
+    }
+
+    pub(crate) fn policies(&self, name: &NamespaceName) -> Result<Arc<NamespacePolicies>> {
+        let namespaces = self.inner.namespaces.read();
+        namespaces.get(name).map(|row| row.value.clone()).ok_or_else(|| Error::NamespaceNotFound(name.clone()))
+    }
+
+    pub(crate) async fn create_namespace(&self, name: &NamespaceName, mut policies: NamespacePolicies) -> Result<()> {
+        self.tenant(name.tenant())?;
+        if policies.replication_clusters.is_empty() {
+            policies.replication_clusters.push(self.cluster().to_owned());
+        }
+        policies.num_bundles.get_or_insert(4);
+        let version = self.put(&key_of(name), &policies, Expect::Absent).await.map_err(|e| match e {
+            metastore::Error::Conflict { .. } => Error::NamespaceExists(name.clone()),
+            other => other.into(),
+        })?;
+        self.inner.namespaces.write().insert(name.clone(), Row { value: Arc::new(policies), version });
+        Ok(())
+    }
+
+    /// Changes policies by compare-and-set; `change` may run more than once.
+    pub(crate) async fn update_policies(
+        &self,
+        name: &NamespaceName,
+        change: impl Fn(&mut NamespacePolicies),
+    ) -> Result<()> {
+        loop {
+            let (mut policies, version) = {
+                let namespaces = self.inner.namespaces.read();
+                let row = namespaces.get(name).ok_or_else(|| Error::NamespaceNotFound(name.clone()))?;
+                (NamespacePolicies::clone(&row.value), row.version)
+            };
+            change(&mut policies);
+            match self.put(&key_of(name), &policies, Expect::Version(version)).await {
+                Ok(version) => {
+                    self.inner.namespaces.write().insert(name.clone(), Row { value: Arc::new(policies), version });
+                    return Ok(());
+                }
+                Err(metastore::Error::Conflict { .. }) => {
+                    let Some((value, version)) = self.inner.store.get(&key_of(name)).await? else {
+                        self.inner.namespaces.write().remove(name);
+                        return Err(Error::NamespaceNotFound(name.clone()));
+                    };
+                    let value = Arc::new(parse(name.as_str(), &value)?);
+                    self.inner.namespaces.write().insert(name.clone(), Row { value, version });
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+    }
+
+    pub(crate) async fn delete_namespace(&self, name: &NamespaceName) -> Result<()> {
+        self.policies(name)?;
+        self.inner.store.delete(&key_of(name), Expect::Any).await?;
+        self.inner.namespaces.write().remove(name);
+        Ok(())
+    }
+
+    /// What applies to a topic of this namespace.
+    pub(crate) fn topic_policies(&self, name: &NamespaceName) -> Arc<TopicPolicies> {
+        let config = &self.inner.config;
+        let policies = self.policies(name).unwrap_or_default();
+        let retention = match policies.retention_policies {
+            Some(retention) => ledger::Retention {
+                time: u64::try_from(retention.retention_time_in_minutes).ok().map(|m| Duration::from_secs(m * 60)),
+                bytes: u64::try_from(retention.retention_size_in_mb).ok().map(|mb| mb * 1024 * 1024),
+            },
+            None => ledger::Retention {
+                time: Some(config.default_retention_time),
+                bytes: Some(config.default_retention_bytes),
+            },
+        };
+        let ttl = match policies.message_ttl_in_seconds {
+            Some(seconds) => Duration::from_secs(u64::from(seconds)),
+            None => config.default_message_ttl,
+        };
+        let default_quota = (config.default_backlog_quota_bytes > 0).then(|| BacklogQuota {
+            limit_size: i64::try_from(config.default_backlog_quota_bytes).unwrap_or(i64::MAX),
+            limit_time: -1,
+            policy: RetentionPolicy::ProducerRequestHold,
+        });
+        let quotas = &policies.backlog_quota_map;
+        Arc::new(TopicPolicies {
+            deduplication: policies.deduplication_enabled.unwrap_or(config.deduplication_enabled),
+            retention,
+            ttl: (!ttl.is_zero()).then_some(ttl),
+            size_quota: quotas
+                .get(&BacklogQuotaType::DestinationStorage)
+                .copied()
+                .or(default_quota)
+                .filter(|q| q.limit_size >= 0),
+            time_quota: quotas.get(&BacklogQuotaType::MessageAge).copied().filter(|q| q.limit_time > 0),
+            max_unacked_per_consumer: policies
+                .max_unacked_messages_per_consumer
+                .unwrap_or(config.max_unacked_messages_per_consumer),
+            max_unacked_per_subscription: policies
+                .max_unacked_messages_per_subscription
+                .unwrap_or(config.max_unacked_messages_per_subscription),
+        })
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        value: &impl Serialize,
+        expect: Expect,
+    ) -> std::result::Result<Version, metastore::Error> {
+        // Serializing plain structs with string keys cannot fail.
+        let json = serde_json::to_vec(value).unwrap_or_default();
+        self.inner.store.put(key, Bytes::from(json), expect).await
+    }
+}
+
+fn key_of(name: &NamespaceName) -> String {
+    format!("{NAMESPACES}{name}")
+}
+
+fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T> {
+    serde_json::from_slice(value).map_err(|e| Error::Storage(format!("metastore key {key}: {e}")))
+}

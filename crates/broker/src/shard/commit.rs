@@ -1,0 +1,203 @@
+//! From what a turn appended to one journal commit, and from a durable commit to receipts and answers.
+
+use bytes::Bytes;
+use model::Position;
+use std::{sync::Arc, sync::atomic::Ordering::Relaxed};
+
+use super::{Event, Shard};
+use crate::{
+    error::Error,
+    peer::{Outgoing, Peer},
+    topic::Topic,
+};
+
+/// One entry appended in the commit being built, or a duplicate whose receipt keeps its place among the others.
+pub(crate) struct Append {
+    pub(crate) topic: u64,
+    pub(crate) producer: u64,
+    pub(crate) sequence_id: u64,
+    pub(crate) highest: u64,
+    pub(crate) messages: u32,
+    /// `None` for a duplicate.
+    pub(crate) data: Option<Bytes>,
+    pub(crate) position: Position,
+    pub(crate) bytes: usize,
+}
+
+/// What follows when a commit is durable.
+pub(crate) enum After {
+    AckResponse { peer: Arc<Peer>, consumer_id: u64, request_id: u64 },
+    Call(Box<dyn FnOnce(&mut Shard, Result<(), Error>) + Send>),
+}
+
+/// A commit on its way to the disk.
+pub(super) struct Pending {
+    lsn: journal::Lsn,
+    appends: Vec<Append>,
+    after: Vec<After>,
+    /// A topic that is being unloaded.
+    retired: Option<Topic>,
+}
+
+impl Pending {
+    pub(super) fn retired(lsn: journal::Lsn, topic: Topic) -> Self {
+        Self { lsn, appends: Vec::new(), after: Vec::new(), retired: Some(topic) }
+    }
+}
+
+/// Position of a receipt for a message that was stored before.
+pub(crate) const DUPLICATE: Position = Position { ledger: u64::MAX, entry: -1 };
+
+impl Shard {
+    pub(super) fn handle(&mut self, event: Event) {
+        match event {
+            Event::Publish(entries) => self.publish(entries),
+            Event::Flow { at, permits } => {
+                if let Ok((topic, cx)) = self.at(at.topic) {
+                    topic.flow(cx, at, permits);
+                }
+            }
+            Event::Ack { at, ack } => {
+                if let Ok((topic, cx)) = self.at(at.topic) {
+                    topic.ack(cx, at, &ack);
+                }
+            }
+            Event::Redeliver { at, positions, epoch } => {
+                if let Ok((topic, cx)) = self.at(at.topic) {
+                    topic.redeliver(cx, at, &positions, epoch);
+                }
+            }
+            Event::Read { topic, subscription, generation, replay, result } => {
+                if let Ok((topic, cx)) = self.at(topic) {
+                    topic.read_done(cx, subscription, generation, replay, result);
+                }
+            }
+            Event::Writable(peer) => {
+                for topic in self.topics.values_mut() {
+                    if topic.has_peer(peer) {
+                        topic.set_ready(&mut self.cx);
+                    }
+                }
+            }
+            Event::PeerGone(peer) => {
+                for topic in self.topics.values_mut() {
+                    topic.peer_gone(&mut self.cx, peer);
+                }
+            }
+            Event::Again => {}
+            Event::Call(f) => f(self),
+        }
+    }
+
+    fn publish(&mut self, entries: Vec<crate::requests::Publish>) {
+        let mut entries = entries.into_iter().peekable();
+        while let Some(first) = entries.next() {
+            let Some(topic) = self.topics.get_mut(&first.topic) else {
+                // Late SENDs to a topic that was unloaded: the client reconnects and sends again.
+                self.cx.publish_buffer.release(first.data.len());
+                continue;
+            };
+            let id = first.topic;
+            topic.publish(&mut self.cx, first);
+            while let Some(next) = entries.next_if(|next| next.topic == id) {
+                topic.publish(&mut self.cx, next);
+            }
+        }
+    }
+
+    /// Runs `f` when what was done in this turn is durable.
+    pub(crate) fn when_durable(&mut self, f: impl FnOnce(&mut Shard, Result<(), Error>) + Send + 'static) {
+        self.cx.after.push(After::Call(Box::new(f)));
+    }
+
+    /// Hands the batch to the journal. With a full disk nothing is handed over and it is tried again later.
+    pub(super) fn commit(&mut self) {
+        if self.cx.flush_acks_now {
+            self.flush_acks();
+        }
+        if self.cx.batch.is_empty() && self.cx.appends.is_empty() && self.cx.after.is_empty() {
+            return;
+        }
+        let listener = self.cx.listener.clone();
+        match self.cx.store.commit(&mut self.cx.batch, &listener) {
+            Ok(committed) => {
+                let mut appends = std::mem::take(&mut self.cx.appends);
+                let mut positions = committed.positions.into_iter();
+                for append in &mut appends {
+                    let Some(data) = append.data.take() else { continue };
+                    let Some(position) = positions.next() else { break };
+                    append.position = position;
+                    if let Some(topic) = self.topics.get_mut(&append.topic) {
+                        topic.ledger.appended(position, data, append.messages);
+                    }
+                }
+                let after = std::mem::take(&mut self.cx.after);
+                self.pending.push_back(Pending { lsn: committed.lsn, appends, after, retired: None });
+            }
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "no room for the journal: publishes wait");
+            }
+            Err(error) => {
+                tracing::error!(%error, "commit failed");
+                let error = Error::from(error);
+                let appends = std::mem::take(&mut self.cx.appends);
+                let after = std::mem::take(&mut self.cx.after);
+                self.fail(Pending { lsn: 0, appends, after, retired: None }, &error);
+            }
+        }
+    }
+
+    /// Answers what has become durable.
+    pub(super) fn answer_durable(&mut self) {
+        let durable = self.cx.store.durable();
+        while self.pending.front().is_some_and(|p| p.lsn <= durable) {
+            if let Some(pending) = self.pending.pop_front() {
+                self.answer(pending);
+            }
+        }
+        if self.failed.load(Relaxed) && !self.pending.is_empty() {
+            let error = Error::Storage("the journal has failed".into());
+            for pending in std::mem::take(&mut self.pending) {
+                self.fail(pending, &error);
+            }
+        }
+    }
+
+    fn answer(&mut self, pending: Pending) {
+        let mut released = 0;
+        for append in &pending.appends {
+            released += append.bytes;
+            if let Some(topic) = self.topics.get_mut(&append.topic) {
+                topic.published(&mut self.cx, append);
+            }
+        }
+        self.cx.publish_buffer.release(released);
+        for after in pending.after {
+            match after {
+                After::AckResponse { peer, consumer_id, request_id } => {
+                    self.cx.outbox.push(&peer, Outgoing::AckResponse { consumer_id, request_id, error: None });
+                }
+                After::Call(f) => f(self, Ok(())),
+            }
+        }
+        drop(pending.retired);
+    }
+
+    fn fail(&mut self, pending: Pending, error: &Error) {
+        for append in &pending.appends {
+            self.cx.publish_buffer.release(append.bytes);
+            if let Some(topic) = self.topics.get_mut(&append.topic) {
+                topic.publish_failed(&mut self.cx, append, error);
+            }
+        }
+        for after in pending.after {
+            match after {
+                After::AckResponse { peer, consumer_id, request_id } => {
+                    let error = Some(error.clone());
+                    self.cx.outbox.push(&peer, Outgoing::AckResponse { consumer_id, request_id, error });
+                }
+                After::Call(f) => f(self, Err(error.clone())),
+            }
+        }
+    }
+}

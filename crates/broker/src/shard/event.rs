@@ -1,0 +1,115 @@
+//! What can happen to the topics of a shard, and the handle through which it does.
+
+use ledger::Entry;
+use model::Position;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Shard;
+use crate::{
+    error::{Error, Result},
+    requests::{Ack, Publish},
+};
+
+/// Where a consumer is.
+#[derive(Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) topic: u64,
+    pub(crate) subscription: u64,
+    pub(crate) consumer: u64,
+}
+
+/// Everything that reaches a shard. The hot ones are values; the rare ones are closures run inside.
+pub(crate) enum Event {
+    /// SENDs of one connection, in order.
+    Publish(Vec<Publish>),
+    Flow {
+        at: At,
+        permits: u32,
+    },
+    Ack {
+        at: At,
+        ack: Ack,
+    },
+    Redeliver {
+        at: At,
+        positions: Vec<Position>,
+        epoch: Option<u64>,
+    },
+    /// A read from disk that a subscription asked for came back.
+    Read {
+        topic: u64,
+        subscription: u64,
+        generation: u64,
+        replay: bool,
+        result: ledger::Result<Vec<Entry>>,
+    },
+    /// A connection can take messages again.
+    Writable(u64),
+    /// A connection is gone.
+    PeerGone(u64),
+    /// There was more to dispatch than one turn takes.
+    Again,
+    /// Anything else.
+    Call(Box<dyn FnOnce(&mut Shard) + Send>),
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Event")
+    }
+}
+
+/// The way into a shard.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    sender: mpsc::UnboundedSender<Event>,
+}
+
+/// Where an answer goes that comes after the commit.
+pub(crate) struct Reply<T>(oneshot::Sender<Result<T>>);
+
+impl<T> Reply<T> {
+    pub(crate) fn send(self, result: Result<T>) {
+        // The one who asked may be gone.
+        let _ = self.0.send(result);
+    }
+}
+
+impl Handle {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { sender }, receiver)
+    }
+
+    pub(crate) fn send(&self, event: Event) {
+        // A stopped shard takes nothing; its connections are being closed.
+        let _ = self.sender.send(event);
+    }
+
+    pub(crate) fn writable(&self, peer: u64) {
+        self.send(Event::Writable(peer));
+    }
+
+    /// Runs `f` in the shard and returns what it returns.
+    pub(crate) async fn call<R: Send + 'static>(&self, f: impl FnOnce(&mut Shard) -> R + Send + 'static) -> Result<R> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(Event::Call(Box::new(move |shard| {
+            let _ = sender.send(f(shard));
+        })));
+        receiver.await.map_err(|_| stopping())
+    }
+
+    /// Runs `f` in the shard; it answers through the [`Reply`], now or after a commit.
+    pub(crate) async fn call_later<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Shard, Reply<R>) + Send + 'static,
+    ) -> Result<R> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(Event::Call(Box::new(move |shard| f(shard, Reply(sender)))));
+        receiver.await.map_err(|_| stopping())?
+    }
+}
+
+fn stopping() -> Error {
+    Error::NotReady("the broker is stopping".into())
+}

@@ -1,0 +1,97 @@
+//! What one turn has to say to each connection, gathered so that a connection is woken once.
+
+use model::Position;
+use std::sync::Arc;
+
+use crate::peer::{Delivery, Outgoing, Peer};
+
+/// Messages per connection, in order. Few connections are touched in one turn, so a list beats a map.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    peers: Vec<(Arc<Peer>, Vec<Outgoing>)>,
+    last: usize,
+}
+
+impl Outbox {
+    fn queue(&mut self, peer: &Arc<Peer>) -> &mut Vec<Outgoing> {
+        if !self.peers.get(self.last).is_some_and(|(p, _)| p.id == peer.id) {
+            self.last = match self.peers.iter().position(|(p, _)| p.id == peer.id) {
+                Some(at) => at,
+                None => {
+                    self.peers.push((peer.clone(), Vec::with_capacity(4)));
+                    self.peers.len() - 1
+                }
+            };
+        }
+        &mut self.peers[self.last].1
+    }
+
+    pub(crate) fn push(&mut self, peer: &Arc<Peer>, outgoing: Outgoing) {
+        self.queue(peer).push(outgoing);
+    }
+
+    /// Adds one receipt, extending the last run when it goes on from there.
+    pub(crate) fn receipt(&mut self, peer: &Arc<Peer>, producer_id: u64, sequence: u64, top: u64, at: Position) {
+        let queue = self.queue(peer);
+        if let Some(Outgoing::Receipts { producer_id: id, sequence_id, highest, position, count }) = queue.last_mut()
+            && *id == producer_id
+            && sequence == top
+            && *sequence_id == *highest
+            && *sequence_id + u64::from(*count) == sequence
+            && at.entry >= 0
+            && position.ledger == at.ledger
+            && position.entry >= 0
+            && position.entry + i64::from(*count) == at.entry
+        {
+            *count += 1;
+            return;
+        }
+        queue.push(Outgoing::Receipts { producer_id, sequence_id: sequence, highest: top, position: at, count: 1 });
+    }
+
+    /// Adds messages for one consumer, joining them to those already queued last.
+    pub(crate) fn deliver(&mut self, peer: &Arc<Peer>, consumer_id: u64, epoch: Option<u64>, delivery: Delivery) {
+        let queue = self.queue(peer);
+        if let Some(Outgoing::Deliver { consumer_id: id, epoch: e, entries }) = queue.last_mut()
+            && *id == consumer_id
+            && *e == epoch
+        {
+            entries.push(delivery);
+            return;
+        }
+        queue.push(Outgoing::Deliver { consumer_id, epoch, entries: vec![delivery] });
+    }
+
+    pub(crate) fn flush(&mut self) {
+        for (peer, batch) in self.peers.drain(..) {
+            peer.send(batch);
+        }
+        self.last = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receipts_that_follow_each_other_are_one_run() {
+        let (peer, _receiver) = Peer::new(1, crate::PeerInfo::default(), Arc::new([]));
+        let mut outbox = Outbox::default();
+        for n in 5..9 {
+            outbox.receipt(&peer, 1, n, n, Position::new(3, n as i64));
+        }
+        outbox.receipt(&peer, 1, 9, 12, Position::new(3, 9)); // a batch stands alone
+        outbox.receipt(&peer, 1, 13, 13, Position::new(3, 10));
+        outbox.receipt(&peer, 1, 14, 14, Position::new(-1i64 as u64, -1)); // a duplicate
+        let runs: Vec<_> = outbox.peers[0]
+            .1
+            .iter()
+            .map(|o| match o {
+                Outgoing::Receipts { sequence_id, highest, count, .. } => (*sequence_id, *highest, *count),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(runs, [(5, 5, 4), (9, 12, 1), (13, 13, 1), (14, 14, 1)]);
+    }
+}

@@ -1,0 +1,108 @@
+//! Key_Shared: every message of a key goes to one consumer, in order.
+//!
+//! Order within a key holds by three rules: an entry whose consumer cannot take it waits in the replay queue; a later
+//! entry of the same hash waits behind it; and a hash that moved to another consumer waits until the old one has
+//! nothing of it left unacknowledged. Source: PIP-379, Pulsar's `PersistentStickyKeyDispatcherMultipleConsumers`.
+
+use ledger::{Entry, ManagedLedger};
+use model::Position;
+use rustc_hash::FxHashSet;
+
+use super::{READ_ENTRIES, Subscription, replay::Fetch};
+use crate::shard::Context;
+
+/// Entries that may wait before reading ahead stops. Pulsar: `keySharedLookAheadMsgInReplayThresholdPerSubscription`.
+const LOOK_AHEAD: usize = 20_000;
+/// The same for each consumer. Pulsar: `keySharedLookAheadMsgInReplayThresholdPerConsumer`.
+const LOOK_AHEAD_PER_CONSUMER: usize = 2_000;
+
+impl Subscription {
+    pub(super) fn dispatch_key_shared(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) -> bool {
+        if !self.consumers.iter().any(super::Consumer::available) {
+            return false;
+        }
+        self.replay_by_key(ledger, cx);
+        let look_ahead = LOOK_AHEAD.min(LOOK_AHEAD_PER_CONSUMER * self.consumers.len());
+        let mut taken = 0;
+        while self.replay.len() < look_ahead && self.consumers.iter().any(super::Consumer::available) {
+            if taken >= 4 * READ_ENTRIES {
+                return true;
+            }
+            let entries = self.next_entries(ledger, cx, READ_ENTRIES);
+            if entries.is_empty() {
+                return false;
+            }
+            taken += entries.len();
+            for entry in entries {
+                if ledger.is_acked(self.cursor, entry.position) {
+                    continue;
+                }
+                let (hash, deliver_at) = key_of(&entry);
+                if self.delay(cx, &entry, deliver_at) {
+                    continue;
+                }
+                let behind = !self.allow_out_of_order && self.replay.has_hash(hash);
+                match self.taker(hash).filter(|_| !behind) {
+                    Some(at) => {
+                        self.deliver(ledger, cx, at, entry, hash);
+                    }
+                    None => self.replay.hold(entry, hash),
+                }
+            }
+        }
+        false
+    }
+
+    /// Delivers what waits, in order, as far as the consumers of the hashes can take it.
+    fn replay_by_key(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) {
+        let mut blocked = FxHashSet::default();
+        let mut from = Position::EARLIEST;
+        while let Some((position, known)) = self.replay.next_from(from) {
+            from = position.next();
+            if ledger.is_acked(self.cursor, position) {
+                self.replay.remove(position);
+                continue;
+            }
+            if known != 0 && (blocked.contains(&known) || self.taker(known).is_none()) {
+                blocked.insert(known);
+                continue;
+            }
+            match self.replay.fetch(ledger, position) {
+                Fetch::Gone => continue,
+                Fetch::Wait => break,
+                Fetch::Read(request) => {
+                    self.spawn_read(cx, request, true);
+                    break;
+                }
+                Fetch::Ready => {}
+            }
+            let Some(entry) = self.replay.remove(position) else { continue };
+            let (hash, _) = key_of(&entry);
+            match self.taker(hash).filter(|_| self.allow_out_of_order || !blocked.contains(&hash)) {
+                Some(at) => {
+                    self.deliver(ledger, cx, at, entry, hash);
+                }
+                None => {
+                    blocked.insert(hash);
+                    self.replay.hold(entry, hash);
+                }
+            }
+        }
+    }
+
+    /// The consumer that may be sent a message of `hash` now.
+    fn taker(&self, hash: u32) -> Option<usize> {
+        let key = self.selector.as_ref()?.select(hash)?;
+        let drained = self.allow_out_of_order || self.holders.get(&hash).is_none_or(|&(holder, _)| holder == key);
+        let at = self.consumers.iter().position(|c| c.key == key)?;
+        (drained && self.consumers[at].available()).then_some(at)
+    }
+}
+
+/// Hash of an entry's key, and when it asks to be delivered. An entry that does not parse is treated as having no key.
+fn key_of(entry: &Entry) -> (u32, Option<i64>) {
+    match wire::entry::metadata(&entry.data) {
+        Ok(metadata) => (wire::entry::sticky_hash(&metadata.sticky_key()), metadata.deliver_at_time),
+        Err(_) => (1, None),
+    }
+}

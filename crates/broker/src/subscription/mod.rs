@@ -1,0 +1,643 @@
+//! A subscription: a cursor of the topic's managed ledger, and the consumers that share what lies beyond it.
+//!
+//! `dispatch` decides and sends; it is called with the topic's ledger whenever there may be something to send: entries
+//! became durable, permits or a read came back, a consumer left. Reads from disk are asked for and come back later.
+
+mod consumer;
+mod key_shared;
+mod replay;
+mod selector;
+mod shared;
+mod single;
+mod stats;
+
+pub(crate) use consumer::Consumer;
+pub(crate) use stats::rfc3339;
+
+use ledger::{CursorId, Entry, ManagedLedger, Read};
+use model::{KeySharedMode, Position, SubscriptionType};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::{
+    error::{Error, Result},
+    peer::{Delivery, Outgoing},
+    rate::Rate,
+    requests::{Ack, NewConsumer},
+    shard::{Context, Event},
+};
+use replay::Replay;
+use selector::Selector;
+
+/// Entries one read of the ledger asks for at most. Pulsar: `dispatcherMaxReadBatchSize`.
+const READ_ENTRIES: usize = 256;
+/// Bytes one read asks for at most. Pulsar: `dispatcherMaxReadSizeBytes`.
+const READ_BYTES: usize = 4 * 1024 * 1024;
+
+/// What was sent to a consumer and not acknowledged yet (Shared and Key_Shared).
+pub(crate) struct PendingAck {
+    consumer: u64,
+    /// Messages of the entry still unacknowledged.
+    messages: u32,
+    /// Hash of its key, 0 for Shared.
+    hash: u32,
+}
+
+/// See the module.
+pub(crate) struct Subscription {
+    id: u64,
+    topic: u64,
+    name: String,
+    cursor: CursorId,
+    durable: bool,
+    kind: SubscriptionType,
+    consumers: Vec<Consumer>,
+    /// Key of the active consumer (Exclusive and Failover).
+    active: Option<u64>,
+    /// Where the next consumer's turn begins (Shared).
+    turn: usize,
+    /// The next entry to take from the ledger.
+    read_position: Position,
+    /// Read from disk and not dispatched; its first entry is at or after `read_position`.
+    buffer: VecDeque<Entry>,
+    reading: bool,
+    /// Raised when what is being read is no longer wanted.
+    generation: u64,
+    fenced: bool,
+    pending: FxHashMap<Position, PendingAck>,
+    replay: Replay,
+    redeliveries: FxHashMap<Position, u32>,
+    /// Messages to be delivered later: due time (wall clock milliseconds) and position.
+    delayed: BTreeSet<(u64, Position)>,
+    unacked: i64,
+    blocked: bool,
+    selector: Option<Selector>,
+    allow_out_of_order: bool,
+    key_shared_mode: KeySharedMode,
+    /// Who holds messages of a hash, and how many: another consumer gets that hash only when it is zero (PIP-379).
+    holders: FxHashMap<u32, (u64, u32)>,
+    msg_out: Rate,
+    bytes_out: Rate,
+    redelivered: Rate,
+    expired: Rate,
+    acked: Rate,
+}
+
+impl Subscription {
+    pub(crate) fn new(
+        id: u64,
+        topic: u64,
+        name: String,
+        cursor: CursorId,
+        durable: bool,
+        ledger: &ManagedLedger,
+    ) -> Self {
+        let mut subscription = Self {
+            id,
+            topic,
+            name,
+            cursor,
+            durable,
+            kind: SubscriptionType::Exclusive,
+            consumers: Vec::new(),
+            active: None,
+            turn: 0,
+            read_position: Position::EARLIEST,
+            buffer: VecDeque::new(),
+            reading: false,
+            generation: 0,
+            fenced: false,
+            pending: FxHashMap::default(),
+            replay: Replay::default(),
+            redeliveries: FxHashMap::default(),
+            delayed: BTreeSet::new(),
+            unacked: 0,
+            blocked: false,
+            selector: None,
+            allow_out_of_order: false,
+            key_shared_mode: KeySharedMode::AutoSplit,
+            holders: FxHashMap::default(),
+            msg_out: Rate::default(),
+            bytes_out: Rate::default(),
+            redelivered: Rate::default(),
+            expired: Rate::default(),
+            acked: Rate::default(),
+        };
+        subscription.rewind(ledger);
+        subscription
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn cursor(&self) -> CursorId {
+        self.cursor
+    }
+
+    pub(crate) fn durable(&self) -> bool {
+        self.durable
+    }
+
+    pub(crate) fn consumers(&self) -> &[Consumer] {
+        &self.consumers
+    }
+
+    pub(crate) fn consumer(&self, key: u64) -> Option<&Consumer> {
+        self.consumers.iter().find(|c| c.key == key)
+    }
+
+    fn consumer_mut(&mut self, key: u64) -> Option<&mut Consumer> {
+        self.consumers.iter_mut().find(|c| c.key == key)
+    }
+
+    pub(crate) fn has_consumers(&self) -> bool {
+        !self.consumers.is_empty()
+    }
+
+    pub(crate) fn has_peer(&self, peer: u64) -> bool {
+        self.consumers.iter().any(|c| c.peer.id == peer)
+    }
+
+    pub(crate) fn read_position(&self) -> Position {
+        self.read_position
+    }
+
+    /// Closes the subscription to new consumers while it is moved; `false` when it is closed already.
+    pub(crate) fn fence(&mut self) -> bool {
+        !std::mem::replace(&mut self.fenced, true)
+    }
+
+    pub(crate) fn unfence(&mut self) {
+        self.fenced = false;
+    }
+
+    /// Starts reading again at the first entry that is not acknowledged.
+    pub(crate) fn rewind(&mut self, ledger: &ManagedLedger) {
+        self.read_position = ledger.next_position(ledger.mark_delete(self.cursor));
+        self.buffer.clear();
+        self.reading = false;
+        self.generation += 1;
+        self.replay.clear();
+        self.delayed.clear();
+    }
+
+    /// Adds a consumer to the subscription, or says why not.
+    pub(crate) fn add_consumer(
+        &mut self,
+        cx: &mut Context,
+        ledger: &mut ManagedLedger,
+        consumer: Consumer,
+        request: &NewConsumer,
+        partition: Option<u32>,
+    ) -> Result<()> {
+        if self.fenced {
+            return Err(Error::NotReady("Subscription is fenced".into()));
+        }
+        if self.consumers.is_empty() {
+            self.set_kind(request);
+            self.rewind(ledger);
+        } else if self.kind != request.kind {
+            return Err(Error::ConsumerBusy(format!(
+                "Subscription is of different type. Active subscription type of '{}' is different than the connecting \
+                 consumer's type '{}'.",
+                self.kind.name(),
+                request.kind.name()
+            )));
+        }
+        if self.kind == SubscriptionType::Exclusive && !self.consumers.is_empty() {
+            return Err(Error::ConsumerBusy("Exclusive consumer is already connected".into()));
+        }
+        let max = cx.config.max_consumers_per_subscription;
+        if max > 0 && self.consumers.len() >= max {
+            return Err(Error::ConsumerBusy("Subscription reached max consumers limit".into()));
+        }
+        if let Some(selector) = &mut self.selector {
+            let key_shared = request.key_shared.clone().unwrap_or_default();
+            if key_shared.mode != self.key_shared_mode || key_shared.allow_out_of_order != self.allow_out_of_order {
+                return Err(Error::ConsumerBusy(
+                    "Subscription is of different type: the consumer's Key_Shared policy differs".into(),
+                ));
+            }
+            selector.add(consumer.key, &consumer.name, &consumer.sticky)?;
+        }
+        let key = consumer.key;
+        self.consumers.push(consumer);
+        if self.kind.is_single_active() {
+            self.pick_active(cx, ledger, partition, Some(key));
+        } else {
+            // Lower numbers come first; the order within a level is that of arrival.
+            self.consumers.sort_by_key(|c| c.priority);
+        }
+        Ok(())
+    }
+
+    fn set_kind(&mut self, request: &NewConsumer) {
+        self.kind = request.kind;
+        self.active = None;
+        self.pending.clear();
+        self.redeliveries.clear();
+        self.holders.clear();
+        self.unacked = 0;
+        self.blocked = false;
+        let key_shared = request.key_shared.clone().unwrap_or_default();
+        self.key_shared_mode = key_shared.mode;
+        self.allow_out_of_order = key_shared.allow_out_of_order;
+        self.selector = (request.kind == SubscriptionType::KeyShared).then(|| match key_shared.mode {
+            KeySharedMode::AutoSplit => Selector::auto_split(),
+            KeySharedMode::Sticky => Selector::sticky(),
+        });
+    }
+
+    /// Removes a consumer; what it holds is delivered to the others, or again when somebody comes.
+    pub(crate) fn remove_consumer(
+        &mut self,
+        cx: &mut Context,
+        ledger: &ManagedLedger,
+        key: u64,
+        partition: Option<u32>,
+    ) {
+        let Some(at) = self.consumers.iter().position(|c| c.key == key) else { return };
+        self.consumers.remove(at);
+        if let Some(selector) = &mut self.selector {
+            selector.remove(key);
+        }
+        if self.consumers.is_empty() {
+            self.active = None;
+            self.pending.clear();
+            self.redeliveries.clear();
+            self.holders.clear();
+            self.unacked = 0;
+            self.blocked = false;
+            self.rewind(ledger);
+        } else if self.kind.is_single_active() {
+            if self.active == Some(key) {
+                self.active = None;
+                self.rewind(ledger);
+            }
+            self.pick_active(cx, ledger, partition, None);
+        } else {
+            let held: Vec<_> = self.pending.iter().filter(|(_, p)| p.consumer == key).map(|(&at, _)| at).collect();
+            for position in held {
+                self.give_back(position, false);
+            }
+        }
+    }
+
+    /// Takes an entry from its consumer and queues it for another delivery.
+    fn give_back(&mut self, position: Position, count: bool) -> u32 {
+        let Some(pending) = self.pending.remove(&position) else { return 0 };
+        self.unacked -= i64::from(pending.messages);
+        self.release_hash(pending.hash);
+        if count {
+            *self.redeliveries.entry(position).or_default() += 1;
+        }
+        self.replay.add(position, pending.hash);
+        pending.messages
+    }
+
+    fn release_hash(&mut self, hash: u32) {
+        if let Some((_, held)) = self.holders.get_mut(&hash) {
+            *held -= 1;
+            if *held == 0 {
+                self.holders.remove(&hash);
+            }
+        }
+    }
+
+    /// Tells every consumer to reconnect.
+    pub(crate) fn disconnect_all(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) {
+        for consumer in std::mem::take(&mut self.consumers) {
+            let consumer_id = consumer.consumer_id;
+            cx.outbox.push(&consumer.peer, Outgoing::CloseConsumer { consumer_id });
+        }
+        self.active = None;
+        self.selector = None;
+        self.pending.clear();
+        self.redeliveries.clear();
+        self.holders.clear();
+        self.unacked = 0;
+        self.blocked = false;
+        self.rewind(ledger);
+    }
+
+    /// More permits; `true` when the consumer is one of ours.
+    pub(crate) fn flow(&mut self, key: u64, permits: u32) -> bool {
+        let Some(consumer) = self.consumer_mut(key) else { return false };
+        if consumer.blocked {
+            consumer.held_permits += i64::from(permits);
+        } else {
+            consumer.permits += i64::from(permits);
+        }
+        true
+    }
+
+    /// Acknowledges entries or batch indexes; `true` when somebody may be sent more because of it.
+    pub(crate) fn ack(&mut self, ledger: &mut ManagedLedger, key: u64, ack: &Ack, now_ms: u64) -> bool {
+        self.acked.add(ack.ids.len() as u64, now_ms);
+        if let Some(consumer) = self.consumer_mut(key) {
+            consumer.last_acked_ms = now_ms;
+            consumer.acked.add(ack.ids.len() as u64, now_ms);
+        }
+        let mut freed = false;
+        if ack.cumulative {
+            // Clients do not send these for Shared and Key_Shared; what does is ignored, as in Pulsar.
+            if self.kind.is_single_active()
+                && let Some((position, set)) = ack.ids.last()
+            {
+                if set.is_empty() {
+                    ledger.ack_cumulative(self.cursor, *position);
+                } else {
+                    ledger.ack_cumulative(self.cursor, ledger.previous_position(*position));
+                    self.ack_part(ledger, *position, set);
+                }
+            }
+            return false;
+        }
+        for (position, set) in &ack.ids {
+            freed |=
+                if set.is_empty() { self.ack_whole(ledger, *position) } else { self.ack_part(ledger, *position, set) };
+        }
+        freed
+    }
+
+    fn ack_whole(&mut self, ledger: &mut ManagedLedger, position: Position) -> bool {
+        ledger.ack(self.cursor, position);
+        self.redeliveries.remove(&position);
+        self.replay.remove(position);
+        match self.pending.remove(&position) {
+            Some(pending) => {
+                self.release_hash(pending.hash);
+                self.settle(pending.consumer, pending.messages)
+            }
+            None => false,
+        }
+    }
+
+    fn ack_part(&mut self, ledger: &mut ManagedLedger, position: Position, set: &[u64]) -> bool {
+        let ack = ledger.ack_batch(self.cursor, position, set.len() as u32 * 64, set);
+        if ack.whole {
+            return self.ack_whole(ledger, position);
+        }
+        let Some(pending) = self.pending.get_mut(&position) else { return false };
+        let left: u32 = ledger
+            .ack_set(self.cursor, position)
+            .map_or(pending.messages, |words| words.iter().map(|w| w.count_ones()).sum());
+        let newly = pending.messages.saturating_sub(left);
+        pending.messages -= newly;
+        let consumer = pending.consumer;
+        self.settle(consumer, newly)
+    }
+
+    /// Takes acknowledged messages off a consumer's account, and unblocks it at half of the bound.
+    fn settle(&mut self, key: u64, messages: u32) -> bool {
+        self.unacked -= i64::from(messages);
+        let Some(consumer) = self.consumer_mut(key) else { return self.blocked };
+        consumer.unacked -= i64::from(messages);
+        consumer.blocked || consumer.permits > 0 || self.blocked
+    }
+
+    fn update_blocked(&mut self, (per_consumer, per_subscription): (u32, u32)) {
+        for consumer in &mut self.consumers {
+            if per_consumer > 0 && !consumer.blocked && consumer.unacked >= i64::from(per_consumer) {
+                consumer.blocked = true;
+            } else if consumer.blocked && consumer.unacked <= i64::from(per_consumer / 2) {
+                consumer.blocked = false;
+                consumer.permits += std::mem::take(&mut consumer.held_permits);
+            }
+        }
+        if per_subscription > 0 && !self.blocked && self.unacked >= i64::from(per_subscription) {
+            self.blocked = true;
+        } else if self.blocked && self.unacked < i64::from(per_subscription / 2) {
+            self.blocked = false;
+        }
+    }
+
+    /// CommandRedeliverUnacknowledgedMessages. On Exclusive and Failover it always means everything.
+    pub(crate) fn redeliver(&mut self, ledger: &ManagedLedger, key: u64, positions: &[Position], epoch: Option<u64>) {
+        let kind = self.kind;
+        let Some(consumer) = self.consumer_mut(key) else { return };
+        if let Some(epoch) = epoch {
+            consumer.epoch = Some(epoch);
+        }
+        if kind.is_single_active() {
+            if self.active == Some(key) {
+                self.rewind(ledger);
+            }
+            return;
+        }
+        let wanted: Vec<_> = if positions.is_empty() {
+            self.pending.iter().filter(|(_, p)| p.consumer == key).map(|(&at, _)| at).collect()
+        } else {
+            positions.iter().copied().filter(|at| self.pending.get(at).is_some_and(|p| p.consumer == key)).collect()
+        };
+        let messages: u32 = wanted.into_iter().map(|position| self.give_back(position, true)).sum();
+        if let Some(consumer) = self.consumer_mut(key) {
+            consumer.unacked -= i64::from(messages);
+            // What was held while blocked is worth as much as was given back. Source: `Consumer.redeliver...`.
+            let held = consumer.held_permits.min(i64::from(messages));
+            consumer.held_permits -= held;
+            consumer.permits += held;
+        }
+    }
+
+    /// Sends what can be sent; `true` when there is more that one turn should not do. `bounds` are the unacknowledged
+    /// messages that one consumer and the whole subscription may hold.
+    pub(crate) fn dispatch(&mut self, ledger: &mut ManagedLedger, cx: &mut Context, bounds: (u32, u32)) -> bool {
+        if self.consumers.is_empty() || self.fenced {
+            return false;
+        }
+        if self.kind.is_single_active() {
+            return self.dispatch_single(ledger, cx);
+        }
+        self.update_blocked(bounds);
+        if self.blocked {
+            return false;
+        }
+        self.due(cx);
+        let more = if self.kind == SubscriptionType::KeyShared {
+            self.dispatch_key_shared(ledger, cx)
+        } else {
+            self.dispatch_shared(ledger, cx)
+        };
+        self.update_blocked(bounds);
+        more
+    }
+
+    /// Moves delayed messages that fell due to the replay queue, and arms the timer for the next.
+    fn due(&mut self, cx: &mut Context) {
+        while let Some(&(at, position)) = self.delayed.first()
+            && at <= cx.now_ms
+        {
+            self.delayed.pop_first();
+            self.replay.add(position, 0);
+        }
+        if let Some(&(at, _)) = self.delayed.first() {
+            cx.delayed.insert((at, self.topic));
+        }
+    }
+
+    /// The next entries in order: from what was read from disk, else from the tail cache. Asks for a read when they are
+    /// only on disk. Entries that are acknowledged are passed over.
+    fn next_entries(&mut self, ledger: &mut ManagedLedger, cx: &Context, max: usize) -> Vec<Entry> {
+        let max = max.min(READ_ENTRIES);
+        if !self.buffer.is_empty() {
+            let n = max.min(self.buffer.len());
+            let taken: Vec<_> = self.buffer.drain(..n).collect();
+            if let Some(last) = taken.last() {
+                self.read_position = ledger.next_position(last.position);
+            }
+            if self.buffer.len() < READ_ENTRIES / 2 {
+                // Read ahead while these are being sent.
+                self.ask(
+                    ledger,
+                    cx,
+                    self.buffer.back().map_or(self.read_position, |e| ledger.next_position(e.position)),
+                );
+            }
+            return taken;
+        }
+        if self.reading {
+            return Vec::new();
+        }
+        match ledger.read(self.read_position, max, READ_BYTES) {
+            Read::Entries(entries) => {
+                if let Some(last) = entries.last() {
+                    self.read_position = ledger.next_position(last.position);
+                }
+                entries
+            }
+            Read::CaughtUp => Vec::new(),
+            Read::Later(request) => {
+                self.spawn_read(cx, request, false);
+                Vec::new()
+            }
+        }
+    }
+
+    fn ask(&mut self, ledger: &mut ManagedLedger, cx: &Context, from: Position) {
+        if !self.reading
+            && let Read::Later(request) = ledger.read(from, READ_ENTRIES, READ_BYTES)
+        {
+            self.spawn_read(cx, request, false);
+        }
+    }
+
+    fn spawn_read(&mut self, cx: &Context, request: ledger::ReadRequest, replay: bool) {
+        if replay {
+            self.replay.reading = true;
+        } else {
+            self.reading = true;
+        }
+        let (handle, topic, subscription, generation) = (cx.handle.clone(), self.topic, self.id, self.generation);
+        tokio::spawn(async move {
+            let result = request.run().await;
+            handle.send(Event::Read { topic, subscription, generation, replay, result });
+        });
+    }
+
+    /// Puts entries that could not be sent back in front.
+    fn put_back(&mut self, entries: impl DoubleEndedIterator<Item = Entry>) {
+        for entry in entries.rev() {
+            self.read_position = entry.position;
+            self.buffer.push_front(entry);
+        }
+    }
+
+    /// A read came back.
+    pub(crate) fn read_done(
+        &mut self,
+        ledger: &ManagedLedger,
+        generation: u64,
+        replay: bool,
+        result: ledger::Result<Vec<Entry>>,
+    ) {
+        if generation != self.generation {
+            return;
+        }
+        if replay {
+            self.replay.reading = false;
+        } else {
+            self.reading = false;
+        }
+        match result {
+            Ok(entries) if replay => self.replay.read(entries),
+            Ok(entries) if entries.is_empty() => {
+                // What we asked for was trimmed meanwhile.
+                self.read_position = self.read_position.max(ledger.first_position());
+            }
+            Ok(entries) => self.buffer.extend(entries),
+            Err(error) => {
+                tracing::error!(subscription = %self.name, position = %self.read_position, %error, "read failed");
+            }
+        }
+    }
+
+    /// Sends one entry and keeps the accounts. `false` when the entry is acknowledged and nothing was sent.
+    fn deliver(&mut self, ledger: &ManagedLedger, cx: &mut Context, at: usize, entry: Entry, hash: u32) -> bool {
+        if ledger.is_acked(self.cursor, entry.position) {
+            self.redeliveries.remove(&entry.position);
+            return false;
+        }
+        let mut messages = entry.messages.max(1);
+        let mut ack_set: SmallVec<[i64; 2]> = SmallVec::new();
+        if let Some(words) = ledger.ack_set(self.cursor, entry.position) {
+            ack_set.extend(words.iter().map(|&w| w as i64));
+            messages = words.iter().map(|w| w.count_ones()).sum::<u32>().min(messages);
+        }
+        let individual = !self.kind.is_single_active();
+        let redelivery_count = if individual && !self.redeliveries.is_empty() {
+            self.redeliveries.get(&entry.position).copied().unwrap_or(0)
+        } else {
+            0
+        };
+        let bytes = entry.data.len() as u64;
+        let consumer = &mut self.consumers[at];
+        consumer.permits -= i64::from(messages);
+        consumer.last_consumed_ms = cx.now_ms;
+        consumer.msg_out.add(u64::from(messages), cx.now_ms);
+        consumer.bytes_out.add(bytes, cx.now_ms);
+        self.msg_out.add(u64::from(messages), cx.now_ms);
+        self.bytes_out.add(bytes, cx.now_ms);
+        if redelivery_count > 0 {
+            consumer.redelivered.add(u64::from(messages), cx.now_ms);
+            self.redelivered.add(u64::from(messages), cx.now_ms);
+        }
+        if individual {
+            consumer.unacked += i64::from(messages);
+            self.unacked += i64::from(messages);
+            self.pending.insert(entry.position, PendingAck { consumer: consumer.key, messages, hash });
+            if hash != 0 {
+                let holder = self.holders.entry(hash).or_insert((consumer.key, 0));
+                holder.0 = consumer.key;
+                holder.1 += 1;
+            }
+        }
+        let delivery = Delivery { position: entry.position, redelivery_count, ack_set, data: entry.data };
+        cx.outbox.deliver(&consumer.peer, consumer.consumer_id, consumer.message_epoch(), delivery);
+        true
+    }
+
+    /// Tells consumers of a terminated topic that they have it all.
+    pub(crate) fn notify_end(&mut self, ledger: &ManagedLedger, cx: &mut Context) {
+        if ledger.mark_delete(self.cursor) < ledger.last_confirmed() && self.read_position <= ledger.last_confirmed() {
+            return;
+        }
+        for consumer in self.consumers.iter_mut().filter(|c| !c.told_end) {
+            consumer.told_end = true;
+            let consumer_id = consumer.consumer_id;
+            cx.outbox.push(&consumer.peer, Outgoing::ReachedEndOfTopic { consumer_id });
+        }
+    }
+
+    /// When a message asks to be delivered later, and that is still to come: remembers it and returns `true`.
+    fn delay(&mut self, cx: &mut Context, entry: &Entry, deliver_at: Option<i64>) -> bool {
+        let Some(at) = deliver_at.and_then(|at| u64::try_from(at).ok()).filter(|&at| at > cx.now_ms) else {
+            return false;
+        };
+        self.delayed.insert((at, entry.position));
+        cx.delayed.insert((at, self.topic));
+        true
+    }
+}

@@ -1,0 +1,89 @@
+//! Shared: each entry goes to one of the consumers, turn by turn, those with the lowest priority number first.
+//!
+//! Source: Pulsar's `PersistentDispatcherMultipleConsumers` and `AbstractDispatcherMultipleConsumers.getNextConsumer`.
+
+use ledger::{Entry, ManagedLedger};
+use model::Position;
+
+use super::{READ_ENTRIES, Subscription, replay::Fetch};
+use crate::shard::Context;
+
+/// Messages one consumer gets before it is the next one's turn. Pulsar: `dispatcherMaxRoundRobinBatchSize`.
+const ROUND_ROBIN: i64 = 20;
+
+impl Subscription {
+    /// The consumer whose turn it is: the next one available in the best priority level that has any.
+    fn next_consumer(&mut self) -> Option<usize> {
+        let n = self.consumers.len();
+        let level = self.consumers.iter().filter(|c| c.available()).map(|c| c.priority).min()?;
+        let at = (0..n)
+            .map(|step| (self.turn + step) % n)
+            .find(|&at| self.consumers[at].priority == level && self.consumers[at].available())?;
+        self.turn = (at + 1) % n;
+        Some(at)
+    }
+
+    pub(super) fn dispatch_shared(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) -> bool {
+        let mut sent = 0;
+        while let Some(at) = self.next_consumer() {
+            if sent >= 4 * READ_ENTRIES {
+                return true;
+            }
+            let mut turn = self.consumers[at].permits.min(ROUND_ROBIN);
+            let max = usize::try_from(turn).unwrap_or(1);
+            let (entries, fresh) = match self.replayed(ledger, cx, max) {
+                entries if entries.is_empty() => (self.next_entries(ledger, cx, max), true),
+                entries => (entries, false),
+            };
+            if entries.is_empty() {
+                return false;
+            }
+            sent += entries.len();
+            let mut entries = entries.into_iter();
+            while let Some(entry) = entries.next() {
+                let metadata = wire::entry::metadata(&entry.data).ok();
+                if fresh && self.delay(cx, &entry, metadata.and_then(|m| m.deliver_at_time)) {
+                    continue;
+                }
+                let messages = i64::from(entry.messages.max(1));
+                if self.deliver(ledger, cx, at, entry, 0) {
+                    turn -= messages;
+                }
+                if (turn <= 0 || !self.consumers[at].available()) && entries.len() > 0 {
+                    if fresh {
+                        self.put_back(entries);
+                    } else {
+                        entries.for_each(|entry| self.replay.hold(entry, 0));
+                    }
+                    break;
+                }
+            }
+        }
+        false
+    }
+
+    /// Entries waiting for another delivery, in order.
+    fn replayed(&mut self, ledger: &mut ManagedLedger, cx: &Context, max: usize) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let mut from = Position::EARLIEST;
+        while entries.len() < max
+            && let Some((position, _)) = self.replay.next_from(from)
+        {
+            from = position.next();
+            if ledger.is_acked(self.cursor, position) {
+                self.replay.remove(position);
+                continue;
+            }
+            match self.replay.fetch(ledger, position) {
+                Fetch::Ready => entries.extend(self.replay.remove(position)),
+                Fetch::Gone => {}
+                Fetch::Wait => break,
+                Fetch::Read(request) => {
+                    self.spawn_read(cx, request, true);
+                    break;
+                }
+            }
+        }
+        entries
+    }
+}

@@ -1,0 +1,120 @@
+//! What a subscription and its consumers say about themselves, in the shape of Pulsar's REST API.
+
+use admin_api::stats::{ConsumerStats, SubscriptionStats};
+use ledger::ManagedLedger;
+use model::{Position, SubscriptionType};
+
+use super::{Consumer, Subscription};
+use crate::shard::Context;
+
+impl Subscription {
+    pub(crate) fn stats(&self, ledger: &ManagedLedger, cx: &Context) -> SubscriptionStats {
+        let now = cx.now_ms;
+        let backlog = ledger.backlog(self.cursor);
+        let delayed = self.delayed.len() as u64;
+        SubscriptionStats {
+            msg_rate_out: self.msg_out.per_s(now),
+            msg_throughput_out: self.bytes_out.per_s(now),
+            bytes_out_counter: self.bytes_out.total() as i64,
+            msg_out_counter: self.msg_out.total() as i64,
+            msg_rate_redeliver: self.redelivered.per_s(now),
+            message_ack_rate: self.acked.per_s(now),
+            msg_backlog: backlog as i64,
+            msg_backlog_no_delayed: backlog.saturating_sub(delayed) as i64,
+            backlog_size: ledger.backlog_bytes(self.cursor) as i64,
+            msg_delayed: delayed as i64,
+            unacked_messages: self.unacked,
+            blocked_subscription_on_unacked_msgs: self.blocked,
+            r#type: if self.consumers.is_empty() { String::new() } else { self.kind.name().to_owned() },
+            active_consumer_name: self
+                .active
+                .filter(|_| self.kind == SubscriptionType::Failover)
+                .and_then(|key| self.consumer(key))
+                .map(|c| c.name.clone()),
+            msg_rate_expired: self.expired.per_s(now),
+            total_msg_expired: self.expired.total() as i64,
+            last_consumed_timestamp: self.consumers.iter().map(|c| c.last_consumed_ms).max().unwrap_or(0) as i64,
+            last_acked_timestamp: self.consumers.iter().map(|c| c.last_acked_ms).max().unwrap_or(0) as i64,
+            consumers: self.consumers.iter().map(|c| self.one(c, cx)).collect(),
+            is_durable: self.durable,
+            allow_out_of_order_delivery: self.allow_out_of_order,
+            key_shared_mode: self.selector.as_ref().map(|selector| {
+                match selector {
+                    super::Selector::AutoSplit(_) => "AUTO_SPLIT",
+                    super::Selector::Sticky(_) => "STICKY",
+                }
+                .to_owned()
+            }),
+            subscription_properties: ledger.cursor_properties(self.cursor).clone(),
+            non_contiguous_deleted_messages_ranges: ledger.ranges(self.cursor).len() as i32,
+            ..SubscriptionStats::default()
+        }
+    }
+
+    pub(crate) fn consumer_stats(&self, key: u64, cx: &Context) -> Option<ConsumerStats> {
+        self.consumer(key).map(|c| self.one(c, cx))
+    }
+
+    fn one(&self, consumer: &Consumer, cx: &Context) -> ConsumerStats {
+        let now = cx.now_ms;
+        ConsumerStats {
+            msg_rate_out: consumer.msg_out.per_s(now),
+            msg_throughput_out: consumer.bytes_out.per_s(now),
+            bytes_out_counter: consumer.bytes_out.total() as i64,
+            msg_out_counter: consumer.msg_out.total() as i64,
+            msg_rate_redeliver: consumer.redelivered.per_s(now),
+            message_ack_rate: consumer.acked.per_s(now),
+            consumer_name: consumer.name.clone(),
+            available_permits: consumer.permits as i32,
+            unacked_messages: consumer.unacked as i32,
+            blocked_consumer_on_unacked_msgs: consumer.blocked,
+            address: Some(consumer.peer.info.address.clone()),
+            connected_since: Some(rfc3339(consumer.connected_since_ms)),
+            client_version: Some(consumer.peer.info.client_version.clone()),
+            last_acked_timestamp: consumer.last_acked_ms as i64,
+            last_consumed_timestamp: consumer.last_consumed_ms as i64,
+            metadata: consumer.metadata.clone(),
+            key_hash_ranges: self.selector.as_ref().map(|selector| {
+                selector.ranges(consumer.key).iter().map(|r| format!("[{}, {}]", r.start(), r.end())).collect()
+            }),
+            ..ConsumerStats::default()
+        }
+    }
+
+    /// Expired messages are passed over by the dispatcher, and counted.
+    pub(crate) fn expired_up_to(&mut self, position: Position, entries: u64, now_ms: u64) {
+        self.expired.add(entries, now_ms);
+        self.buffer.retain(|entry| entry.position > position);
+        self.read_position = self.read_position.max(position);
+        self.delayed.retain(|&(_, at)| at > position);
+    }
+}
+
+/// Wall clock milliseconds as RFC 3339 in UTC, the form Pulsar's `DateFormatter` writes.
+pub(crate) fn rfc3339(ms: u64) -> String {
+    let (days, rest) = ((ms / 86_400_000) as i64, ms % 86_400_000);
+    // Days to a civil date, by Howard Hinnant's algorithm over 400-year eras.
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (h, m, s, milli) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{milli:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn dates_are_civil() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(rfc3339(1_795_415_696_789), "2026-11-23T06:34:56.789Z");
+    }
+}

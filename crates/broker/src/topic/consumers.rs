@@ -1,0 +1,218 @@
+//! Consumers of a topic's subscriptions: subscribe, flow, acknowledge, redeliver, leave, seek.
+
+use model::{InitialPosition, Position};
+use std::sync::Arc;
+
+use super::{Topic, seek};
+use crate::{
+    error::{Error, Result},
+    peer::{Outgoing, Peer},
+    requests::{Ack, NewConsumer},
+    shard::{After, At, Context},
+    subscription::{Consumer, Subscription},
+};
+
+impl Topic {
+    /// Adds a consumer, opening its subscription when there is none of that name.
+    ///
+    /// A reader's subscription is not durable and starts where the request says: a message id steps back one entry, so
+    /// that the client can filter within a batch. Source: Pulsar's `PersistentTopic.getNonDurableSubscription`.
+    pub(crate) fn subscribe(&mut self, cx: &mut Context, peer: &Arc<Peer>, request: NewConsumer) -> Result<At> {
+        let max = cx.config.max_consumers_per_topic;
+        if max > 0 && self.subscriptions.values().map(|s| s.consumers().len()).sum::<usize>() >= max {
+            return Err(Error::ConsumerBusy("Topic reached max consumers limit".into()));
+        }
+        let existing = self.by_name.get(&request.subscription).copied();
+        let (id, opened) = match existing {
+            Some(id) => {
+                let durable = self.subscriptions.get(&id).is_some_and(|s| s.durable());
+                if durable != request.durable {
+                    return Err(Error::NotAllowed(format!(
+                        "Durable subscription with the same name already exists: {}",
+                        request.subscription
+                    )));
+                }
+                (id, false)
+            }
+            None => (self.open_subscription(cx, &request)?, true),
+        };
+        let key = cx.next_id();
+        let Some(subscription) = self.subscriptions.get_mut(&id) else {
+            return Err(Error::NotReady("the subscription was deleted".into()));
+        };
+        let consumer = Consumer::new(key, peer.clone(), &request, cx.now_ms);
+        let partition = self.ledger.name().partition();
+        let added = subscription.add_consumer(cx, &mut self.ledger, consumer, &request, partition);
+        if let Err(error) = added {
+            if opened && !request.durable {
+                self.drop_subscription(cx, id);
+            }
+            return Err(error);
+        }
+        self.touch(cx);
+        self.set_ready(cx);
+        Ok(At { topic: self.id, subscription: id, consumer: key })
+    }
+
+    fn open_subscription(&mut self, cx: &mut Context, request: &NewConsumer) -> Result<u64> {
+        let max = cx.config.max_subscriptions_per_topic;
+        if max > 0 && self.subscriptions.len() >= max {
+            return Err(Error::NotAllowed(format!(
+                "Exceed the maximum number of subscriptions of the topic: {}",
+                self.name()
+            )));
+        }
+        if request.durable && !cx.config.allow_auto_subscription_creation {
+            return Err(Error::SubscriptionNotFound {
+                topic: self.name().clone(),
+                subscription: request.subscription.clone(),
+            });
+        }
+        let mark_delete = match (request.start_message_id, request.initial_position) {
+            (Some(position), _) => seek::before(position).min(self.ledger.last_confirmed()),
+            (None, InitialPosition::Latest) => self.ledger.last_confirmed(),
+            (None, InitialPosition::Earliest) => seek::before(self.ledger.first_position()),
+        };
+        let properties = request.subscription_properties.clone();
+        Ok(self.new_cursor(cx, &request.subscription, mark_delete, request.durable, properties))
+    }
+
+    /// Opens a subscription at `mark_delete`.
+    pub(crate) fn new_cursor(
+        &mut self,
+        cx: &mut Context,
+        name: &str,
+        mark_delete: Position,
+        durable: bool,
+        properties: std::collections::BTreeMap<String, String>,
+    ) -> u64 {
+        let batch = durable.then_some(&mut cx.batch);
+        let cursor = self.ledger.open_cursor(batch, name, mark_delete, properties);
+        self.add_subscription(cx, name.to_owned(), cursor, durable)
+    }
+
+    /// The subscription a consumer belongs to.
+    pub(crate) fn subscription_of(&self, consumer: u64) -> Result<u64> {
+        self.subscriptions
+            .iter()
+            .find(|(_, s)| s.consumers().iter().any(|c| c.key == consumer))
+            .map(|(&id, _)| id)
+            .ok_or_else(|| Error::NotReady("the consumer is not connected".into()))
+    }
+
+    pub(crate) fn flow(&mut self, cx: &mut Context, at: At, permits: u32) {
+        if self.subscriptions.get_mut(&at.subscription).is_some_and(|s| s.flow(at.consumer, permits)) {
+            self.set_ready(cx);
+        }
+    }
+
+    /// Acknowledges; the answer, where one is asked for, follows the commit.
+    pub(crate) fn ack(&mut self, cx: &mut Context, at: At, ack: &Ack) {
+        let Some(subscription) = self.subscriptions.get_mut(&at.subscription) else { return };
+        let Some(consumer) = subscription.consumer(at.consumer) else { return };
+        if let Some(request_id) = ack.request_id {
+            let (peer, consumer_id) = (consumer.peer.clone(), consumer.consumer_id);
+            cx.after.push(After::AckResponse { peer, consumer_id, request_id });
+        }
+        let freed = subscription.ack(&mut self.ledger, at.consumer, ack, cx.now_ms);
+        if self.ledger.acks_dirty() {
+            cx.acks_dirty(self.id, ack.request_id.is_some());
+        }
+        if freed {
+            self.set_ready(cx);
+        }
+    }
+
+    pub(crate) fn redeliver(&mut self, cx: &mut Context, at: At, positions: &[Position], epoch: Option<u64>) {
+        if let Some(subscription) = self.subscriptions.get_mut(&at.subscription) {
+            subscription.redeliver(&self.ledger, at.consumer, positions, epoch);
+            self.set_ready(cx);
+        }
+    }
+
+    /// Removes a consumer; what it did not acknowledge goes to the others.
+    pub(crate) fn close_consumer(&mut self, cx: &mut Context, consumer: u64) {
+        let Ok(id) = self.subscription_of(consumer) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
+        let partition = self.ledger.name().partition();
+        subscription.remove_consumer(cx, &self.ledger, consumer, partition);
+        if !subscription.durable() && !subscription.has_consumers() {
+            self.drop_subscription(cx, id);
+        }
+        self.touch(cx);
+        self.set_ready(cx);
+    }
+
+    /// Removes a consumer that its client is closing by itself.
+    pub(crate) fn close_consumer_quietly(&mut self, cx: &mut Context, subscription: u64, consumer: u64) {
+        let partition = self.ledger.name().partition();
+        if let Some(subscription) = self.subscriptions.get_mut(&subscription) {
+            subscription.remove_consumer(cx, &self.ledger, consumer, partition);
+        }
+    }
+
+    /// The cursor behind a consumer.
+    pub(crate) fn cursor_of(&self, consumer: u64) -> Result<ledger::CursorId> {
+        let id = self.subscription_of(consumer)?;
+        self.subscriptions.get(&id).map(Subscription::cursor).ok_or_else(|| Error::NotReady("no such consumer".into()))
+    }
+
+    /// Takes no more messages; consumers hear of it when they have them all.
+    pub(crate) fn set_terminated(&mut self, cx: &mut Context) {
+        self.terminated = true;
+        self.disconnect_producers(cx);
+        self.set_ready(cx);
+    }
+
+    /// Deletes a subscription and its cursor.
+    pub(crate) fn drop_subscription(&mut self, cx: &mut Context, id: u64) {
+        if let Some(mut subscription) = self.remove_subscription(id) {
+            subscription.disconnect_all(&mut self.ledger, cx);
+            self.ledger.delete_cursor(&mut cx.batch, subscription.cursor());
+        }
+    }
+
+    /// Whether a consumer may delete its subscription.
+    pub(crate) fn may_unsubscribe(&self, id: u64, force: bool) -> Result<()> {
+        match self.subscriptions.get(&id) {
+            Some(subscription) if !force && subscription.consumers().len() > 1 => {
+                Err(Error::ConsumerBusy("Subscription has active connected consumers".into()))
+            }
+            Some(_) => Ok(()),
+            None => Err(Error::NotReady("the subscription was deleted".into())),
+        }
+    }
+
+    /// Disconnects a subscription's consumers so that it can be moved.
+    pub(super) fn fence_subscription(&mut self, cx: &mut Context, id: u64) -> Result<()> {
+        let Some(subscription) = self.subscriptions.get_mut(&id) else {
+            return Err(Error::NotReady("the subscription was deleted".into()));
+        };
+        if !subscription.fence() {
+            return Err(Error::NotReady("Failed to fence subscription: another seek is under way".into()));
+        }
+        subscription.disconnect_all(&mut self.ledger, cx);
+        Ok(())
+    }
+
+    /// Moves a fenced subscription and opens it again.
+    pub(super) fn move_subscription(&mut self, cx: &mut Context, id: u64, to: Result<Position>) -> Result<()> {
+        let Some(subscription) = self.subscriptions.get_mut(&id) else {
+            return Err(Error::NotReady("the subscription was deleted".into()));
+        };
+        subscription.unfence();
+        let mark_delete = to?;
+        self.ledger.reset_cursor(&mut cx.batch, subscription.cursor(), mark_delete);
+        subscription.rewind(&self.ledger);
+        self.set_ready(cx);
+        Ok(())
+    }
+
+    /// Tells the consumers of a subscription which of them is active. Sent only to clients that know the command.
+    pub(crate) fn tell_active(cx: &mut Context, consumer: &Consumer, active: bool) {
+        if consumer.peer.info.protocol_version >= 12 {
+            let consumer_id = consumer.consumer_id;
+            cx.outbox.push(&consumer.peer, Outgoing::ActiveConsumerChange { consumer_id, active });
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Expiry, trimming and backlog quotas of one topic.
+//!
+//! Source: Pulsar's `PersistentTopic.checkMessageExpiry`, `BacklogQuotaManager`.
+
+use model::{BacklogQuota, Position, RetentionPolicy};
+
+use super::{Topic, seek};
+use crate::shard::{Context, Event};
+
+impl Topic {
+    /// One round of what time does to a topic.
+    pub(crate) fn maintain(&mut self, cx: &mut Context) {
+        if let Some(ttl) = self.policies.ttl {
+            let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+            self.expire_before(cx, None, cx.now_ms.saturating_sub(ttl_ms));
+        }
+        self.check_quota(cx);
+        let retention = self.policies.retention.clone();
+        self.ledger.trim(&mut cx.batch, retention);
+    }
+
+    pub(crate) fn has_ephemeral(&self) -> bool {
+        self.subscriptions.values().any(|s| !s.durable())
+    }
+
+    /// Acknowledges for one subscription, or all durable ones, what was published before `ms`. Takes effect when the
+    /// position is found, which may need a read.
+    pub(crate) fn expire_before(&mut self, cx: &mut Context, subscription: Option<u64>, ms: u64) {
+        let backlog = |s: &crate::subscription::Subscription| self.ledger.backlog(s.cursor()) > 0;
+        let wanted: Vec<u64> = match subscription {
+            Some(id) => vec![id],
+            None => self.subscriptions.iter().filter(|(_, s)| s.durable() && backlog(s)).map(|(&id, _)| id).collect(),
+        };
+        if wanted.is_empty() {
+            return;
+        }
+        let locate = self.ledger.locate_time(ms);
+        let (handle, topic) = (cx.handle.clone(), self.id);
+        tokio::spawn(async move {
+            match locate.run().await {
+                Ok(next) => handle.send(Event::Call(Box::new(move |shard| {
+                    if let Ok((topic, cx)) = shard.at(topic) {
+                        for id in wanted {
+                            topic.expire_up_to(cx, id, seek::before(next));
+                        }
+                    }
+                }))),
+                Err(error) => tracing::warn!(%error, "expiry could not find its position"),
+            }
+        });
+    }
+
+    /// Acknowledges everything up to `position` for one subscription.
+    pub(crate) fn expire_up_to(&mut self, cx: &mut Context, subscription: u64, position: Position) {
+        let Some(subscription) = self.subscriptions.get_mut(&subscription) else { return };
+        let position = position.min(self.ledger.last_confirmed());
+        let before = self.ledger.backlog(subscription.cursor());
+        if position > self.ledger.mark_delete(subscription.cursor()) {
+            self.ledger.ack_cumulative(subscription.cursor(), position);
+            let expired = before.saturating_sub(self.ledger.backlog(subscription.cursor()));
+            subscription.expired_up_to(position, expired, cx.now_ms);
+            cx.acks_dirty(self.id, false);
+            self.set_ready(cx);
+        }
+    }
+
+    fn check_quota(&mut self, cx: &mut Context) {
+        let over_size = self.policies.size_quota.filter(|quota| {
+            let slowest = self.slowest().map_or(0, |(_, bytes)| bytes);
+            slowest > u64::try_from(quota.limit_size).unwrap_or(u64::MAX)
+        });
+        if let Some(quota) = over_size
+            && quota.policy == RetentionPolicy::ConsumerBacklogEviction
+        {
+            self.evict(cx, u64::try_from(quota.limit_size).unwrap_or(u64::MAX));
+        }
+        let holds = over_size.is_some_and(|quota| quota.policy != RetentionPolicy::ConsumerBacklogEviction);
+        self.set_quota_exceeded(cx, holds || self.too_old);
+        if let Some(quota) = self.policies.time_quota {
+            self.check_age(cx, quota);
+        }
+    }
+
+    /// Finds out whether something older than the quota is unacknowledged; that may take a read.
+    fn check_age(&mut self, cx: &mut Context, quota: BacklogQuota) {
+        let limit_ms = u64::try_from(quota.limit_time).unwrap_or(u64::MAX).saturating_mul(1000);
+        let before = cx.now_ms.saturating_sub(limit_ms);
+        if quota.policy == RetentionPolicy::ConsumerBacklogEviction {
+            self.expire_before(cx, None, before);
+            return;
+        }
+        let locate = self.ledger.locate_time(before);
+        let (handle, topic) = (cx.handle.clone(), self.id);
+        tokio::spawn(async move {
+            match locate.run().await {
+                Ok(young) => handle.send(Event::Call(Box::new(move |shard| {
+                    if let Ok((topic, cx)) = shard.at(topic) {
+                        topic.too_old = topic.subscriptions.values().filter(|s| s.durable()).any(|s| {
+                            let next = topic.ledger.next_position(topic.ledger.mark_delete(s.cursor()));
+                            next < young && topic.ledger.backlog(s.cursor()) > 0
+                        });
+                        let exceeded = topic.too_old;
+                        topic.set_quota_exceeded(cx, exceeded);
+                    }
+                }))),
+                Err(error) => tracing::warn!(%error, "the age of a backlog could not be found"),
+            }
+        });
+    }
+
+    fn set_quota_exceeded(&mut self, cx: &mut Context, exceeded: bool) {
+        if exceeded && !self.quota_exceeded {
+            tracing::warn!(topic = %self.name(), "backlog quota exceeded: producers are disconnected and refused");
+            self.disconnect_producers(cx);
+        }
+        self.quota_exceeded = exceeded;
+    }
+
+    /// The durable subscription with the largest backlog, and its bytes.
+    fn slowest(&self) -> Option<(u64, u64)> {
+        self.subscriptions
+            .iter()
+            .filter(|(_, s)| s.durable())
+            .map(|(&id, s)| (id, self.ledger.backlog_bytes(s.cursor())))
+            .max_by_key(|&(_, bytes)| bytes)
+    }
+
+    /// Drops the oldest entries of subscriptions whose backlog is above the quota, down to 90 % of it.
+    fn evict(&mut self, cx: &mut Context, limit: u64) {
+        let ids: Vec<_> = self.subscriptions.iter().filter(|(_, s)| s.durable()).map(|(&id, _)| id).collect();
+        for id in ids {
+            let Some(subscription) = self.subscriptions.get(&id) else { continue };
+            let cursor = subscription.cursor();
+            let (bytes, entries) = (self.ledger.backlog_bytes(cursor), self.ledger.backlog(cursor));
+            if bytes <= limit {
+                continue;
+            }
+            // Entries are taken to be of average size, as Pulsar does.
+            let target = limit as f64 * 0.9;
+            let drop = (entries as f64 * (1.0 - target / bytes as f64)).ceil() as u64;
+            let position = self.ledger.skip_entries(self.ledger.mark_delete(cursor), drop);
+            self.expire_up_to(cx, id, position);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A topic: its producers, its subscriptions and the managed ledger they share.
+//!
+//! Owned by one shard and changed only there. What is stored lives in `ledger`; what is here is gone when the topic is
+//! unloaded and comes back from the ledger's row when it is loaded.
+
+mod consumers;
+mod maintenance;
+mod producers;
+mod publish;
+pub(crate) mod seek;
+mod stats;
+
+use ledger::ManagedLedger;
+use model::{Position, TopicName};
+use rustc_hash::FxHashMap;
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::{error::Result, metadata::TopicPolicies, rate::Rate, shard::Context, subscription::Subscription};
+pub(crate) use producers::Producer;
+
+/// Property of a topic's row that says it takes no more messages.
+pub(crate) const TERMINATED: &str = "geminga.terminated";
+
+/// See the module.
+pub(crate) struct Topic {
+    id: u64,
+    pub(crate) ledger: ManagedLedger,
+    producers: FxHashMap<u64, Producer>,
+    subscriptions: FxHashMap<u64, Subscription>,
+    by_name: FxHashMap<String, u64>,
+    pub(crate) policies: Arc<TopicPolicies>,
+    /// Raised each time a producer gets exclusive access.
+    epoch: Option<u64>,
+    /// The producer with exclusive access.
+    exclusive: Option<u64>,
+    /// Producers waiting for exclusive access.
+    waiting: VecDeque<producers::Waiting>,
+    /// The backlog quota is passed: producers are held or refused.
+    quota_exceeded: bool,
+    /// The age part of the quota, as last found.
+    too_old: bool,
+    terminated: bool,
+    /// In `Context::ready` already.
+    ready: bool,
+    /// Wall clock milliseconds when the last client left.
+    idle_since: u64,
+    msg_in: Rate,
+    bytes_in: Rate,
+}
+
+impl Topic {
+    /// A topic just loaded, with the subscriptions its row knows.
+    pub(crate) fn load(id: u64, ledger: ManagedLedger, cx: &mut Context) -> Result<Self> {
+        let policies = cx.metadata.topic_policies(ledger.name().namespace());
+        let terminated = ledger.properties().contains_key(TERMINATED);
+        let mut topic = Self {
+            id,
+            producers: FxHashMap::default(),
+            subscriptions: FxHashMap::default(),
+            by_name: FxHashMap::default(),
+            policies,
+            epoch: ledger.properties().get("geminga.topic-epoch").and_then(|e| e.parse().ok()),
+            exclusive: None,
+            waiting: VecDeque::new(),
+            quota_exceeded: false,
+            too_old: false,
+            terminated,
+            ready: false,
+            idle_since: cx.now_ms,
+            msg_in: Rate::default(),
+            bytes_in: Rate::default(),
+            ledger,
+        };
+        let cursors: Vec<_> = topic.ledger.cursors().into_iter().map(|(id, name)| (id, name.to_owned())).collect();
+        for (cursor, name) in cursors {
+            topic.add_subscription(cx, name, cursor, true);
+        }
+        Ok(topic)
+    }
+
+    pub(crate) fn name(&self) -> &TopicName {
+        self.ledger.name()
+    }
+
+    pub(crate) fn subscription_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.by_name.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.terminated
+    }
+
+    /// Asks for a dispatch at the end of this turn.
+    pub(crate) fn set_ready(&mut self, cx: &mut Context) {
+        if !std::mem::replace(&mut self.ready, true) {
+            cx.ready.push(self.id);
+        }
+    }
+
+    /// Gives every subscription what its consumers can take.
+    pub(crate) fn dispatch(&mut self, cx: &mut Context) {
+        self.ready = false;
+        let mut again = false;
+        let mut read_by_all: Option<Position> = None;
+        let bounds = (self.policies.max_unacked_per_consumer, self.policies.max_unacked_per_subscription);
+        for subscription in self.subscriptions.values_mut() {
+            again |= subscription.dispatch(&mut self.ledger, cx, bounds);
+            if subscription.has_consumers() {
+                let at = subscription.read_position();
+                read_by_all = Some(read_by_all.map_or(at, |p: Position| p.min(at)));
+            }
+        }
+        // What every connected subscription has read is no longer the tail that somebody follows.
+        if let Some(position) = read_by_all {
+            self.ledger.cache_evict_before(position);
+        }
+        if self.terminated {
+            for subscription in self.subscriptions.values_mut() {
+                subscription.notify_end(&self.ledger, cx);
+            }
+        }
+        if again {
+            self.set_ready(cx);
+        }
+    }
+
+    /// A read from disk came back.
+    pub(crate) fn read_done(
+        &mut self,
+        cx: &mut Context,
+        subscription: u64,
+        generation: u64,
+        replay: bool,
+        result: ledger::Result<Vec<ledger::Entry>>,
+    ) {
+        if let Some(subscription) = self.subscriptions.get_mut(&subscription) {
+            subscription.read_done(&self.ledger, generation, replay, result);
+            self.set_ready(cx);
+        }
+    }
+
+    /// Whether any producer or consumer of this connection is here.
+    pub(crate) fn has_peer(&self, peer: u64) -> bool {
+        self.subscriptions.values().any(|s| s.has_peer(peer))
+    }
+
+    /// A connection is gone: closes what it had here.
+    pub(crate) fn peer_gone(&mut self, cx: &mut Context, peer: u64) {
+        let gone: Vec<_> = self.producers.iter().filter(|(_, p)| p.peer.id == peer).map(|(&key, _)| key).collect();
+        for key in gone {
+            self.remove_producer(cx, key);
+        }
+        self.waiting.retain(|w| w.peer.id != peer);
+        let consumers: Vec<_> = self
+            .subscriptions
+            .values()
+            .flat_map(|s| s.consumers().iter().filter(|c| c.peer.id == peer).map(|c| c.key))
+            .collect();
+        for key in consumers {
+            self.close_consumer(cx, key);
+        }
+    }
+
+    /// Tells every client to look up again. The ledger is the caller's to give back.
+    pub(crate) fn close(&mut self, cx: &mut Context) {
+        let producers: Vec<_> = self.producers.keys().copied().collect();
+        for key in producers {
+            self.disconnect_producer(cx, key);
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            waiting.fail(cx, crate::Error::NotReady("the topic was unloaded".into()));
+        }
+        for subscription in self.subscriptions.values_mut() {
+            subscription.disconnect_all(&mut self.ledger, cx);
+        }
+    }
+
+    /// Whether nobody is connected.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.producers.is_empty() && self.waiting.is_empty() && self.subscriptions.values().all(|s| !s.has_consumers())
+    }
+
+    pub(crate) fn touch(&mut self, cx: &Context) {
+        self.idle_since = cx.now_ms;
+    }
+
+    pub(crate) fn idle_for_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.idle_since)
+    }
+
+    fn add_subscription(&mut self, cx: &mut Context, name: String, cursor: ledger::CursorId, durable: bool) -> u64 {
+        let id = cx.next_id();
+        let subscription = Subscription::new(id, self.id, name.clone(), cursor, durable, &self.ledger);
+        self.subscriptions.insert(id, subscription);
+        self.by_name.insert(name, id);
+        id
+    }
+
+    fn remove_subscription(&mut self, id: u64) -> Option<Subscription> {
+        let subscription = self.subscriptions.remove(&id)?;
+        self.by_name.remove(subscription.name());
+        Some(subscription)
+    }
+
+    /// The subscription of this name.
+    ///
+    /// # Errors
+    /// [`crate::Error::SubscriptionNotFound`].
+    pub(crate) fn subscription(&mut self, name: &str) -> Result<(&mut Subscription, &mut ManagedLedger)> {
+        let id = self.subscription_id(name)?;
+        let missing = self.no_subscription(name);
+        let subscription = self.subscriptions.get_mut(&id).ok_or(missing)?;
+        Ok((subscription, &mut self.ledger))
+    }
+
+    pub(crate) fn subscription_id(&self, name: &str) -> Result<u64> {
+        self.by_name.get(name).copied().ok_or_else(|| self.no_subscription(name))
+    }
+
+    fn no_subscription(&self, name: &str) -> crate::Error {
+        crate::Error::SubscriptionNotFound { topic: self.name().clone(), subscription: name.to_owned() }
+    }
+}

@@ -1,0 +1,114 @@
+//! From a SEND to an appended entry, and from a durable entry to its receipt.
+//!
+//! Deduplication key is producer name and highest sequence id; chunks of one message share a sequence id and are
+//! judged by the last of them. Source: Pulsar's `MessageDeduplication`.
+
+use super::Topic;
+use crate::{
+    error::Error,
+    peer::Outgoing,
+    requests::Publish,
+    shard::{Append, Context, DUPLICATE},
+};
+
+impl Topic {
+    /// Appends one entry to the commit being built. Refusals are told to the producer at once.
+    pub(crate) fn publish(&mut self, cx: &mut Context, publish: Publish) {
+        let bytes = publish.data.len();
+        let Some(producer) = self.producers.get_mut(&publish.producer) else {
+            // Closed in the meantime: the client was told, and sends again.
+            cx.publish_buffer.release(bytes);
+            return;
+        };
+        if self.terminated {
+            let (peer, producer_id) = (producer.peer.clone(), producer.producer_id);
+            peer.add_pending_publishes(-1);
+            cx.publish_buffer.release(bytes);
+            let error = Error::NotAllowed("Topic was already terminated".into());
+            cx.outbox.push(&peer, Outgoing::SendError { producer_id, sequence_id: publish.sequence_id, error });
+            return;
+        }
+        let highest = publish.highest_sequence_id.max(publish.sequence_id);
+        let mut data = Some(publish.data);
+        if self.policies.deduplication && !is_inner_chunk(publish.is_chunk, data.as_deref()) {
+            // Sequence ids are signed on the client's side.
+            let known = self.ledger.dedup_highest(&producer.name);
+            if known.is_some_and(|known| highest as i64 <= known) {
+                data = None;
+            } else {
+                self.ledger.dedup_set(&mut cx.batch, &producer.name, highest as i64);
+            }
+        }
+        producer.pending += 1;
+        if let Some(data) = &data {
+            self.ledger.append(&mut cx.batch, data.clone(), publish.messages);
+            producer.msg_in.add(u64::from(publish.messages), cx.now_ms);
+            producer.bytes_in.add(bytes as u64, cx.now_ms);
+        }
+        cx.appends.push(Append {
+            topic: self.id,
+            producer: publish.producer,
+            sequence_id: publish.sequence_id,
+            highest,
+            messages: publish.messages,
+            data,
+            position: DUPLICATE,
+            bytes,
+        });
+    }
+
+    /// An entry is durable: its receipt goes out and consumers may have it.
+    pub(crate) fn published(&mut self, cx: &mut Context, append: &Append) {
+        if append.position != DUPLICATE {
+            self.ledger.confirm(append.position);
+            self.msg_in.add(u64::from(append.messages), cx.now_ms);
+            self.bytes_in.add(append.bytes as u64, cx.now_ms);
+            self.set_ready(cx);
+        }
+        if let Some(producer) = self.producers.get_mut(&append.producer) {
+            producer.pending -= 1;
+            producer.peer.add_pending_publishes(-1);
+            cx.outbox.receipt(
+                &producer.peer,
+                producer.producer_id,
+                append.sequence_id,
+                append.highest,
+                append.position,
+            );
+            self.finish_closing(cx, append.producer);
+        }
+    }
+
+    /// The journal did not take an entry.
+    pub(crate) fn publish_failed(&mut self, cx: &mut Context, append: &Append, error: &Error) {
+        if let Some(producer) = self.producers.get_mut(&append.producer) {
+            producer.pending -= 1;
+            producer.peer.add_pending_publishes(-1);
+            let (producer_id, sequence_id) = (producer.producer_id, append.sequence_id);
+            cx.outbox.push(&producer.peer, Outgoing::SendError { producer_id, sequence_id, error: error.clone() });
+            self.finish_closing(cx, append.producer);
+        }
+    }
+
+    fn finish_closing(&mut self, cx: &mut Context, key: u64) {
+        if self.producers.get(&key).is_some_and(|p| p.closing.is_some() && p.pending == 0) {
+            // The success of the close must follow the receipt it waited for.
+            cx.outbox.flush();
+            self.remove_producer(cx, key);
+        }
+    }
+}
+
+/// Whether this is a chunk of a larger message, but not its last.
+fn is_inner_chunk(is_chunk: bool, entry: Option<&[u8]>) -> bool {
+    if !is_chunk {
+        return false;
+    }
+    match entry.map(wire::entry::metadata) {
+        Some(Ok(metadata)) => match (metadata.chunk_id, metadata.num_chunks_from_msg) {
+            (Some(chunk), Some(chunks)) => chunk != chunks - 1,
+            _ => false,
+        },
+        _ => false,
+    }
+}
