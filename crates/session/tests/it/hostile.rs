@@ -1,0 +1,193 @@
+//! What a broken or hostile client sees, and what it cannot do.
+
+use crate::peer::{PATIENCE, Server, connect, message, producer};
+use bytes::{BufMut, BytesMut};
+use session::Config;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use wire::{
+    encode,
+    proto::{self, ServerError, base_command::Type},
+};
+
+#[tokio::test]
+async fn anything_before_connect_is_an_error_without_a_request_and_the_end() {
+    let server = Server::start().await;
+    let mut client = server.raw().await;
+    let error = client.ask(&producer("t", 1), Type::Error).await.error.unwrap();
+    assert_eq!(error.request_id, u64::MAX);
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn a_second_connect_is_the_end() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client.send(&connect()).await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn who_does_not_connect_in_time_is_let_go() {
+    let config = Config { handshake_timeout: Duration::from_millis(50), ..Config::default() };
+    let server = Server::with(config, broker::Config::default()).await;
+    server.raw().await.expect_closed().await;
+}
+
+#[tokio::test]
+async fn unknown_commands_are_ignored_a_million_times() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    // Type 9999 and a field that nobody knows.
+    let command = [0x08, 0x8f, 0x4e, 0xa2, 0x06, 0x01, 0x00];
+    let mut frames = BytesMut::new();
+    for _ in 0..10_000 {
+        frames.put_u32(4 + command.len() as u32);
+        frames.put_u32(command.len() as u32);
+        frames.put_slice(&command);
+    }
+    for _ in 0..100 {
+        client.write(&frames).await;
+    }
+    client.send(&proto::CommandPing {}).await;
+    client.expect(Type::Pong).await;
+}
+
+#[tokio::test]
+async fn a_bad_checksum_is_told_and_nothing_is_stored() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client.producer("checked", 1).await;
+    let mut bad = message(b"payload").to_vec();
+    *bad.last_mut().unwrap() ^= 1;
+    client.publish(1, 0, &bad.into());
+    client.publish(1, 1, &message(b"payload"));
+    client.flush().await;
+    let error = client.expect(Type::SendError).await.send_error.unwrap();
+    assert_eq!((error.sequence_id, error.error), (0, ServerError::ChecksumError as i32));
+    let receipt = client.expect(Type::SendReceipt).await.send_receipt.unwrap();
+    assert_eq!((receipt.sequence_id, receipt.message_id.unwrap().entry_id), (1, 0));
+}
+
+#[tokio::test]
+async fn a_send_to_a_producer_that_never_was_is_the_end() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client.publish(1, 0, &message(b"x"));
+    client.flush().await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn a_frame_beyond_the_maximum_is_the_end() {
+    let broker = broker::Config { max_message_size: 100_000, ..broker::Config::default() };
+    let server = Server::with(Config::default(), broker).await;
+    let mut client = server.connect().await;
+    client.producer("large", 1).await;
+    client.publish(1, 0, &message(&[0; 99_000]));
+    client.flush().await;
+    client.expect(Type::SendReceipt).await;
+    let entry = message(&[0; 150_000]);
+    let mut header = BytesMut::new();
+    encode::send_header(&mut header, 1, 1, None, 1, false, None, entry.len());
+    // The broker may be gone before all of it is written.
+    let _ = client.stream.write_all(&header).await;
+    let _ = client.stream.write_all(&entry).await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn half_a_frame_for_long_is_the_end() {
+    let config = Config { half_frame_timeout: Duration::from_millis(100), ..Config::default() };
+    let server = Server::with(config, broker::Config::default()).await;
+    let mut client = server.connect().await;
+    client.write(&[0, 0, 1, 0, 0, 0]).await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn the_silent_are_pinged_and_then_let_go() {
+    let config = Config { keepalive: Duration::from_millis(100), ..Config::default() };
+    let server = Server::with(config, broker::Config::default()).await;
+    let mut client = server.connect().await;
+    // An answer keeps the connection.
+    for _ in 0..3 {
+        client.expect(Type::Ping).await;
+        client.send(&proto::CommandPong {}).await;
+    }
+    client.expect(Type::Ping).await;
+    client.expect(Type::Ping).await;
+    client.expect_closed().await;
+}
+
+/// Requests are read no faster than their answers are taken; and all are answered in the end.
+#[tokio::test]
+async fn who_never_reads_is_not_read_either() {
+    // More than what sockets keep on both sides.
+    const REQUESTS: u64 = 5_000_000;
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let mut requests = BytesMut::new();
+    for request_id in 0..1000 {
+        let lookup = proto::CommandLookupTopic { topic: "t".into(), request_id, ..Default::default() };
+        encode::put(&mut requests, &lookup);
+    }
+    let writing = async {
+        for _ in 0..REQUESTS / 1000 {
+            client.stream.write_all(&requests).await.unwrap();
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(2), writing).await.is_err(), "the broker took everything");
+
+    // Its half-written request may be anything; others are served all the while.
+    let mut other = server.connect().await;
+    other.producer("meanwhile", 1).await;
+    for _ in 0..1000 {
+        client.expect(Type::LookupResponse).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_beyond_the_maximum_are_refused() {
+    let config = Config { max_connections: 2, ..Config::default() };
+    let server = Server::with(config, broker::Config::default()).await;
+    let _first = server.connect().await;
+    let second = server.connect().await;
+    let mut third = server.raw().await;
+    let refused = third.expect(Type::Error).await.error.unwrap();
+    assert_eq!((refused.request_id, refused.error), (u64::MAX, ServerError::NotAllowedError as i32));
+    third.expect_closed().await;
+    drop(second);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while server.session.connections() > 1 {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.connect().await;
+}
+
+/// More is published than may be under way at one time, in one go and without reading a receipt.
+#[tokio::test]
+async fn a_burst_beyond_every_bound_is_taken_at_the_pace_of_the_disk() {
+    let broker = broker::Config {
+        max_pending_publishes_per_connection: 10,
+        max_publish_buffer_bytes: 64 * 1024,
+        ..broker::Config::default()
+    };
+    let config = Config { read_buffer_max: 16 * 1024, ..Config::default() };
+    let server = Server::with(config, broker).await;
+    let mut client = server.connect().await;
+    client.producer("burst", 1).await;
+    let entry = message(&[7; 1000]);
+    for sequence in 0..3000 {
+        client.publish(1, sequence, &entry);
+        if sequence % 100 == 0 {
+            client.flush().await;
+        }
+    }
+    client.flush().await;
+    for sequence in 0..3000 {
+        let receipt = client.expect(Type::SendReceipt).await.send_receipt.unwrap();
+        assert_eq!(receipt.sequence_id, sequence);
+    }
+}
