@@ -16,20 +16,21 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use rustc_hash::FxHashMap;
 use std::{
+    io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncReadExt,
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::oneshot,
-    task::JoinHandle,
+    task::AbortHandle,
     time::{Instant, timeout},
 };
 use wire::proto::{self, BaseCommand, base_command::Type};
@@ -69,12 +70,14 @@ pub trait ConsumerEvents: Send + Sync + 'static {
 /// A connection; dropping the last handle closes it.
 pub struct Connection {
     shared: Arc<Shared>,
-    tasks: [JoinHandle<()>; 2],
 }
 
 struct Shared {
     address: Arc<str>,
+    /// Gone with the connection, so that the socket closes then and not with the last handle.
+    writer: Mutex<Option<Arc<OwnedWriteHalf>>>,
     outbox: Outbox,
+    tasks: OnceLock<[AbortHandle; 2]>,
     state: Mutex<State>,
     next_request: AtomicU64,
     max_message_bytes: AtomicUsize,
@@ -109,20 +112,25 @@ impl Connection {
                 .map_err(|e| Error::Connect { address: name.clone(), source: Arc::new(e) })?;
             stream.set_nodelay(true).map_err(|e| Error::Connect { address: name.clone(), source: Arc::new(e) })?;
             let (reader, writer) = stream.into_split();
+            let writer = Arc::new(writer);
             let (connected, answer) = oneshot::channel();
             let shared = Arc::new(Shared {
                 address: name.clone(),
+                writer: Mutex::new(Some(writer.clone())),
                 outbox: Outbox::default(),
+                tasks: OnceLock::new(),
                 state: Mutex::new(State { connected: Some(connected), ..State::default() }),
                 next_request: AtomicU64::new(1),
                 max_message_bytes: AtomicUsize::new(MESSAGE_BYTES_DEFAULT),
                 token: config.token.clone(),
             });
+            // From here on dropping it ends the tasks.
+            let connection = Arc::new(Self { shared: shared.clone() });
             let tasks = [
-                tokio::spawn(shared.clone().read_loop(reader, config.keep_alive)),
-                tokio::spawn(shared.clone().write_loop(writer)),
+                tokio::spawn(shared.clone().read_loop(reader, config.keep_alive)).abort_handle(),
+                tokio::spawn(shared.clone().write_loop(writer)).abort_handle(),
             ];
-            let connection = Arc::new(Self { shared, tasks });
+            let _ = shared.tasks.set(tasks);
             connection.send(&hello(config, via.map(|_| address)));
             let connected = answer
                 .await
@@ -159,6 +167,19 @@ impl Connection {
     /// Appends bytes to be written: whole frames only. False when the connection is lost (then `write` is not called).
     pub fn write(&self, write: impl FnOnce(&mut BytesMut)) -> bool {
         self.shared.outbox.append(write)
+    }
+
+    /// As [`write`](Self::write), but nothing leaves before [`flush`](Self::flush). For those who send from a thread of
+    /// their own and want to spare the connection's task.
+    pub fn write_quietly(&self, write: impl FnOnce(&mut BytesMut)) -> bool {
+        self.shared.outbox.append_quietly(write)
+    }
+
+    /// Hands to the system on this thread what was written quietly; never blocks.
+    pub fn flush(&self) {
+        if let Some(writer) = &*self.shared.writer.lock() {
+            self.shared.outbox.flush(|bytes| writer.try_write(bytes));
+        }
     }
 
     /// Bytes appended that no system call has taken yet.
@@ -315,9 +336,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.shared.end_tasks();
     }
 }
 
@@ -360,6 +379,8 @@ impl Shared {
             std::mem::replace(&mut *state, State { gone: Some(error.clone()), ..State::default() });
         drop(state);
         self.outbox.close();
+        self.writer.lock().take();
+        self.end_tasks();
         if let Some(connected) = connected {
             let _ = connected.send(Err(error.clone()));
         }
@@ -374,13 +395,24 @@ impl Shared {
         }
     }
 
-    async fn write_loop(self: Arc<Self>, mut writer: OwnedWriteHalf) {
+    /// Takes effect at a task's next wait, so a task may end itself and finish what it is doing.
+    fn end_tasks(&self) {
+        self.tasks.get().into_iter().flatten().for_each(AbortHandle::abort);
+    }
+
+    async fn write_loop(self: Arc<Self>, writer: Arc<OwnedWriteHalf>) {
         let mut bytes = BytesMut::new();
         while self.outbox.take(&mut bytes).await {
-            if let Err(error) = writer.write_all(&bytes).await {
-                return self.fail(self.lost(&error.to_string()));
+            while !bytes.is_empty() {
+                let written = match writer.try_write(&bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => writer.writable().await.map(|()| 0),
+                    written => written,
+                };
+                match written {
+                    Ok(written) => bytes.advance(written),
+                    Err(error) => return self.fail(self.lost(&error.to_string())),
+                }
             }
-            bytes.clear();
         }
     }
 

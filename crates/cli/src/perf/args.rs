@@ -65,6 +65,9 @@ pub(super) struct Load {
 pub(super) struct ProduceArgs {
     #[command(flatten)]
     pub(super) load: Load,
+    /// Create this subscription first, so that what is published is kept for `perf consume --subscription NAME`
+    #[arg(long, value_name = "NAME")]
+    pub(super) keep_for: Option<String>,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -105,6 +108,9 @@ pub(super) struct ConsumeArgs {
     /// The subscription [default: a new one, deleted at the end]
     #[arg(long, value_name = "NAME")]
     pub(super) subscription: Option<String>,
+    /// Delete the subscription at the end, even if it was named
+    #[arg(long)]
+    pub(super) unsubscribe: bool,
     /// How the subscription is shared
     #[arg(long = "type", value_enum, default_value = "exclusive", ignore_case = true)]
     pub(super) kind: Kind,

@@ -115,7 +115,7 @@ impl Publisher {
             publish_time_ms: now_ms,
             is_batch: shape.is_batch,
         };
-        self.connection.write(|out| {
+        self.connection.write_quietly(|out| {
             send.write(out, |out| {
                 let start = out.len();
                 out.put_slice(&shape.payload[..messages as usize * shape.stride]);
@@ -268,6 +268,7 @@ fn at_maximum(publishers: &mut [Publisher], shape: &Shape, clock: &Clock, alarm:
                 publisher.send(shape, messages, clock.now(), 0.0, now_ms);
                 is_stuck = false;
             }
+            publisher.connection.flush();
         }
         if is_stuck {
             let receipts: Vec<_> = publishers.iter().map(|publisher| &publisher.receipts).collect();
@@ -307,6 +308,8 @@ impl Schedule {
     }
 }
 
+/// So many connections may have something to write before it is written.
+const UNFLUSHED_MAX: usize = 32;
 /// A producer that may not send more is looked at again after this.
 const BLOCKED_NS: u64 = 200_000;
 
@@ -316,7 +319,11 @@ fn at_rate(publishers: &mut [Publisher], shape: &Shape, rate: f64, clock: &Clock
     let schedule = |index: usize| Schedule { start, step, offset: index as f64 * 1e9 / rate };
     let mut next: BinaryHeap<Reverse<(u64, usize)>> =
         (0..publishers.len()).map(|index| Reverse((schedule(index).leaves(0, shape), index))).collect();
+    let mut unflushed: Vec<Arc<Connection>> = Vec::new();
     while let Some(Reverse((at, index))) = next.pop() {
+        if clock.now() < at || unflushed.len() >= UNFLUSHED_MAX {
+            unflushed.drain(..).for_each(|connection| connection.flush());
+        }
         sleep_until(at, clock, alarm);
         if alarm.is_over() {
             return;
@@ -331,6 +338,10 @@ fn at_rate(publishers: &mut [Publisher], shape: &Shape, rate: f64, clock: &Clock
             }
             publisher.send(shape, due.max(1), schedule.due(publisher.sent), step, now_ms());
             leaves = schedule.leaves(publisher.sent, shape);
+        }
+        // Producers that share a connection and are due together share a system call.
+        if unflushed.last().is_none_or(|last| !Arc::ptr_eq(last, &publisher.connection)) {
+            unflushed.push(publisher.connection.clone());
         }
         next.push(Reverse((leaves, index)));
     }

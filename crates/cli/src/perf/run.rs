@@ -25,6 +25,13 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 const QUEUE_MESSAGES: u32 = 10_000;
 
 pub(super) async fn produce(args: ProduceArgs) -> anyhow::Result<()> {
+    if let Some(name) = &args.keep_for {
+        let client = args.common.service.connect().await?;
+        for topic in topic_names(&args.load.topic, args.load.topics) {
+            let consumer = client.consumer(&topic, name).initial(InitialPosition::Earliest).queue(1).subscribe();
+            consumer.await.map_err(explain)?.close().await.map_err(explain)?;
+        }
+    }
     measure("produce", &args.load, &args.common, None).await
 }
 
