@@ -15,6 +15,13 @@ use crate::{
     topic::Topic,
 };
 
+/// What a checkpoint writes, once the journal is durable up to `needed`.
+struct Snapshot {
+    changes: Changes,
+    dirty: Vec<Arc<Topic>>,
+    needed: journal::Lsn,
+}
+
 /// Nobody waits for a commit without records.
 struct Nobody;
 
@@ -41,6 +48,33 @@ impl Inner {
         // Under the sequencer's lock, so that every commit up to here has marked its topics.
         let nobody: Arc<dyn journal::Listener> = Arc::new(Nobody);
         let (_, checkpoint) = self.journal.commit(&nobody, |commit| commit.lsn() - 1)?;
+        let inner = self.clone();
+        let snapshot = tokio::task::spawn_blocking(move || inner.snapshot(checkpoint)).await;
+        let Snapshot { changes, dirty, needed } = snapshot.map_err(|_| Error::Closed)?;
+        let changes = Arc::new(changes);
+        match self.write(needed, changes.clone()).await {
+            Ok(()) => {
+                self.uncheckpointed.fetch_sub(uncheckpointed, Relaxed);
+                tracing::debug!(checkpoint, topics = changes.rows.len(), "checkpoint");
+                drop(dirty);
+                self.settle(&changes);
+                Ok(checkpoint)
+            }
+            Err(error) => {
+                self.restore(&changes, dirty);
+                Err(error)
+            }
+        }
+    }
+
+    async fn write(self: &Arc<Self>, needed: journal::Lsn, changes: Arc<Changes>) -> Result<()> {
+        self.journal.wait(needed).await?;
+        let inner = self.clone();
+        tokio::task::spawn_blocking(move || inner.catalog.write(&changes)).await.map_err(|_| Error::Closed)?
+    }
+
+    /// Copies every topic that changed. Each copy is whole, and not older than `checkpoint`.
+    fn snapshot(&self, checkpoint: journal::Lsn) -> Snapshot {
         let dirty = std::mem::take(&mut *self.dirty.lock());
         let mut changes = Changes { checkpoint, segments: Some(self.segments.all()), ..Changes::default() };
         {
@@ -56,65 +90,58 @@ impl Inner {
                 continue;
             }
             needed = needed.max(state.lsn);
+            let name = topic.name.to_string();
             changes.rows.push(Row {
-                name: topic.name.to_string(),
                 id: topic.id,
                 opened: std::mem::take(&mut state.opened),
                 closed: std::mem::take(&mut state.closed),
-                state: state.encode(&topic.name.to_string()),
+                state: state.encode(&name),
+                name,
             });
         }
-        let inner = self.clone();
-        let written = match self.journal.wait(needed).await {
-            Err(error) => Err((changes, Error::from(error))),
-            Ok(()) => {
-                let write = move || match inner.catalog.write(&changes) {
-                    Ok(()) => Ok(changes),
-                    Err(error) => Err((changes, error)),
-                };
-                tokio::task::spawn_blocking(write).await.map_err(|_| Error::Closed)?
-            }
-        };
-        match written {
-            Ok(changes) => {
-                self.uncheckpointed.fetch_sub(uncheckpointed, Relaxed);
-                tracing::debug!(checkpoint, topics = changes.rows.len(), "checkpoint");
-                self.settle(&changes, dirty);
-                Ok(checkpoint)
-            }
-            Err((changes, error)) => {
-                self.restore(changes, dirty);
-                Err(error)
-            }
-        }
+        Snapshot { changes, dirty, needed }
     }
 
     /// Forgets what the catalog knows now.
-    fn settle(&self, changes: &Changes, dirty: Vec<Arc<Topic>>) {
-        drop(dirty);
+    fn settle(&self, changes: &Changes) {
         let mut overlay = self.overlay.lock();
         for gone in &changes.deleted {
             overlay.deleted.remove(&gone.id);
         }
         // A name stays marked as deleted while a deletion of a later topic of that name is still to be written.
-        let pending: std::collections::BTreeSet<String> = overlay.deleted.values().map(|d| d.name.clone()).collect();
-        overlay.names.retain(|name, known| known.is_some() || pending.contains(name));
+        if !changes.deleted.is_empty() {
+            let pending: std::collections::BTreeSet<String> =
+                overlay.deleted.values().map(|d| d.name.clone()).collect();
+            overlay.names.retain(|name, known| known.is_some() || pending.contains(name));
+        }
         for (name, n) in &changes.partitions {
             if overlay.partitions.get(name) == Some(n) {
                 overlay.partitions.remove(name);
             }
         }
-        let known: Vec<Arc<Topic>> = overlay.names.values().flatten().cloned().collect();
-        for topic in &known {
-            overlay.evict(topic, 1);
+        drop(overlay);
+        self.evict_idle();
+    }
+
+    /// Lets go of topics that are rows and nothing else.
+    pub(crate) fn evict_idle(&self) {
+        let known: Vec<Arc<Topic>> = self.overlay.lock().names.values().flatten().cloned().collect();
+        // Publishes may need the lock in between.
+        for some in known.chunks(256) {
+            let mut overlay = self.overlay.lock();
+            for topic in some {
+                overlay.evict(topic, 1);
+            }
         }
+        drop(known);
+        let mut overlay = self.overlay.lock();
         if overlay.owners.capacity() > 4 * overlay.owners.len() + 1024 {
             overlay.owners.shrink_to_fit();
         }
     }
 
     /// Nothing was written: it is all still to be.
-    fn restore(&self, changes: Changes, dirty: Vec<Arc<Topic>>) {
+    fn restore(&self, changes: &Changes, dirty: Vec<Arc<Topic>>) {
         for topic in dirty {
             let mut state = topic.state.lock();
             if let Some(row) = changes.rows.iter().find(|r| r.id == topic.id) {

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Maintenance {
     looked_ms: u64,
+    /// The journal's last commit then: without another one nothing more was consumed.
+    looked_lsn: journal::Lsn,
     swept_ms: u64,
 }
 
@@ -55,12 +57,15 @@ impl Inner {
         let capacity = self.config.journal.capacity_bytes;
         let high = capacity / 100 * u64::from(self.config.compact_above_percent.min(100));
         let pressed = stats.full || stats.disk_bytes > high;
-        let look = elapsed(now_ms, maintenance.looked_ms, self.config.reclaim_interval);
+        let last = self.journal.last();
+        let look =
+            last != maintenance.looked_lsn && elapsed(now_ms, maintenance.looked_ms, self.config.reclaim_interval);
         let sweep = elapsed(now_ms, maintenance.swept_ms, self.config.sweep_interval);
         if !(due || pressed || look || sweep) {
             return Ok(());
         }
         maintenance.looked_ms = now_ms;
+        maintenance.looked_lsn = last;
         let mut obsolete = Vec::new();
         if sweep {
             maintenance.swept_ms = now_ms;
@@ -89,6 +94,7 @@ impl Inner {
             given_up.push(file);
         }
         if !due && given_up.is_empty() && obsolete.is_empty() {
+            self.evict_idle();
             return Ok(());
         }
         let checkpoint = self.checkpoint(maintenance).await?;

@@ -1,0 +1,145 @@
+//! Space comes back: from what is consumed with its journal file, from what is kept by way of segments.
+
+use crate::fixture::{Fixture, Opened, cursor, entry, read_all, topic};
+use ::model::Position;
+use ledger::{ManagedLedger, Retention};
+use std::{path::Path, time::Duration};
+
+const NOTHING: Retention = Retention { time: Some(Duration::ZERO), bytes: Some(0) };
+const ALL: Retention = Retention { time: None, bytes: None };
+
+fn files(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    entries.map(|e| e.unwrap().metadata().unwrap().len()).sum()
+}
+
+/// Publishes `count` entries of 4 KiB, numbered from `from`.
+async fn publish(o: &mut Opened, ledger: &mut ManagedLedger, from: u64, count: u64) -> Vec<Position> {
+    let mut positions = Vec::new();
+    for n in from..from + count {
+        positions.extend(o.publish(ledger, &[entry(n, 4096)]).await);
+    }
+    positions
+}
+
+#[tokio::test]
+async fn what_is_consumed_is_never_written_twice() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    let id = o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+    let mut oldest = 0;
+    for round in 0..20 {
+        let positions = publish(&mut o, &mut ledger, round * 20, 20).await;
+        for position in positions {
+            assert!(ledger.ack(id, position));
+        }
+        ledger.trim(&mut o.batch, NOTHING);
+        o.flush(&mut ledger).await;
+        fixture.clock.advance(Duration::from_secs(61));
+        o.store.maintain().await.unwrap();
+        oldest = ledger.ledgers()[0].entries;
+    }
+    assert!(oldest > 0);
+    let stats = o.store.journal_stats();
+    assert!(stats.disk_bytes <= 512 << 10, "{} bytes of journal for 1.6 MB consumed", stats.disk_bytes);
+    assert_eq!(files(&fixture.dir.path().join("segments")), 0);
+    assert!(ledger.storage_bytes() < 200_000, "{}", ledger.storage_bytes());
+}
+
+#[tokio::test]
+async fn a_backlog_larger_than_the_journal_moves_to_segments_and_stays_readable() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    let id = o.subscribe(&mut ledger, "slow", Position::EARLIEST).await;
+    ledger.trim(&mut o.batch, NOTHING);
+    let positions = publish(&mut o, &mut ledger, 0, 600).await;
+    o.store.maintain().await.unwrap();
+    assert!(ledger.ledgers().iter().any(|l| l.compacted));
+    assert!(o.store.journal_stats().disk_bytes <= 1 << 20);
+    let segments = fixture.dir.path().join("segments");
+    assert!(files(&segments) > 1 << 20, "{}", files(&segments));
+
+    for stop in [false, true] {
+        if stop {
+            drop((ledger, o));
+            o = fixture.open().await;
+            ledger = o.load("t");
+        }
+        let read = read_all(&mut ledger, Position::EARLIEST).await;
+        assert!(read.iter().map(|e| e.data.clone()).eq((0..600).map(|n| entry(n, 4096))));
+        assert!(read.iter().map(|e| e.position).eq(positions.iter().copied()));
+    }
+
+    // Consumed at last: all of it goes.
+    let id = cursor(&ledger, "slow").unwrap_or(id);
+    assert_eq!(ledger.ack_cumulative(id, positions[599]), 600);
+    assert!(ledger.trim(&mut o.batch, NOTHING) > 2_000_000);
+    o.flush(&mut ledger).await;
+    fixture.clock.advance(Duration::from_secs(3600));
+    o.store.maintain().await.unwrap();
+    assert_eq!(files(&segments), 0);
+}
+
+#[tokio::test]
+async fn what_is_retained_is_kept_though_consumed() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    ledger.trim(&mut o.batch, ALL);
+    publish(&mut o, &mut ledger, 0, 400).await;
+    for _ in 0..3 {
+        fixture.clock.advance(Duration::from_secs(3600));
+        ledger.trim(&mut o.batch, ALL);
+        o.flush(&mut ledger).await;
+        o.store.maintain().await.unwrap();
+    }
+    assert_eq!(read_all(&mut ledger, Position::EARLIEST).await.len(), 400);
+    // By size: whole ledgers of five entries, the last 100 KiB or less.
+    let freed = ledger.trim(&mut o.batch, Retention { time: None, bytes: Some(100 << 10) });
+    o.flush(&mut ledger).await;
+    assert!(freed > 0);
+    let kept = read_all(&mut ledger, Position::EARLIEST).await;
+    assert!((20..=25).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(kept.last().unwrap().data, entry(399, 4096));
+    // By time.
+    ledger.trim(&mut o.batch, Retention { time: Some(Duration::from_secs(4 * 3600)), bytes: None });
+    assert_eq!(read_all(&mut ledger, Position::EARLIEST).await.len(), kept.len());
+    ledger.trim(&mut o.batch, Retention { time: Some(Duration::from_secs(60)), bytes: None });
+    o.flush(&mut ledger).await;
+    assert!(read_all(&mut ledger, Position::EARLIEST).await.len() <= 5);
+}
+
+#[tokio::test]
+async fn a_deleted_topic_gives_its_segments_back() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    let mut keep = o.create("keep").await;
+    let mut gone = o.create("gone").await;
+    o.subscribe(&mut keep, "s", Position::EARLIEST).await;
+    o.subscribe(&mut gone, "s", Position::EARLIEST).await;
+    for n in 0..60 {
+        publish(&mut o, &mut keep, n, 1).await;
+        publish(&mut o, &mut gone, n * 9, 9).await;
+    }
+    o.store.maintain().await.unwrap();
+    let segments = fixture.dir.path().join("segments");
+    let before = files(&segments);
+    assert!(before > 1 << 20, "{before}");
+    drop(gone);
+    o.store.delete(&mut o.batch, &topic("gone")).unwrap();
+    o.commit().await;
+    fixture.clock.advance(Duration::from_secs(3600));
+    o.store.maintain().await.unwrap();
+    assert!(files(&segments) < before / 4, "{} of {before}", files(&segments));
+    for stop in [false, true] {
+        if stop {
+            drop((keep, o));
+            o = fixture.open().await;
+            keep = o.load("keep");
+        }
+        let read = read_all(&mut keep, Position::EARLIEST).await;
+        assert!(read.iter().map(|e| e.data.clone()).eq((0..60).map(|n| entry(n, 4096))));
+    }
+}
