@@ -30,20 +30,40 @@ impl journal::Listener for Nobody {
     fn failed(&self) {}
 }
 
+/// Runs housekeeping even if the caller stops waiting for it: half a checkpoint must not be given up.
+pub(crate) async fn to_its_end(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+    tokio::spawn(work).await.map_err(|_| Error::Closed)?
+}
+
 impl Store {
     /// Writes everything that changed to the catalog, durably.
     ///
     /// # Errors
     /// The journal or the catalog failed; the changes stay in the journal.
     pub async fn checkpoint(&self) -> Result<()> {
-        let mut maintenance = self.inner.maintenance.lock().await;
-        self.inner.checkpoint(&mut maintenance).await.map(|_| ())
+        let inner = self.inner.clone();
+        let whole = async move {
+            let mut maintenance = inner.maintenance.lock().await;
+            inner.checkpoint(&mut maintenance).await.map(|_| ())
+        };
+        to_its_end(whole).await
     }
 }
 
 impl Inner {
     /// Writes a checkpoint and returns its position. The caller holds the maintenance lock.
-    pub(crate) async fn checkpoint(self: &Arc<Self>, _one_at_a_time: &mut Maintenance) -> Result<journal::Lsn> {
+    pub(crate) async fn checkpoint(self: &Arc<Self>, maintenance: &mut Maintenance) -> Result<journal::Lsn> {
+        // What a checkpoint takes from the list of changed topics it writes or puts back. One that panicked did neither, and a later
+        // one would say that the catalog is complete.
+        if std::mem::replace(&mut maintenance.checkpointing, true) {
+            return Err(Error::Closed);
+        }
+        let result = self.write_checkpoint().await;
+        maintenance.checkpointing = false;
+        result
+    }
+
+    async fn write_checkpoint(self: &Arc<Self>) -> Result<journal::Lsn> {
         let uncheckpointed = self.uncheckpointed.load(Relaxed);
         // Under the sequencer's lock, so that every commit up to here has marked its topics.
         let nobody: Arc<dyn journal::Listener> = Arc::new(Nobody);
@@ -142,9 +162,11 @@ impl Inner {
 
     /// Nothing was written: it is all still to be.
     fn restore(&self, changes: &Changes, dirty: Vec<Arc<Topic>>) {
+        // Rows are in the order of the topics, but for those that were deleted.
+        let mut rows = changes.rows.iter().peekable();
         for topic in dirty {
             let mut state = topic.state.lock();
-            if let Some(row) = changes.rows.iter().find(|r| r.id == topic.id) {
+            if let Some(row) = rows.next_if(|row| row.id == topic.id) {
                 state.opened.extend_from_slice(&row.opened);
                 state.closed.extend_from_slice(&row.closed);
             }

@@ -8,6 +8,7 @@ use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use crate::{
     Store,
+    checkpoint::to_its_end,
     error::{Error, Result},
     state::SegmentRef,
     store::Inner,
@@ -17,6 +18,8 @@ use crate::{
 /// What maintenance remembers between rounds.
 #[derive(Default)]
 pub(crate) struct Maintenance {
+    /// A checkpoint began and did not end.
+    pub(crate) checkpointing: bool,
     looked_ms: u64,
     /// The journal's last commit then: without another one nothing more was consumed.
     looked_lsn: journal::Lsn,
@@ -43,8 +46,12 @@ impl Store {
     /// # Errors
     /// The journal, the catalog or a segment failed. What was not done is done by a later round.
     pub async fn maintain(&self) -> Result<()> {
-        let mut maintenance = self.inner.maintenance.lock().await;
-        self.inner.maintain(&mut maintenance).await
+        let inner = self.inner.clone();
+        let whole = async move {
+            let mut maintenance = inner.maintenance.lock().await;
+            inner.maintain(&mut maintenance).await
+        };
+        to_its_end(whole).await
     }
 }
 
