@@ -1,0 +1,47 @@
+//! The one binary: reads configuration, sets up logging, builds the services and joins them; and hands the other
+//! subcommands to `cli`.
+
+mod args;
+mod settings;
+mod standalone;
+mod telemetry;
+
+use anyhow::Context;
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args) {
+        Ok(code) => code,
+        Err(error) => {
+            // The whole chain on one line: what failed, and why.
+            eprintln!("geminga: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("worker")
+        .build()
+        .context("start the runtime")?;
+    let code = match args.command {
+        Command::Standalone(options) => {
+            let settings = settings::Settings::load(&options)?;
+            telemetry::start(&settings.log)?;
+            runtime.block_on(standalone::run(settings)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Config => {
+            print!("{}", settings::template());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Client(command) => runtime.block_on(cli::run(command)).map(|()| ExitCode::SUCCESS),
+    };
+    // Reads from disk that nobody waits for any more shall not hold the process.
+    runtime.shutdown_background();
+    code
+}
