@@ -1,0 +1,23 @@
+//! What of the web service can be set.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The REST API and metrics.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// How long a request may take.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// Topics that `/metrics` lists one by one; of those beyond, only sums are given.
+    pub max_topics_in_metrics: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_body_bytes: 1024 * 1024, request_timeout: Duration::from_secs(60), max_topics_in_metrics: 10_000 }
+    }
+}

@@ -1,0 +1,100 @@
+//! The web service: Pulsar's REST API over the broker, metrics and health.
+//!
+//! Paths, status codes and texts are Pulsar's, so that `pulsar-admin` and the admin clients work unchanged. What is not
+//! there yet answers 405 or 501 with a reason. Source: `org.apache.pulsar.broker.admin.v2`.
+
+mod brokers;
+mod config;
+mod lookup;
+mod metrics;
+mod namespaces;
+mod reply;
+mod tenants;
+mod topics;
+
+pub use config::Config;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{StatusCode, Uri},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use broker::Broker;
+use std::{sync::Arc, time::Duration};
+
+use reply::Failure;
+
+/// What every handler gets.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) broker: Broker,
+    pub(crate) config: Arc<Config>,
+}
+
+/// Serves until shutdown is triggered; requests under way are finished first.
+pub async fn serve(listener: tokio::net::TcpListener, broker: Broker, config: Config, shutdown: seams::Shutdown) {
+    let router = router(broker, config);
+    // `Router` cannot rewrite a path before it routes, so the rewriting wraps it.
+    let service = axum::ServiceExt::<Request>::into_make_service(tower_layer::Layer::layer(
+        &middleware::from_fn(without_trailing_slash),
+        router,
+    ));
+    let served = axum::serve(listener, service).with_graceful_shutdown(async move { shutdown.triggered().await }).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "web service ended");
+    }
+}
+
+/// Everything that is served; for tests, too.
+pub fn router(broker: Broker, config: Config) -> Router {
+    let (max_body, timeout) = (config.max_body_bytes, config.request_timeout);
+    let app = App { broker, config: Arc::new(config) };
+    Router::new()
+        .route("/", get(|| async { "Geminga\n" }))
+        .route("/status.html", get(brokers::status))
+        .route("/health", get(brokers::health))
+        .route("/ready", get(brokers::health))
+        .route("/metrics", get(metrics::metrics))
+        .merge(lookup::routes())
+        .nest("/admin/v2/clusters", tenants::clusters())
+        .nest("/admin/v2/tenants", tenants::tenants())
+        .nest("/admin/v2/brokers", brokers::brokers())
+        .nest("/admin/v2/broker-stats", brokers::stats())
+        .nest("/admin/v2/namespaces", namespaces::routes())
+        .nest("/admin/v2/persistent", topics::routes())
+        .nest("/admin/v2/non-persistent", topics::non_persistent())
+        .nest("/admin/v2/schemas", topics::schemas())
+        .nest("/admin/v3", brokers::no_functions())
+        .nest("/admin/v2/worker", brokers::no_functions())
+        .fallback(|uri: Uri| async move { Failure::not_found(format!("HTTP 404 Not Found: {uri}")) })
+        .layer(DefaultBodyLimit::max(max_body))
+        .layer(middleware::from_fn(move |request: Request, next: Next| within(timeout, request, next)))
+        .with_state(app)
+}
+
+async fn within(timeout: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::new(StatusCode::GATEWAY_TIMEOUT, "the request took too long").into_response(),
+    }
+}
+
+/// `pulsar-admin` ends some paths with a slash.
+async fn without_trailing_slash(mut request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let path = uri.path();
+    if path.len() > 1 && path.ends_with('/') {
+        let path = path.trim_end_matches('/');
+        let rewritten = match uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        if let Ok(rewritten) = if rewritten.is_empty() { "/".parse() } else { rewritten.parse::<Uri>() } {
+            *request.uri_mut() = rewritten;
+        }
+    }
+    next.run(request).await
+}
