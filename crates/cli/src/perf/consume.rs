@@ -74,7 +74,12 @@ pub(super) async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
         }
     };
 
-    anyhow::ensure!(last_count > 0, "nothing was received within {:?}: is there anything on {}?", args.idle, args.topic);
+    anyhow::ensure!(
+        last_count > 0,
+        "nothing was received within {:?}: is there anything on {}?",
+        args.idle,
+        args.topic
+    );
     // From the first entry to the last: neither the subscribing nor the wait for more counts.
     let all = || sinks.iter().flatten();
     let first = all().map(|sink| sink.first.load(Ordering::Relaxed)).min().unwrap_or(0);
