@@ -22,7 +22,8 @@ pub(crate) fn routes() -> Router<App> {
 type Parts = (String, String, String, String);
 
 fn name((domain, tenant, namespace, local): &Parts) -> Reply<TopicName> {
-    let domain: Domain = domain.parse().map_err(|_| Failure::bad("the domain is neither persistent nor non-persistent"))?;
+    let domain: Domain =
+        domain.parse().map_err(|_| Failure::bad("the domain is neither persistent nor non-persistent"))?;
     TopicName::new(domain, reply::namespace(tenant, namespace)?, local).map_err(|e| Failure::bad(e.to_string()))
 }
 

@@ -67,7 +67,11 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         gauge("pulsar_throughput_in", "Bytes published per second.", stats.msg_throughput_in);
         gauge("pulsar_throughput_out", "Bytes delivered per second.", stats.msg_throughput_out);
         gauge("pulsar_storage_size", "Bytes stored of the topic.", stats.storage_size as f64);
-        gauge("pulsar_storage_backlog_size", "Bytes not acknowledged by the slowest subscription.", stats.backlog_size as f64);
+        gauge(
+            "pulsar_storage_backlog_size",
+            "Bytes not acknowledged by the slowest subscription.",
+            stats.backlog_size as f64,
+        );
         gauge("pulsar_msg_backlog", "Entries not acknowledged, over all subscriptions.", backlog as f64);
         let mut counter = |name, help, value: i64| page.add(name, COUNTER, help, &labels, value as f64);
         counter("pulsar_in_messages_total", "Messages published since the topic was loaded.", stats.msg_in_counter);
@@ -78,14 +82,30 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
             let labels = format!("{labels},subscription=\"{}\"", quoted(subscription));
             let mut gauge = |name, help, value| page.add(name, GAUGE, help, &labels, value);
             gauge("pulsar_subscription_back_log", "Entries not acknowledged.", s.msg_backlog as f64);
-            gauge("pulsar_subscription_back_log_no_delayed", "The same without delayed messages.", s.msg_backlog_no_delayed as f64);
+            gauge(
+                "pulsar_subscription_back_log_no_delayed",
+                "The same without delayed messages.",
+                s.msg_backlog_no_delayed as f64,
+            );
             gauge("pulsar_subscription_delayed", "Messages waiting for their time.", s.msg_delayed as f64);
-            gauge("pulsar_subscription_unacked_messages", "Messages delivered and not acknowledged.", s.unacked_messages as f64);
+            gauge(
+                "pulsar_subscription_unacked_messages",
+                "Messages delivered and not acknowledged.",
+                s.unacked_messages as f64,
+            );
             gauge("pulsar_subscription_consumers_count", "Consumers connected.", s.consumers.len() as f64);
             gauge("pulsar_subscription_msg_rate_out", "Messages delivered per second.", s.msg_rate_out);
-            gauge("pulsar_subscription_msg_rate_redeliver", "Messages delivered again per second.", s.msg_rate_redeliver);
+            gauge(
+                "pulsar_subscription_msg_rate_redeliver",
+                "Messages delivered again per second.",
+                s.msg_rate_redeliver,
+            );
             let blocked = f64::from(u8::from(s.blocked_subscription_on_unacked_msgs));
-            gauge("pulsar_subscription_blocked_on_unacked_messages", "1 while delivery waits for acknowledgements.", blocked);
+            gauge(
+                "pulsar_subscription_blocked_on_unacked_messages",
+                "1 while delivery waits for acknowledgements.",
+                blocked,
+            );
         }
     }
     for (namespace, [topics, subscriptions, producers, consumers, backlog]) in namespaces {

@@ -149,9 +149,7 @@ async fn set_replication(State(app): State<App>, Path((t, n)): Name, bytes: Byte
     match clusters.iter().find(|c| !known.contains(c)) {
         Some(unknown) => Err(Failure::new(StatusCode::FORBIDDEN, format!("Invalid cluster id: {unknown}"))),
         None => {
-            app.broker
-                .update_policies(&namespace(&t, &n)?, |p| p.replication_clusters.clone_from(&clusters))
-                .await?;
+            app.broker.update_policies(&namespace(&t, &n)?, |p| p.replication_clusters.clone_from(&clusters)).await?;
             Ok(Done)
         }
     }
@@ -167,12 +165,7 @@ struct QuotaQuery {
     kind: Option<BacklogQuotaType>,
 }
 
-async fn set_quota(
-    State(app): State<App>,
-    Path((t, n)): Name,
-    Query(query): Query<QuotaQuery>,
-    bytes: Bytes,
-) -> Reply {
+async fn set_quota(State(app): State<App>, Path((t, n)): Name, Query(query): Query<QuotaQuery>, bytes: Bytes) -> Reply {
     let quota: BacklogQuota = reply::required(&bytes)?;
     let kind = query.kind.unwrap_or(BacklogQuotaType::DestinationStorage);
     app.broker

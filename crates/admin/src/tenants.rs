@@ -41,9 +41,7 @@ async fn cluster(State(app): State<App>, Path(name): Path<String>) -> Reply<Json
 }
 
 pub(crate) fn tenants() -> Router<App> {
-    Router::new()
-        .route("/", get(list))
-        .route("/{tenant}", get(one).put(create).post(update).delete(delete))
+    Router::new().route("/", get(list)).route("/{tenant}", get(one).put(create).post(update).delete(delete))
 }
 
 async fn list(State(app): State<App>) -> Json<Vec<String>> {

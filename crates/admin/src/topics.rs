@@ -40,7 +40,10 @@ pub(crate) fn routes() -> Router<App> {
         .route("/{tenant}/{namespace}", get(list))
         .route("/{tenant}/{namespace}/partitioned", get(list_partitioned))
         .route(t, put(create).delete(delete))
-        .route(&at("/partitions"), get(partitions).put(create_partitioned).post(update_partitions).delete(delete_partitioned))
+        .route(
+            &at("/partitions"),
+            get(partitions).put(create_partitioned).post(update_partitions).delete(delete_partitioned),
+        )
         .route(&at("/createMissedPartitions"), post(create_missed))
         .route(&at("/stats"), get(stats))
         .route(&at("/partitioned-stats"), get(partitioned_stats))
@@ -85,9 +88,8 @@ pub(crate) fn routes() -> Router<App> {
 
 /// Non-persistent topics are not there yet: lists are empty, the rest is refused.
 pub(crate) fn non_persistent() -> Router<App> {
-    let refused = || async {
-        Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Broker doesn't support non-persistent topics yet")
-    };
+    let refused =
+        || async { Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Broker doesn't support non-persistent topics yet") };
     Router::new()
         .route("/{tenant}/{namespace}", get(none))
         .route("/{tenant}/{namespace}/partitioned", get(none))
@@ -111,7 +113,10 @@ async fn topic_policies(State(app): State<App>, Path(name): Name) -> Reply<Respo
     if !app.broker.exists(&topic(&name)?).await? {
         return Err(Error::TopicNotFound(topic(&name)?).into());
     }
-    Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Topic level policies is disabled, to enable the topic level policy and retry."))
+    Err(Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "Topic level policies is disabled, to enable the topic level policy and retry.",
+    ))
 }
 
 fn names(topics: &[TopicName]) -> Json<Vec<String>> {
@@ -168,9 +173,10 @@ enum Partitions {
 impl Partitions {
     fn number(self) -> Reply<u32> {
         let (Self::Number(n) | Self::Metadata { partitions: n }) = self;
-        u32::try_from(n).ok().filter(|&n| n > 0).ok_or_else(|| {
-            Failure::new(StatusCode::NOT_ACCEPTABLE, "Number of partitions should be more than 0")
-        })
+        u32::try_from(n)
+            .ok()
+            .filter(|&n| n > 0)
+            .ok_or_else(|| Failure::new(StatusCode::NOT_ACCEPTABLE, "Number of partitions should be more than 0"))
     }
 }
 
@@ -187,7 +193,9 @@ async fn update_partitions(State(app): State<App>, Path(name): Name, bytes: Byte
     let partitions = reply::required::<Partitions>(&bytes)?.number()?;
     let name = topic(&name)?;
     app.broker.update_partitions(&name, partitions).await.map_err(|error| match error {
-        Error::TopicNotFound(_) => Failure::new(StatusCode::CONFLICT, format!("Topic {name} is not partitioned topic.")),
+        Error::TopicNotFound(_) => {
+            Failure::new(StatusCode::CONFLICT, format!("Topic {name} is not partitioned topic."))
+        }
         Error::Precondition(reason) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, reason),
         other => other.into(),
     })?;
@@ -227,7 +235,9 @@ async fn partitioned_stats(
     let name = topic(&name)?;
     let stats = app.broker.partitioned_stats(&name, query.per_partition).await;
     Ok(Json(stats.map_err(|error| match error {
-        Error::TopicNotFound(_) => Failure::not_found(format!("Partitioned topic {name} not found or has zero partitions")),
+        Error::TopicNotFound(_) => {
+            Failure::not_found(format!("Partitioned topic {name} not found or has zero partitions"))
+        }
         other => other.into(),
     })?))
 }
@@ -238,7 +248,11 @@ async fn internal_stats(State(app): State<App>, Path(name): Name) -> Reply<Json<
 
 async fn internal_info(State(app): State<App>, Path(name): Name) -> Reply<Json<Value>> {
     let stats = app.broker.internal_stats(&topic(&name)?).await?;
-    let ledgers: Vec<_> = stats.ledgers.iter().map(|l| json!({ "ledgerId": l.ledger_id, "entries": l.entries, "size": l.size })).collect();
+    let ledgers: Vec<_> = stats
+        .ledgers
+        .iter()
+        .map(|l| json!({ "ledgerId": l.ledger_id, "entries": l.entries, "size": l.size }))
+        .collect();
     let cursors: BTreeMap<_, _> = stats
         .cursors
         .iter()
@@ -316,7 +330,8 @@ async fn examine(State(app): State<App>, Path(name): Name, Query(query): Query<E
     for ledger in &stats.ledgers {
         let entries = u64::try_from(ledger.entries).unwrap_or(0);
         if skip < entries {
-            let position = Position::new(u64::try_from(ledger.ledger_id).unwrap_or(0), i64::try_from(skip).unwrap_or(0));
+            let position =
+                Position::new(u64::try_from(ledger.ledger_id).unwrap_or(0), i64::try_from(skip).unwrap_or(0));
             return entry_response(app.broker.read_message(&name, position).await?);
         }
         skip -= entries;
@@ -507,11 +522,7 @@ macro_rules! on_each {
     }};
 }
 
-async fn delete_subscription(
-    State(app): State<App>,
-    Path((t, n, l, s)): Sub,
-    Query(query): Query<Delete>,
-) -> Reply {
+async fn delete_subscription(State(app): State<App>, Path((t, n, l, s)): Sub, Query(query): Query<Delete>) -> Reply {
     on_each!(app, topic(&(t, n, l))?, |one| app.broker.delete_subscription(one, &s, query.force))
 }
 
@@ -536,10 +547,7 @@ async fn expire(State(app): State<App>, Path((t, n, l, s, seconds)): SubN) -> Re
     on_each!(app, topic(&(t, n, l))?, |one| app.broker.expire_messages(one, &s, Duration::from_secs(seconds)))
 }
 
-async fn expire_all(
-    State(app): State<App>,
-    Path((t, n, l, seconds)): Path<(String, String, String, u64)>,
-) -> Reply {
+async fn expire_all(State(app): State<App>, Path((t, n, l, seconds)): Path<(String, String, String, u64)>) -> Reply {
     for one in each(&app, &topic(&(t, n, l))?)? {
         for subscription in app.broker.subscriptions(&one).await? {
             app.broker.expire_messages(&one, &subscription, Duration::from_secs(seconds)).await?;

@@ -22,4 +22,5 @@ pub use peer::{Delivery, Outgoing, Peer, PeerInfo, ProducerCreated};
 pub use requests::{
     Ack, ConsumerHandle, KeyShared, LastMessageId, NewConsumer, NewProducer, ProducerHandle, PublishBatch, Schema,
 };
+pub use subscription::rfc3339;
 pub use topic::seek::SeekTarget;

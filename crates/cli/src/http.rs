@@ -18,7 +18,7 @@ pub struct Admin {
 
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// Lines and tables
     Text,
     /// JSON, as the REST API returned it

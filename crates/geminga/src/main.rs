@@ -12,6 +12,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    cli::set_root(<Args as clap::CommandFactory>::command);
     let args = Args::parse();
     match run(args) {
         Ok(code) => code,

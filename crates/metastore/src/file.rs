@@ -82,8 +82,7 @@ impl FileStore {
         }
         let bytes = good.max(MAGIC.len()) as u64;
         file.seek(SeekFrom::Start(bytes)).map_err(io_error("seek in", &path))?;
-        let inner =
-            Inner { table, path, file, bytes, live_bytes_at_compaction: bytes, failed: false, _lock: lock };
+        let inner = Inner { table, path, file, bytes, live_bytes_at_compaction: bytes, failed: false, _lock: lock };
         Ok(Self { inner: Mutex::new(inner), changes: broadcast::channel(1024).0 })
     }
 

@@ -95,7 +95,8 @@ async fn add(store: &dyn Metastore, key: &str, n: u64) -> Result<u64> {
             None => (0, Expect::Absent),
             Some((value, version)) => {
                 let text = std::str::from_utf8(&value).unwrap_or_default();
-                let now = text.parse::<u64>().map_err(|e| Error::BadValue { key: key.into(), reason: e.to_string() })?;
+                let now =
+                    text.parse::<u64>().map_err(|e| Error::BadValue { key: key.into(), reason: e.to_string() })?;
                 (now, Expect::Version(version))
             }
         };

@@ -2,7 +2,7 @@
 //!
 //! Source: Pulsar's `BrokerServiceException.getClientErrorCode` and `ServerCnx`.
 
-use admin_api::stats::ConsumerStats;
+use admin_api::stats::{ConsumerStats, SubscriptionStats};
 use broker::{Error, LastMessageId, ProducerCreated};
 use bytes::{Bytes, BytesMut};
 use model::Position;
@@ -144,6 +144,10 @@ pub(crate) fn pong() -> Frame {
 }
 
 /// The topic lives here: connect to this broker. Every answer is authoritative, since one broker owns all topics.
+///
+/// As Pulsar's standalone does, it sends the client "through the service URL": a client that came by way of a forwarded
+/// port or a container's address goes on using that, whatever this broker believes its own address to be.
+/// Source: `TopicLookupBase.lookupTopicAsync`, `redirectThroughServiceUrl`.
 pub(crate) fn lookup(request_id: u64, result: Result<broker::Addresses, Error>) -> Frame {
     let response = match result {
         Ok(addresses) => proto::CommandLookupTopicResponse {
@@ -151,7 +155,7 @@ pub(crate) fn lookup(request_id: u64, result: Result<broker::Addresses, Error>) 
             response: Some(lookup::LookupType::Connect as i32),
             broker_service_url: Some(addresses.broker_url),
             authoritative: Some(true),
-            proxy_through_service_url: Some(false),
+            proxy_through_service_url: Some(true),
             ..Default::default()
         },
         Err(cause) => proto::CommandLookupTopicResponse {
@@ -287,8 +291,14 @@ pub(crate) fn consumer_stats_failed(request_id: u64, code: ServerError, message:
     })
 }
 
-/// What the consumer itself knows; backlog and expiry belong to its subscription and are left out.
-pub(crate) fn consumer_stats(request_id: u64, kind: model::SubscriptionType, stats: ConsumerStats) -> Frame {
+/// Figures of a consumer, with backlog and expiry of its subscription.
+pub(crate) fn consumer_stats(
+    request_id: u64,
+    kind: model::SubscriptionType,
+    stats: ConsumerStats,
+    subscription: Option<SubscriptionStats>,
+) -> Frame {
+    let subscription = subscription.unwrap_or_default();
     frame(&proto::CommandConsumerStatsResponse {
         request_id,
         error_code: None,
@@ -304,8 +314,8 @@ pub(crate) fn consumer_stats(request_id: u64, kind: model::SubscriptionType, sta
         address: stats.address,
         connected_since: stats.connected_since,
         r#type: Some(kind.name().to_owned()),
-        msg_rate_expired: None,
-        msg_backlog: None,
+        msg_rate_expired: Some(subscription.msg_rate_expired),
+        msg_backlog: Some(u64::try_from(subscription.msg_backlog).unwrap_or(0)),
         message_ack_rate: Some(stats.message_ack_rate),
     })
 }

@@ -64,7 +64,7 @@ impl Broker {
             },
             None => false,
         };
-        if !belongs && !(create && auto) {
+        if !(belongs || create && auto) {
             return Err(Error::TopicNotFound(topic.clone()));
         }
         match self.create_topic(topic, BTreeMap::new()).await {

@@ -14,7 +14,7 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     fn queue(&mut self, peer: &Arc<Peer>) -> &mut Vec<Outgoing> {
-        if !self.peers.get(self.last).is_some_and(|(p, _)| p.id == peer.id) {
+        if self.peers.get(self.last).is_none_or(|(p, _)| p.id != peer.id) {
             self.last = match self.peers.iter().position(|(p, _)| p.id == peer.id) {
                 Some(at) => at,
                 None => {

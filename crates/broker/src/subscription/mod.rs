@@ -12,7 +12,7 @@ mod single;
 mod stats;
 
 pub(crate) use consumer::Consumer;
-pub(crate) use stats::rfc3339;
+pub use stats::rfc3339;
 
 use ledger::{CursorId, Entry, ManagedLedger, Read};
 use model::{KeySharedMode, Position, SubscriptionType};

@@ -91,7 +91,8 @@ impl Subscription {
 }
 
 /// Wall clock milliseconds as RFC 3339 in UTC, the form Pulsar's `DateFormatter` writes.
-pub(crate) fn rfc3339(ms: u64) -> String {
+#[must_use]
+pub fn rfc3339(ms: u64) -> String {
     let (days, rest) = ((ms / 86_400_000) as i64, ms % 86_400_000);
     // Days to a civil date, by Howard Hinnant's algorithm over 400-year eras.
     let z = days + 719_468;

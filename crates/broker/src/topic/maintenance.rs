@@ -15,7 +15,7 @@ impl Topic {
             self.expire_before(cx, None, cx.now_ms.saturating_sub(ttl_ms));
         }
         self.check_quota(cx);
-        let retention = self.policies.retention.clone();
+        let retention = self.policies.retention;
         self.ledger.trim(&mut cx.batch, retention);
     }
 

@@ -12,7 +12,9 @@ async fn conformance(store: &dyn Metastore) {
     let mut changes = store.watch();
     assert!(store.get("/a").await.unwrap().is_none());
     let first = store.put("/a", bytes("1"), Expect::Absent).await.unwrap();
-    assert!(matches!(store.put("/a", bytes("2"), Expect::Absent).await, Err(Error::Conflict { found: Some(v), .. }) if v == first));
+    assert!(
+        matches!(store.put("/a", bytes("2"), Expect::Absent).await, Err(Error::Conflict { found: Some(v), .. }) if v == first)
+    );
     let second = store.put("/a", bytes("2"), Expect::Version(first)).await.unwrap();
     assert!(second > first);
     assert!(matches!(store.put("/a", bytes("3"), Expect::Version(first)).await, Err(Error::Conflict { .. })));

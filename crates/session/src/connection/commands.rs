@@ -7,7 +7,7 @@ use broker::{Ack, Error, KeyShared, NewConsumer, NewProducer, SeekTarget};
 use futures::future::abortable;
 use model::{AccessMode, InitialPosition, KeySharedMode, NamespaceName, Position, SubscriptionType, TopicName};
 use smallvec::SmallVec;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use wire::{
     Incoming,
     entry::Checksum,
@@ -25,9 +25,11 @@ use crate::{
 };
 use bytes::Bytes;
 
-/// Properties a client may give a producer or consumer, keys and values together.
-/// Source: `maxConsumerMetadataSize`, `Metadata.validateMetadata`.
-const METADATA_BYTES_MAX: usize = 1024;
+/// Properties a consumer may have, keys and values together. Source: `maxConsumerMetadataSize`.
+const CONSUMER_METADATA_BYTES_MAX: usize = 1024;
+
+/// The same for producers and subscriptions, which Pulsar leaves as large as a frame may be.
+const METADATA_BYTES_MAX: usize = 64 * 1024;
 
 impl<S: Stream> Connection<S> {
     /// Does what one frame asks for.
@@ -158,7 +160,7 @@ impl<S: Stream> Connection<S> {
             Ok(proto::ProducerAccessMode::ExclusiveWithFencing) => AccessMode::ExclusiveWithFencing,
             Err(_) => return self.refuse(request_id, ServerError::NotAllowedError, "Unknown producer access mode"),
         };
-        let metadata = match metadata(command.metadata) {
+        let metadata = match metadata(command.metadata, METADATA_BYTES_MAX) {
             Ok(metadata) => metadata,
             Err(message) => return self.refuse(request_id, ServerError::MetadataError, message),
         };
@@ -218,9 +220,11 @@ impl<S: Stream> Connection<S> {
             }
         }
         if command.subscription.is_empty() {
-            return self.refuse(request_id, ServerError::MetadataError, "Empty subscription name");
+            // Pulsar's `NamingException` has the code of a busy producer.
+            return self.refuse(request_id, ServerError::ProducerBusy, "Empty subscription name");
         }
         let partition = topic.partition().map_or(-1, |p| i32::try_from(p).unwrap_or(-1));
+        let of = Arc::new((topic.clone(), command.subscription.clone()));
         let request = match new_consumer(topic, command) {
             Ok(request) => request,
             Err((code, message)) => return self.refuse(request_id, code, message),
@@ -231,7 +235,7 @@ impl<S: Stream> Connection<S> {
         let (broker, peer) = (self.shared.broker.clone(), self.peer.clone());
         self.request(async move {
             let result = broker.subscribe(&peer, request).await;
-            let result = result.map(|handle| Consumer { handle, token, kind, partition });
+            let result = result.map(|handle| Consumer { handle, token, kind, partition, of });
             Done::Consumer { id, token, request_id, result }
         });
     }
@@ -352,11 +356,16 @@ impl<S: Stream> Connection<S> {
             let frame = reply::consumer_stats_failed(request_id, ServerError::ConsumerNotFound, message);
             return self.writer.frame(&frame);
         };
-        let (handle, kind) = (consumer.handle.clone(), consumer.kind);
+        let (handle, kind, of) = (consumer.handle.clone(), consumer.kind, consumer.of.clone());
+        let broker = self.shared.broker.clone();
         self.request(async move {
-            Done::Reply(match handle.stats().await {
-                Ok(stats) => reply::consumer_stats(request_id, kind, stats),
-                Err(error) => reply::consumer_stats_failed(request_id, reply::code(&error), error.to_string()),
+            Done::Reply(match (handle.stats().await, broker.topic_stats(&of.0).await) {
+                (Ok(stats), Ok(mut topic)) => {
+                    reply::consumer_stats(request_id, kind, stats, topic.subscriptions.remove(&of.1))
+                }
+                (Err(error), _) | (_, Err(error)) => {
+                    reply::consumer_stats_failed(request_id, reply::code(&error), error.to_string())
+                }
             })
         });
     }
@@ -403,6 +412,8 @@ impl<S: Stream> Connection<S> {
         self.request(async move {
             let topics = match broker.topics_of_namespace(&namespace).await {
                 Ok(topics) => topics,
+                // A namespace that is not there has no topics; a client with a pattern waits for the first.
+                Err(Error::NamespaceNotFound(_)) => Vec::new(),
                 Err(error) => return Done::Reply(reply::failed(request_id, &error)),
             };
             let mut names = topic_list::names(topics, |topic| {
@@ -503,7 +514,10 @@ impl<S: Stream> Connection<S> {
                 // No schema has no version; Pulsar answers an empty one.
                 (Ok(_), None) => Ok(Bytes::new()),
             };
-            let result = result.map_err(|error| (reply::code(&error), error.to_string()));
+            let result = result.map_err(|error| match error {
+                Error::TopicNotFound(_) => (ServerError::TopicNotFound, format!("Topic not found {}", command.topic)),
+                error => (reply::code(&error), error.to_string()),
+            });
             Done::Reply(reply::created_schema(request_id, result))
         });
     }
@@ -540,7 +554,11 @@ impl<S: Stream> Connection<S> {
 }
 
 fn topic_name(text: &str) -> Result<TopicName, Error> {
-    text.parse().map_err(|error: model::ParseError| Error::InvalidTopicName(error.to_string()))
+    text.parse().map_err(|error: model::ParseError| {
+        // The error of the broker says once more what is invalid.
+        let text = error.to_string();
+        Error::InvalidTopicName(text.strip_prefix("Invalid topic name ").unwrap_or(&text).to_owned())
+    })
 }
 
 fn namespace_name(text: &str) -> Result<NamespaceName, Error> {
@@ -570,10 +588,10 @@ fn seek_target(id: &proto::MessageIdData) -> SeekTarget {
     }
 }
 
-fn metadata(pairs: Vec<proto::KeyValue>) -> Result<BTreeMap<String, String>, &'static str> {
+fn metadata(pairs: Vec<proto::KeyValue>, max: usize) -> Result<BTreeMap<String, String>, String> {
     let bytes: usize = pairs.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
-    if bytes > METADATA_BYTES_MAX {
-        return Err("metadata has a max size of 1 Kb");
+    if bytes > max {
+        return Err(format!("metadata has a max size of {max} bytes"));
     }
     Ok(map(pairs))
 }
@@ -607,17 +625,15 @@ fn proto_schema(topic: &TopicName, schema: broker::Schema) -> proto::Schema {
     }
 }
 
-fn new_consumer(
-    topic: TopicName,
-    command: proto::CommandSubscribe,
-) -> Result<NewConsumer, (ServerError, &'static str)> {
+fn new_consumer(topic: TopicName, command: proto::CommandSubscribe) -> Result<NewConsumer, (ServerError, String)> {
     use proto::command_subscribe::{InitialPosition as Initial, SubType};
+    let too_large = |message| (ServerError::MetadataError, message);
     let kind = match SubType::try_from(command.sub_type) {
         Ok(SubType::Exclusive) => SubscriptionType::Exclusive,
         Ok(SubType::Shared) => SubscriptionType::Shared,
         Ok(SubType::Failover) => SubscriptionType::Failover,
         Ok(SubType::KeyShared) => SubscriptionType::KeyShared,
-        Err(_) => return Err((ServerError::NotAllowedError, "Unknown subscription type")),
+        Err(_) => return Err((ServerError::NotAllowedError, "Unknown subscription type".into())),
     };
     let (start_message_id, initial_position) = match &command.start_message_id {
         Some(id) if is_earliest(id) => (None, InitialPosition::Earliest),
@@ -652,9 +668,8 @@ fn new_consumer(
         read_compacted: command.read_compacted.unwrap_or(false),
         force_topic_creation: command.force_topic_creation.unwrap_or(true),
         replicate_subscription_state: command.replicate_subscription_state.unwrap_or(false),
-        metadata: metadata(command.metadata).map_err(|message| (ServerError::MetadataError, message))?,
-        subscription_properties: metadata(command.subscription_properties)
-            .map_err(|message| (ServerError::MetadataError, message))?,
+        metadata: metadata(command.metadata, CONSUMER_METADATA_BYTES_MAX).map_err(too_large)?,
+        subscription_properties: metadata(command.subscription_properties, METADATA_BYTES_MAX).map_err(too_large)?,
         key_shared,
         schema: command.schema.and_then(schema),
         epoch: command.consumer_epoch,
@@ -662,11 +677,11 @@ fn new_consumer(
     })
 }
 
-fn key_shared(meta: proto::KeySharedMeta) -> Result<KeyShared, (ServerError, &'static str)> {
+fn key_shared(meta: proto::KeySharedMeta) -> Result<KeyShared, (ServerError, String)> {
     let mode = match proto::KeySharedMode::try_from(meta.key_shared_mode) {
         Ok(proto::KeySharedMode::AutoSplit) => KeySharedMode::AutoSplit,
         Ok(proto::KeySharedMode::Sticky) => KeySharedMode::Sticky,
-        Err(_) => return Err((ServerError::NotAllowedError, "Unknown Key_Shared mode")),
+        Err(_) => return Err((ServerError::NotAllowedError, "Unknown Key_Shared mode".into())),
     };
     let ranges = meta.hash_ranges.iter().map(|range| {
         let start = u32::try_from(range.start).ok()?;
@@ -677,7 +692,7 @@ fn key_shared(meta: proto::KeySharedMeta) -> Result<KeyShared, (ServerError, &'s
         mode,
         ranges: ranges
             .collect::<Option<_>>()
-            .ok_or((ServerError::ConsumerAssignError, "Ranges must be within 0 and 65535"))?,
+            .ok_or_else(|| (ServerError::ConsumerAssignError, "Ranges must be within 0 and 65535".to_owned()))?,
         allow_out_of_order: meta.allow_out_of_order_delivery.unwrap_or(false),
     })
 }
@@ -694,7 +709,7 @@ mod tests {
         proto::CommandSubscribe { subscription: "s".into(), ..Default::default() }
     }
 
-    fn consumer(command: proto::CommandSubscribe) -> Result<NewConsumer, (ServerError, &'static str)> {
+    fn consumer(command: proto::CommandSubscribe) -> Result<NewConsumer, (ServerError, String)> {
         new_consumer("t".parse().unwrap(), command)
     }
 

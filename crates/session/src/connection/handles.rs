@@ -4,9 +4,9 @@
 //! until the first is answered, and a CLOSE in between succeeds at once and lets the creation run into nothing.
 
 use broker::{ConsumerHandle, ProducerCreated, ProducerHandle};
-use model::SubscriptionType;
+use model::{SubscriptionType, TopicName};
 use rustc_hash::FxHashMap;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Tells two creations with the same number apart.
@@ -33,6 +33,8 @@ pub(super) struct Consumer {
     pub(super) token: Token,
     pub(super) kind: SubscriptionType,
     pub(super) partition: i32,
+    /// Topic and subscription.
+    pub(super) of: Arc<(TopicName, String)>,
 }
 
 /// Producers by number, and those that were closed so lately that a SEND to them is no mistake.
