@@ -22,14 +22,6 @@ struct Snapshot {
     needed: journal::Lsn,
 }
 
-/// Nobody waits for a commit without records.
-struct Nobody;
-
-impl journal::Listener for Nobody {
-    fn advanced(&self, _durable: journal::Lsn) {}
-    fn failed(&self) {}
-}
-
 /// Runs housekeeping even if the caller stops waiting for it: half a checkpoint must not be given up.
 pub(crate) async fn to_its_end(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
     tokio::spawn(work).await.map_err(|_| Error::Closed)?
@@ -65,9 +57,8 @@ impl Inner {
 
     async fn write_checkpoint(self: &Arc<Self>) -> Result<journal::Lsn> {
         let uncheckpointed = self.uncheckpointed.load(Relaxed);
-        // Under the sequencer's lock, so that every commit up to here has marked its topics.
-        let nobody: Arc<dyn journal::Listener> = Arc::new(Nobody);
-        let (_, checkpoint) = self.journal.commit(&nobody, |commit| commit.lsn() - 1)?;
+        // Read under the sequencer's lock, so every commit up to here has marked its topics.
+        let checkpoint = self.journal.last();
         let inner = self.clone();
         let snapshot = tokio::task::spawn_blocking(move || inner.snapshot(checkpoint)).await;
         let Snapshot { changes, dirty, needed } = snapshot.map_err(|_| Error::Closed)?;

@@ -59,17 +59,19 @@ impl ReadRequest {
             let room = self.max_bytes.saturating_sub(bytes).max(1);
             let found = self.read_some(start, self.max_entries - read.len(), room).await?;
             if found.is_empty() {
-                // What follows in this ledger is lost; another ledger may follow.
-                let next = self.next_ledger(start.ledger);
-                match next {
-                    Some(next) if next <= self.upto => {
-                        tracing::error!(topic = %self.topic.name, from = %start, "entries are lost");
-                        from = next;
-                        continue;
+                // Trimmed in the meantime, which the next round sees; or a damaged file took it.
+                if !self.is_trimmed(start) {
+                    let next = self.next_stored(start).await?.filter(|next| *next <= self.upto);
+                    match next {
+                        Some(next) => {
+                            tracing::error!(topic = %self.topic.name, from = %start, to = %next, "entries are lost");
+                            from = next;
+                        }
+                        None if read.is_empty() => return Err(Error::Lost(start)),
+                        None => break,
                     }
-                    _ if read.is_empty() && !self.is_trimmed(start) => return Err(Error::Lost(start)),
-                    _ => break,
                 }
+                continue;
             }
             for (entry, messages, data) in found {
                 let position = Position::new(start.ledger, entry as i64);
@@ -89,10 +91,31 @@ impl ReadRequest {
         state.deleted || position < state.position(state.first_ordinal())
     }
 
-    fn next_ledger(&self, ledger: u64) -> Option<Position> {
-        let state = self.topic.state.lock();
-        let at = state.ledgers.partition_point(|l| l.id <= ledger);
-        state.ledgers.get(at).map(|l| Position::new(l.id, l.first as i64))
+    /// The first entry after `lost` that is stored.
+    async fn next_stored(&self, lost: Position) -> Result<Option<Position>> {
+        let (ledger, entry) = (lost.ledger, lost.entry.max(0) as u64);
+        let (segment, following) = {
+            let state = self.topic.state.lock();
+            let parts = state.find(ledger).map_or(&[][..], |l| &l.segments);
+            let segment = parts.iter().find(|s| s.last > entry).map(|s| s.first.max(entry + 1));
+            let at = state.ledgers.partition_point(|l| l.id <= ledger);
+            (segment, state.ledgers.get(at).map(|l| Position::new(l.id, l.first as i64)))
+        };
+        let journal = self.store.journal.clone();
+        let look = move || -> Result<Option<u64>> {
+            for file in journal.files() {
+                let range =
+                    journal.streams(file.number)?.into_iter().find(|r| r.stream == ledger && r.last_seq > entry);
+                if let Some(range) = range {
+                    let from = range.first_seq.max(entry + 1);
+                    return Ok((from..=range.last_seq).find(|&seq| journal.contains(ledger, seq)));
+                }
+            }
+            Ok(None)
+        };
+        let journaled = tokio::task::spawn_blocking(look).await.map_err(|_| Error::Closed)??;
+        let here = segment.into_iter().chain(journaled).min().map(|entry| Position::new(ledger, entry as i64));
+        Ok(here.or(following))
     }
 
     /// Entries of one ledger from `start` on, from one place, without gaps but perhaps starting later when some are lost.

@@ -25,16 +25,15 @@ impl Fixture {
     /// Ledgers of five entries and a small journal.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal::Config::default();
+        journal.dir = dir.path().join("journal");
+        journal.capacity_bytes = 1 << 20;
+        journal.file_bytes = 64 << 10;
+        journal.first_file_bytes = 64 << 10;
+        journal.write_bytes_max = 16 << 10;
         let config = Config {
             dir: dir.path().to_owned(),
-            journal: journal::Config {
-                dir: dir.path().join("journal"),
-                capacity_bytes: 1 << 20,
-                file_bytes: 64 << 10,
-                first_file_bytes: 64 << 10,
-                write_bytes_max: 16 << 10,
-                ..journal::Config::default()
-            },
+            journal,
             cache_bytes: 4 << 10,
             max_entries_per_ledger: 5,
             min_ledger_age: Duration::ZERO,

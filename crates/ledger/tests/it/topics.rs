@@ -132,7 +132,8 @@ async fn cursors_keep_names_and_properties() {
 async fn many_topics_are_made_and_found_again_quickly() {
     let count: usize = std::env::var("GEMINGA_TOPICS").ok().and_then(|n| n.parse().ok()).unwrap_or(5_000);
     let mut fixture = Fixture::new();
-    fixture.config.journal = journal::Config { dir: fixture.dir.path().join("journal"), ..journal::Config::default() };
+    fixture.config.journal = journal::Config::default();
+    fixture.config.journal.dir = fixture.dir.path().join("journal");
     let mut o = fixture.open().await;
     let started = Instant::now();
     for n in 0..count {
