@@ -3,6 +3,7 @@
 pub mod stats;
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,14 +15,41 @@ pub struct TenantInfo {
     pub allowed_clusters: Vec<String>,
 }
 
-/// A cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A cluster: where its brokers are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterData {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub service_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub service_url_tls: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub broker_service_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub broker_service_url_tls: Option<String>,
+    pub broker_client_tls_enabled: bool,
+    pub tls_allow_insecure_connection: bool,
+    pub broker_client_tls_enabled_with_key_store: bool,
+    pub broker_client_tls_trust_store_type: String,
+    pub broker_client_tls_key_store_type: String,
+    pub broker_client_ssl_factory_plugin: String,
+}
+
+impl Default for ClusterData {
+    fn default() -> Self {
+        Self {
+            service_url: None,
+            service_url_tls: None,
+            broker_service_url: None,
+            broker_service_url_tls: None,
+            broker_client_tls_enabled: false,
+            tls_allow_insecure_connection: false,
+            broker_client_tls_enabled_with_key_store: false,
+            broker_client_tls_trust_store_type: "JKS".to_owned(),
+            broker_client_tls_key_store_type: "JKS".to_owned(),
+            broker_client_ssl_factory_plugin: "org.apache.pulsar.common.util.DefaultPulsarSslFactory".to_owned(),
+        }
+    }
 }
 
 /// How many partitions a topic has; 0 when it is not partitioned.
@@ -30,6 +58,8 @@ pub struct ClusterData {
 pub struct PartitionedTopicMetadata {
     pub partitions: u32,
     pub deleted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<BTreeMap<String, String>>,
 }
 
 /// Body of every error.
@@ -38,7 +68,7 @@ pub struct ErrorBody {
     pub reason: String,
 }
 
-/// A message id.
+/// A message id. "None" is -1 in both ledger and entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageIdData {
@@ -46,16 +76,15 @@ pub struct MessageIdData {
     pub entry_id: i64,
     #[serde(default = "minus_one")]
     pub partition_index: i32,
-    #[serde(default = "minus_one", skip_serializing_if = "is_minus_one")]
+    /// Index in the batch, -1 for a message that is an entry by itself.
+    #[serde(default = "minus_one")]
     pub batch_index: i32,
+    #[serde(default)]
+    pub batch_size: i32,
 }
 
 const fn minus_one() -> i32 {
     -1
-}
-
-const fn is_minus_one(n: &i32) -> bool {
-    *n == -1
 }
 
 /// Answer to a topic lookup.
@@ -63,9 +92,11 @@ const fn is_minus_one(n: &i32) -> bool {
 #[serde(rename_all = "camelCase", default)]
 pub struct LookupData {
     pub broker_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub broker_url_tls: Option<String>,
     pub http_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub http_url_tls: Option<String>,
     pub native_url: String,
-    pub broker_url_ssl: Option<String>,
+    pub broker_url_ssl: String,
 }

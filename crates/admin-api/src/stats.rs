@@ -28,6 +28,7 @@ pub struct TopicStats {
     pub backlog_quota_limit_size: i64,
     pub backlog_quota_limit_time: i64,
     pub oldest_backlog_message_age_seconds: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_backlog_message_subscription_name: Option<String>,
     pub publish_rate_limited_times: i64,
     pub earliest_msg_publish_time_in_backlogs: i64,
@@ -42,6 +43,7 @@ pub struct TopicStats {
     pub waiting_publishers: i32,
     pub subscriptions: BTreeMap<String, SubscriptionStats>,
     pub replication: BTreeMap<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub deduplication_status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic_epoch: Option<i64>,
@@ -51,6 +53,8 @@ pub struct TopicStats {
     pub compaction: CompactionStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_broker: Option<String>,
+    pub topic_creation_time_stamp: i64,
+    pub last_publish_time_stamp: i64,
 }
 
 /// Compaction of a topic; there is none yet.
@@ -67,6 +71,7 @@ pub struct CompactionStats {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PublisherStats {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub access_mode: Option<String>,
     pub msg_rate_in: f64,
     pub msg_throughput_in: f64,
@@ -74,9 +79,13 @@ pub struct PublisherStats {
     pub chunked_message_rate: f64,
     pub producer_id: i64,
     pub supports_partial_producer: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub producer_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connected_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_version: Option<String>,
     pub metadata: BTreeMap<String, String>,
 }
@@ -100,10 +109,12 @@ pub struct SubscriptionStats {
     pub msg_delayed: i64,
     pub msg_in_replay: i64,
     pub unacked_messages: i64,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     pub r#type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub active_consumer_name: Option<String>,
     pub msg_rate_expired: f64,
+    pub msg_expired: i64,
     pub total_msg_expired: i64,
     pub last_expire_timestamp: i64,
     pub last_consumed_flow_timestamp: i64,
@@ -111,11 +122,10 @@ pub struct SubscriptionStats {
     pub last_acked_timestamp: i64,
     pub last_mark_delete_advanced_timestamp: i64,
     pub consumers: Vec<ConsumerStats>,
-    #[serde(rename = "isDurable")]
     pub is_durable: bool,
-    #[serde(rename = "isReplicated")]
     pub is_replicated: bool,
     pub allow_out_of_order_delivery: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_shared_mode: Option<String>,
     pub consumers_after_mark_delete_position: BTreeMap<String, String>,
     pub draining_hashes_count: i32,
@@ -129,6 +139,12 @@ pub struct SubscriptionStats {
     pub filter_accepted_msg_count: i64,
     pub filter_rejected_msg_count: i64,
     pub filter_rescheduled_msg_count: i64,
+    pub dispatch_throttled_msg_events_by_subscription_limit: i64,
+    pub dispatch_throttled_bytes_events_by_subscription_limit: i64,
+    pub dispatch_throttled_msg_events_by_topic_limit: i64,
+    pub dispatch_throttled_bytes_events_by_topic_limit: i64,
+    pub dispatch_throttled_msg_events_by_broker_limit: i64,
+    pub dispatch_throttled_bytes_events_by_broker_limit: i64,
     pub durable: bool,
     pub replicated: bool,
 }
@@ -137,6 +153,7 @@ pub struct SubscriptionStats {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConsumerStats {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub app_id: Option<String>,
     pub msg_rate_out: f64,
     pub msg_throughput_out: f64,
@@ -153,14 +170,28 @@ pub struct ConsumerStats {
     pub draining_hashes_count: i32,
     pub draining_hashes_cleared_total: i64,
     pub draining_hashes_unacked_messages: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connected_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_version: Option<String>,
     pub last_acked_timestamp: i64,
     pub last_consumed_timestamp: i64,
+    pub first_messages_sent_timestamp: i64,
     pub last_consumed_flow_timestamp: i64,
+    pub first_consumed_flow_timestamp: i64,
+    /// `[from, to]` as text, the form of clients before 4.0.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_hash_ranges: Option<Vec<String>>,
+    /// The same as numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_hash_range_arrays: Option<Vec<[i32; 2]>>,
     pub metadata: BTreeMap<String, String>,
+    /// [`last_acked_timestamp`](Self::last_acked_timestamp) as a date.
+    pub last_acked_time: String,
+    /// [`last_consumed_timestamp`](Self::last_consumed_timestamp) as a date.
+    pub last_consumed_time: String,
 }
 
 /// Ledgers and cursors of one topic.
@@ -173,6 +204,7 @@ pub struct InternalStats {
     pub current_ledger_entries: i64,
     pub current_ledger_size: i64,
     pub last_ledger_created_timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_ledger_creation_failure_timestamp: Option<String>,
     pub waiting_cursors_count: i32,
     pub pending_add_entries_count: i32,
@@ -180,6 +212,7 @@ pub struct InternalStats {
     pub state: String,
     pub ledgers: Vec<LedgerInfo>,
     pub cursors: BTreeMap<String, CursorStats>,
+    pub properties: BTreeMap<String, String>,
     pub schema_ledgers: Vec<LedgerInfo>,
     pub compacted_ledger: LedgerInfo,
 }
@@ -192,6 +225,7 @@ pub struct LedgerInfo {
     pub entries: i64,
     pub size: i64,
     pub offloaded: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
     pub under_replicated: bool,
 }
@@ -257,7 +291,9 @@ impl PartitionedTopicStats {
         sum.storage_size += one.storage_size;
         sum.backlog_size += one.backlog_size;
         sum.average_msg_size = if sum.msg_rate_in > 0.0 { sum.msg_throughput_in / sum.msg_rate_in } else { 0.0 };
-        sum.deduplication_status.clone_from(&one.deduplication_status);
+        sum.waiting_publishers += one.waiting_publishers;
+        sum.non_contiguous_deleted_messages_ranges += one.non_contiguous_deleted_messages_ranges;
+        sum.last_publish_time_stamp = sum.last_publish_time_stamp.max(one.last_publish_time_stamp);
         for (name, theirs) in &one.subscriptions {
             sum.subscriptions.entry(name.clone()).or_default().add(theirs);
         }
