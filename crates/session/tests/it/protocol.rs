@@ -194,15 +194,15 @@ async fn topic_lists_are_filtered_hashed_and_watched() {
     let answer = client.ask(&again, Type::GetTopicsOfNamespaceResponse).await.get_topics_of_namespace_response.unwrap();
     assert!(answer.topics.is_empty() && !answer.changed());
 
-    eprintln!("A {:?}", std::time::SystemTime::now()); server.broker.create_topic(&"unrelated".parse().unwrap(), Default::default()).await.unwrap();
+    server.broker.create_topic(&"unrelated".parse().unwrap(), Default::default()).await.unwrap();
     server.broker.create_topic(&"list-c".parse().unwrap(), Default::default()).await.unwrap();
     let update = client.expect(Type::WatchTopicUpdate).await.watch_topic_update.unwrap();
     assert_eq!((update.watcher_id, update.new_topics), (5, vec![full("list-c")]));
-    eprintln!("B {:?}", std::time::SystemTime::now()); server.broker.delete_topic(&"list-a".parse().unwrap(), true).await.unwrap();
+    server.broker.delete_topic(&"list-a".parse().unwrap(), true).await.unwrap();
     let update = client.expect(Type::WatchTopicUpdate).await.watch_topic_update.unwrap();
     assert_eq!(update.deleted_topics, [full("list-a")]);
 
-eprintln!("C {:?}", std::time::SystemTime::now()); client.ask(&proto::CommandWatchTopicListClose { request_id: 3, watcher_id: 5 }, Type::Success).await;
+    client.ask(&proto::CommandWatchTopicListClose { request_id: 3, watcher_id: 5 }, Type::Success).await;
     server.broker.create_topic(&"list-d".parse().unwrap(), Default::default()).await.unwrap();
     client.send(&proto::CommandPing {}).await;
     client.expect(Type::Pong).await;
