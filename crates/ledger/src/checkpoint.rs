@@ -3,8 +3,15 @@
 //! A checkpoint is a journal position P together with rows that hold at least everything up to P. Rows are copied one by one while
 //! commits go on, so a row may hold more; it is written only when the journal is durable as far as the row goes. A start replays
 //! from P, and a record a row already holds changes nothing.
+//!
+//! A row never holds what no commit has: an acknowledgement is durable together with what else is in its commit, or not at all. A
+//! topic whose changes sit in a batch is passed over for the moment; when they stay there, P is moved back before the first of its
+//! commits that its row does not have.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use crate::{
     Store,
@@ -15,8 +22,20 @@ use crate::{
     topic::Topic,
 };
 
+/// What a checkpoint did.
+pub(crate) struct Checkpoint {
+    /// Every commit up to here is in the catalog.
+    pub(crate) upto: journal::Lsn,
+    /// Every topic that had changed is in the catalog as it is.
+    pub(crate) whole: bool,
+}
+
+/// How often, a millisecond apart, a topic is looked at whose changes sit in a batch.
+const LOOKS: usize = 200;
+
 /// What a checkpoint writes, once the journal is durable up to `needed`.
 struct Snapshot {
+    whole: bool,
     changes: Changes,
     dirty: Vec<Arc<Topic>>,
     needed: journal::Lsn,
@@ -44,7 +63,7 @@ impl Store {
 
 impl Inner {
     /// Writes a checkpoint and returns its position. The caller holds the maintenance lock.
-    pub(crate) async fn checkpoint(self: &Arc<Self>, maintenance: &mut Maintenance) -> Result<journal::Lsn> {
+    pub(crate) async fn checkpoint(self: &Arc<Self>, maintenance: &mut Maintenance) -> Result<Checkpoint> {
         // What a checkpoint takes from the list of changed topics it writes or puts back. One that panicked did neither, and a later
         // one would say that the catalog is complete.
         if std::mem::replace(&mut maintenance.checkpointing, true) {
@@ -55,21 +74,23 @@ impl Inner {
         result
     }
 
-    async fn write_checkpoint(self: &Arc<Self>) -> Result<journal::Lsn> {
+    async fn write_checkpoint(self: &Arc<Self>) -> Result<Checkpoint> {
         let uncheckpointed = self.uncheckpointed.load(Relaxed);
         // Read under the sequencer's lock, so every commit up to here has marked its topics.
         let checkpoint = self.journal.last();
         let inner = self.clone();
         let snapshot = tokio::task::spawn_blocking(move || inner.snapshot(checkpoint)).await;
-        let Snapshot { changes, dirty, needed } = snapshot.map_err(|_| Error::Closed)?;
+        let Snapshot { changes, dirty, needed, whole } = snapshot.map_err(|_| Error::Closed)?;
         let changes = Arc::new(changes);
         match self.write(needed, changes.clone()).await {
             Ok(()) => {
                 self.uncheckpointed.fetch_sub(uncheckpointed, Relaxed);
-                tracing::debug!(checkpoint, topics = changes.rows.len(), "checkpoint");
+                self.checkpointed.store(changes.checkpoint, Relaxed);
+                let upto = changes.checkpoint;
+                tracing::debug!(checkpoint = upto, whole, topics = changes.rows.len(), "checkpoint");
                 drop(dirty);
                 self.settle(&changes);
-                Ok(checkpoint)
+                Ok(Checkpoint { upto, whole })
             }
             Err(error) => {
                 self.restore(&changes, dirty);
@@ -94,23 +115,49 @@ impl Inner {
             changes.partitions = overlay.partitions.iter().map(|(name, &n)| (name.clone(), n)).collect();
         }
         let mut needed = checkpoint;
-        for topic in &dirty {
-            let mut state = topic.state.lock();
-            state.dirty = false;
-            if state.deleted {
-                continue;
+        let mut written = Vec::with_capacity(dirty.len());
+        let mut waiting = dirty;
+        for look in 0..=LOOKS {
+            // A full journal takes no batch, and what makes room begins with this checkpoint: it must not wait for one then.
+            let late = look == LOOKS;
+            let force = late && self.journal.stats().full;
+            let mut busy = Vec::new();
+            for topic in waiting {
+                let mut state = topic.state.lock();
+                if state.uncommitted && !state.deleted && !force {
+                    drop(state);
+                    busy.push(topic);
+                    continue;
+                }
+                state.dirty = false;
+                if !state.deleted {
+                    needed = needed.max(state.lsn);
+                    let name = topic.name.to_string();
+                    changes.rows.push(Row {
+                        id: topic.id,
+                        opened: std::mem::take(&mut state.opened),
+                        closed: std::mem::take(&mut state.closed),
+                        state: state.encode(&name),
+                        name,
+                    });
+                }
+                drop(state);
+                written.push(topic);
             }
-            needed = needed.max(state.lsn);
-            let name = topic.name.to_string();
-            changes.rows.push(Row {
-                id: topic.id,
-                opened: std::mem::take(&mut state.opened),
-                closed: std::mem::take(&mut state.closed),
-                state: state.encode(&name),
-                name,
-            });
+            waiting = busy;
+            if waiting.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        Snapshot { changes, dirty, needed }
+        let whole = waiting.is_empty();
+        for topic in &waiting {
+            changes.checkpoint = changes.checkpoint.min(topic.state.lock().dirty_since.saturating_sub(1));
+        }
+        self.dirty.lock().append(&mut waiting);
+        // Never back: what is in the catalog stays there.
+        changes.checkpoint = changes.checkpoint.max(self.checkpointed.load(Relaxed));
+        Snapshot { changes, dirty: written, needed, whole }
     }
 
     /// Forgets what the catalog knows now.
@@ -161,7 +208,7 @@ impl Inner {
                 state.opened.extend_from_slice(&row.opened);
                 state.closed.extend_from_slice(&row.closed);
             }
-            if !std::mem::replace(&mut state.dirty, true) {
+            if state.touch(0) {
                 drop(state);
                 self.dirty.lock().push(topic);
             }

@@ -8,7 +8,7 @@ use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use crate::{
     Store,
-    checkpoint::to_its_end,
+    checkpoint::{Checkpoint, to_its_end},
     error::{Error, Result},
     state::SegmentRef,
     store::Inner,
@@ -20,6 +20,10 @@ use crate::{
 pub(crate) struct Maintenance {
     /// A checkpoint began and did not end.
     pub(crate) checkpointing: bool,
+    /// Journal files nobody needs once a whole checkpoint is written, oldest first.
+    ready: Vec<journal::FileInfo>,
+    /// Segments likewise.
+    obsolete: Vec<u64>,
     looked_ms: u64,
     /// The journal's last commit then: without another one nothing more was consumed.
     looked_lsn: journal::Lsn,
@@ -73,50 +77,51 @@ impl Inner {
         }
         maintenance.looked_ms = now_ms;
         maintenance.looked_lsn = last;
-        let mut obsolete = Vec::new();
         if sweep {
             maintenance.swept_ms = now_ms;
-            self.sweep(&mut obsolete).await?;
+            self.sweep(&mut maintenance.obsolete).await?;
         }
         let mut excess = stats.disk_bytes.saturating_sub(high);
         if stats.full {
             excess = excess.max(1);
         }
-        let mut given_up = Vec::new();
         for file in self.journal.files() {
             if !file.sealed {
                 break;
             }
-            let parts = self.parts(file.number).await?;
-            let wanted = parts.iter().any(|p| p.wanted.is_some());
-            if wanted {
-                if excess == 0 {
+            if !maintenance.ready.iter().any(|r| r.number == file.number) {
+                let parts = self.parts(file.number).await?;
+                if parts.iter().any(|p| p.wanted.is_some()) {
+                    if excess == 0 {
+                        break;
+                    }
+                    self.compact(file.number, parts, stats.full).await?;
+                } else if !self.give_up(&parts) {
                     break;
                 }
-                self.compact(file.number, parts, stats.full).await?;
-            } else if !self.give_up(&parts) {
-                break;
+                maintenance.ready.push(file.clone());
             }
             excess = excess.saturating_sub(file.bytes);
-            given_up.push(file);
         }
-        if !due && given_up.is_empty() && obsolete.is_empty() {
+        if !due && maintenance.ready.is_empty() && maintenance.obsolete.is_empty() {
             self.evict_idle();
             return Ok(());
         }
-        let checkpoint = self.checkpoint(maintenance).await?;
-        for file in given_up {
-            if file.last_lsn > checkpoint {
-                break;
-            }
-            let inner = self.clone();
-            let recycled = tokio::task::spawn_blocking(move || inner.journal.recycle(file.number)).await;
+        let Checkpoint { upto, whole } = self.checkpoint(maintenance).await?;
+        if !whole {
+            return Ok(());
+        }
+        while let Some(file) = maintenance.ready.first().filter(|file| file.last_lsn <= upto) {
+            let (inner, number) = (self.clone(), file.number);
+            let recycled = tokio::task::spawn_blocking(move || inner.journal.recycle(number)).await;
             recycled.map_err(|_| Error::Closed)??;
             tracing::info!(file = file.number, bytes = file.bytes, "journal file recycled");
+            maintenance.ready.remove(0);
         }
-        for segment in obsolete {
+        while let Some(&segment) = maintenance.obsolete.last() {
             self.segments.delete(segment).await?;
             tracing::info!(segment, "segment removed");
+            maintenance.obsolete.pop();
         }
         Ok(())
     }
@@ -166,7 +171,7 @@ impl Inner {
             return;
         }
         state.drop_below(ledger, first, bytes);
-        if !std::mem::replace(&mut state.dirty, true) {
+        if state.touch(u64::MAX) {
             drop(state);
             self.dirty.lock().push(topic.clone());
         }
@@ -216,7 +221,7 @@ impl Inner {
                     let place = meta.segments.partition_point(|s| s.first < new.first);
                     meta.segments.insert(place, new);
                     live += new.bytes;
-                    if !std::mem::replace(&mut state.dirty, true) {
+                    if state.touch(u64::MAX) {
                         self.dirty.lock().push(topic.clone());
                     }
                 }
@@ -294,7 +299,7 @@ impl Inner {
         let mut state = topic.state.lock();
         if let Some(meta) = state.find_mut(ledger) {
             meta.segments.retain(|s| s.segment != segment);
-            if !std::mem::replace(&mut state.dirty, true) {
+            if state.touch(u64::MAX) {
                 drop(state);
                 self.dirty.lock().push(topic.clone());
             }

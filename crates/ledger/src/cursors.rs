@@ -32,9 +32,7 @@ impl ManagedLedger {
     ) -> CursorId {
         let (slot, next) = self.with(|s| (s.free_slot(), self.clamped(s, mark_delete)));
         match batch {
-            Some(batch) => {
-                self.cursor_change(batch, &Delta::CursorOpen { slot, name: name.to_owned(), next, properties })
-            }
+            Some(batch) => self.change(batch, &Delta::CursorOpen { slot, name: name.to_owned(), next, properties }),
             None => self.topic.state.lock().put_cursor(slot, Cursor::new(name, false, next, properties)),
         }
         CursorId(slot)
@@ -45,17 +43,11 @@ impl ManagedLedger {
         state.after(mark_delete).min(state.after(self.last_confirmed())).max(state.first_ordinal())
     }
 
-    fn cursor_change(&mut self, batch: &mut Batch, delta: &Delta) {
-        let (topic, slot) = self.slot_mut();
-        topic.state.lock().apply(delta);
-        batch.delta(topic, slot, delta);
-    }
-
     /// Forgets a cursor.
     pub fn delete_cursor(&mut self, batch: &mut Batch, id: CursorId) {
         let delta = Delta::CursorDelete { slot: id.0 };
         if self.cursor(id, |c| c.durable) == Some(true) {
-            self.cursor_change(batch, &delta);
+            self.change(batch, &delta);
         } else {
             self.topic.state.lock().apply(&delta);
         }
@@ -86,7 +78,7 @@ impl ManagedLedger {
     /// Replaces a cursor's properties.
     pub fn set_cursor_properties(&mut self, batch: &mut Batch, id: CursorId, properties: BTreeMap<String, String>) {
         if self.cursor(id, |c| c.durable) == Some(true) {
-            self.cursor_change(batch, &Delta::CursorProperties { slot: id.0, properties });
+            self.change(batch, &Delta::CursorProperties { slot: id.0, properties });
         } else {
             self.change_cursor(id, |c| c.properties = properties);
         }
@@ -146,7 +138,7 @@ impl ManagedLedger {
     pub fn reset_cursor(&mut self, batch: &mut Batch, id: CursorId, mark_delete: Position) {
         let next = self.with(|s| self.clamped(s, mark_delete));
         if self.cursor(id, |c| c.durable) == Some(true) {
-            self.cursor_change(batch, &Delta::CursorReset { slot: id.0, next });
+            self.change(batch, &Delta::CursorReset { slot: id.0, next });
         } else {
             self.change_cursor(id, |c| c.reset(next));
         }
@@ -159,6 +151,7 @@ impl ManagedLedger {
         if state.dirty_cursors.is_empty() {
             return;
         }
+        state.uncommitted = true;
         for slot in std::mem::take(&mut state.dirty_cursors) {
             if let Some(cursor) = state.cursor_mut(slot).filter(|c| c.is_dirty()) {
                 let delta = Delta::Acks { slot, acks: cursor.flush() };

@@ -102,8 +102,12 @@ impl ManagedLedger {
         self.change(batch, &Delta::Properties(properties));
     }
 
-    fn change(&mut self, batch: &mut Batch, delta: &Delta) {
-        self.topic.state.lock().apply(delta);
+    pub(crate) fn change(&mut self, batch: &mut Batch, delta: &Delta) {
+        {
+            let mut state = self.topic.state.lock();
+            state.apply(delta);
+            state.uncommitted = true;
+        }
         batch.delta(&self.topic, &mut self.slot, delta);
     }
 
@@ -244,6 +248,8 @@ impl ManagedLedger {
     /// space back with the journal files it is in. Also closes a ledger that is old enough with the next append.
     pub fn trim(&mut self, batch: &mut Batch, retention: Retention) -> u64 {
         let now_ms = self.store.clock.now_ms();
+        // What is trimmed was acknowledged in the same commit at the latest.
+        self.flush_acks(batch);
         self.tail.age();
         self.aged = u128::from(now_ms.saturating_sub(self.opened_ms)) >= self.store.config.max_ledger_age.as_millis();
         if self.with(|s| s.retention != Some(retention)) {
@@ -310,6 +316,7 @@ impl ManagedLedger {
     pub fn dedup_set(&mut self, batch: &mut Batch, producer: &str, highest: i64) {
         let mut state = self.topic.state.lock();
         let state = &mut *state;
+        state.uncommitted = true;
         match state.dedup.get_mut(producer) {
             Some(dedup) => {
                 dedup.highest = highest;
@@ -318,7 +325,7 @@ impl ManagedLedger {
                 }
             }
             None => {
-                state.dedup.insert(producer.into(), crate::state::Dedup { highest, dirty: true });
+                state.dedup.insert(producer.into(), crate::state::Dedup { highest, committed: None, dirty: true });
                 state.dirty_dedup.push(producer.into());
             }
         }

@@ -97,7 +97,7 @@ impl Overlay {
     /// Lets go of a topic that is as its row says and that nobody holds; `held` counts the caller's references.
     pub(crate) fn evict(&mut self, topic: &Arc<Topic>, held: usize) -> bool {
         let state = topic.state.lock();
-        if state.loaded || state.dirty || state.deleted {
+        if state.loaded || state.dirty || state.deleted || state.uncommitted {
             return false;
         }
         let mut ids: Vec<u64> = state.ledgers.iter().map(|l| l.id).collect();

@@ -39,6 +39,14 @@ impl Ranges {
         self.covering(from).map_or(from, |(_, end)| end)
     }
 
+    /// The smallest number at or after `from` that is in the set, or the largest there is.
+    pub(crate) fn next_island(&self, from: u64) -> u64 {
+        if self.contains(from) {
+            return from;
+        }
+        self.by_start.range(from..).next().map_or(u64::MAX, |(&start, _)| start)
+    }
+
     /// Adds `start..end`; says how many of them are new.
     pub(crate) fn insert(&mut self, mut start: u64, mut end: u64) -> u64 {
         if start >= end {
@@ -66,6 +74,25 @@ impl Ranges {
         let new = end - start - absorbed;
         self.count += new;
         new
+    }
+
+    /// Takes `start..end` out.
+    pub(crate) fn remove(&mut self, start: u64, end: u64) {
+        if start >= end {
+            return;
+        }
+        let first = self.covering(start).map_or(start, |(first, _)| first);
+        let hit: Vec<(u64, u64)> = self.by_start.range(first..end.max(first)).map(|(&s, &e)| (s, e)).collect();
+        for (s, e) in hit {
+            self.by_start.remove(&s);
+            self.count -= e - s;
+            for (s, e) in [(s, start), (end, e)] {
+                if s < e {
+                    self.by_start.insert(s, e);
+                    self.count += e - s;
+                }
+            }
+        }
     }
 
     /// Forgets everything below `limit`; when a range reaches over it or starts there, forgets that too and returns its end,
@@ -97,11 +124,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_range_set_is_a_set(steps in prop::collection::vec((0u64..60, 0u64..8, any::<bool>()), 1..40)) {
+        fn a_range_set_is_a_set(steps in prop::collection::vec((0u64..60, 0u64..8, 0..3u8), 1..40)) {
             let mut model = BTreeSet::new();
             let mut ranges = Ranges::default();
-            for (start, length, advance) in steps {
-                if advance && length == 0 {
+            for (start, length, kind) in steps {
+                if kind == 1 {
+                    model.retain(|v| !(start..start + length).contains(v));
+                    ranges.remove(start, start + length);
+                } else if kind == 2 && length == 0 {
                     let mut next = start;
                     while model.contains(&next) {
                         next += 1;

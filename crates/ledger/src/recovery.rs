@@ -152,7 +152,7 @@ impl Replay {
         }
         change(&mut state).map_err(|e| malformed(lsn, e))?;
         state.lsn = lsn;
-        if !std::mem::replace(&mut state.dirty, true) {
+        if state.touch(lsn) {
             self.dirty.push(topic.clone());
         }
         Ok(())

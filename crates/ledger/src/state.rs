@@ -77,6 +77,8 @@ impl Meta {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dedup {
     pub(crate) highest: i64,
+    /// What the journal has: a row with more would take a message for a duplicate that was never stored.
+    pub(crate) committed: Option<i64>,
     pub(crate) dirty: bool,
 }
 
@@ -103,6 +105,12 @@ pub(crate) struct State {
     pub(crate) deleted: bool,
     pub(crate) dirty_cursors: Vec<u32>,
     pub(crate) dirty_dedup: Vec<Box<str>>,
+    /// Taken from the former for a commit that is being made.
+    pub(crate) sealed_dedup: Vec<Box<str>>,
+    /// Changes were put into a batch that is not committed yet.
+    pub(crate) uncommitted: bool,
+    /// While dirty: the first commit that is not in the row.
+    pub(crate) dirty_since: u64,
     /// Ledgers dropped, until the store has given back what they held.
     pub(crate) removed: Vec<Meta>,
     /// Ledgers opened, until the catalog knows whose they are.
@@ -207,9 +215,10 @@ impl State {
         if next > self.first_ordinal() { self.position(next - 1) } else { self.position(next).previous() }
     }
 
-    /// The first ordinal some durable cursor still needs; everything is consumed when there is no such cursor.
+    /// The first ordinal some durable cursor still needs, acknowledgements that are not flushed left aside; everything is consumed
+    /// when there is no such cursor.
     pub(crate) fn consumed(&self) -> u64 {
-        let needed = self.cursors.iter().flatten().filter(|c| c.durable).map(|c| c.next).min();
+        let needed = self.cursors.iter().flatten().filter(|c| c.durable).map(Cursor::flushed_next).min();
         needed.unwrap_or_else(|| self.total())
     }
 
@@ -386,7 +395,8 @@ impl State {
             Delta::Retention(retention) => self.retention = Some(*retention),
             Delta::Dedup(producers) => {
                 for (name, highest) in producers {
-                    self.dedup.insert(name.as_str().into(), Dedup { highest: *highest, dirty: false });
+                    let dedup = Dedup { highest: *highest, committed: Some(*highest), dirty: false };
+                    self.dedup.insert(name.as_str().into(), dedup);
                 }
             }
             Delta::DedupRemove(producers) => {
@@ -410,6 +420,27 @@ impl State {
         if !dirty.is_empty() {
             encode_dedup(out, dirty.into_iter());
         }
+        self.sealed_dedup.extend(names);
+    }
+
+    /// What was put into batches is in a commit now.
+    pub(crate) fn committed(&mut self) {
+        self.uncommitted = false;
+        for name in self.sealed_dedup.drain(..) {
+            if let Some(dedup) = self.dedup.get_mut(&name) {
+                dedup.committed = Some(dedup.highest);
+            }
+        }
+    }
+
+    /// Marks the topic as different from its row since commit `since`; says whether it was not before.
+    pub(crate) fn touch(&mut self, since: u64) -> bool {
+        if !std::mem::replace(&mut self.dirty, true) {
+            self.dirty_since = since;
+            return true;
+        }
+        self.dirty_since = self.dirty_since.min(since);
+        false
     }
 
     fn trim_below(&mut self, ledger: u64) {
@@ -424,7 +455,7 @@ impl State {
     pub(crate) fn lift_cursors(&mut self) {
         let first = self.first_ordinal();
         for cursor in self.cursors.iter_mut().flatten() {
-            cursor.ack_below(first);
+            cursor.lift(first);
         }
     }
 
@@ -472,10 +503,11 @@ impl State {
             put_u64(&mut out, slot as u64);
             cursor.encode(&mut out);
         }
-        put_u64(&mut out, self.dedup.len() as u64);
-        for (name, dedup) in &self.dedup {
+        let committed = || self.dedup.iter().filter_map(|(name, dedup)| Some((name, dedup.committed?)));
+        put_u64(&mut out, committed().count() as u64);
+        for (name, highest) in committed() {
             put_str(&mut out, name);
-            put_i64(&mut out, dedup.highest);
+            put_i64(&mut out, highest);
         }
         out
     }
@@ -523,8 +555,9 @@ impl State {
         for _ in 0..r.count()? {
             let name = r.str()?;
             let highest = r.i64()?;
-            state.dedup.insert(name.into(), Dedup { highest, dirty: false });
+            state.dedup.insert(name.into(), Dedup { highest, committed: Some(highest), dirty: false });
         }
+        state.lift_cursors();
         Ok((name, state))
     }
 }

@@ -75,7 +75,9 @@ pub(crate) struct Inner {
     pub(crate) overlay: Mutex<Overlay>,
     /// Topics with changes that are not in the catalog, each once.
     pub(crate) dirty: Mutex<Vec<Arc<Topic>>>,
-    /// Bytes committed since the last checkpoint.
+    /// Position of the last checkpoint.
+    pub(crate) checkpointed: AtomicU64,
+    /// Bytes committed since then.
     pub(crate) uncheckpointed: AtomicU64,
     /// One checkpoint or compaction at a time.
     pub(crate) maintenance: tokio::sync::Mutex<Maintenance>,
@@ -151,6 +153,7 @@ impl Store {
             segments,
             overlay: Mutex::new(replay.overlay),
             dirty: Mutex::new(replay.dirty),
+            checkpointed: AtomicU64::new(replay.checkpoint),
             uncheckpointed: AtomicU64::new(replay.bytes),
             maintenance: tokio::sync::Mutex::new(Maintenance::default()),
             epoch,
@@ -495,8 +498,7 @@ impl Inner {
                     *held = None;
                     let mut state = topic.state.lock();
                     state.lsn = lsn;
-                    if !state.dirty {
-                        state.dirty = true;
+                    if state.touch(lsn) {
                         self.dirty.lock().push(topic.clone());
                     }
                     &mut held.insert((slot, state)).1
@@ -522,6 +524,7 @@ impl Inner {
                     commit.push(record(KIND_CREATE, topic.id, 0, 0, body.into()));
                 }
                 Op::Deltas { .. } => {
+                    state.committed();
                     let body = &batch.slots[slot as usize].body;
                     if !body.is_empty() {
                         commit.push(record(KIND_DELTAS, topic.id, 0, 0, body.clone()));

@@ -221,7 +221,9 @@ proptest! {
                 Change::Delta(mut delta) => {
                     // What a managed ledger writes names only what there is.
                     match &mut delta {
-                        Delta::CursorOpen { next, .. } | Delta::CursorReset { next, .. } => *next = (*next).min(live.total()),
+                        Delta::CursorOpen { next, .. } | Delta::CursorReset { next, .. } => {
+                            *next = (*next).clamp(live.first_ordinal(), live.total());
+                        }
                         Delta::Trim { ledger } => *ledger = (*ledger).min(live.current().id),
                         _ => {}
                     }

@@ -23,6 +23,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     /// Ledgers of five entries and a small journal.
+    #[allow(clippy::field_reassign_with_default)] // The journal's configuration has a private part.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = journal::Config::default();

@@ -264,43 +264,16 @@ impl World {
         self.check();
     }
 
-    /// Acknowledgements since the last flush may or may not have survived; everything else has.
+    /// Acknowledgements that were flushed have survived, and no others.
     fn after_stop(&mut self) {
-        self.cursors.retain(|_, left| left.durable);
         self.flushed.retain(|_, left| left.durable);
-        let live = std::mem::take(&mut self.cursors);
-        let first = self.first();
-        for (n, live) in live {
-            self.cursors.insert(n, Left { durable: true, ..Left::default() });
-            let id = self.id(n).unwrap();
-            let flushed = &self.flushed[&n];
-            let mut now = Left { durable: true, ..Left::default() };
-            for (number, (position, _)) in self.entries.iter().enumerate().skip(first) {
-                if self.ledger().is_acked(id, *position) {
-                    assert!(!live.entries.contains(&number), "{n}: {number} was never acknowledged");
-                    continue;
-                }
-                assert!(flushed.entries.contains(&number), "{n}: {number} was acknowledged durably");
-                now.entries.insert(number);
-                let word = self.ledger().ack_set(id, *position).map_or(0b1111, |w| w[0]);
-                let bits = |left: &Left| left.partial.get(&number).copied().unwrap_or(0b1111);
-                assert_eq!(word & !bits(flushed), 0, "a message acknowledged durably came back");
-                if live.entries.contains(&number) {
-                    assert_eq!(bits(&live) & !word, 0, "a message was never acknowledged");
-                }
-                if word != 0b1111 {
-                    now.partial.insert(number, word);
-                }
-            }
-            self.cursors.insert(n, now);
-        }
-        self.flushed = self.cursors.clone();
+        self.cursors = self.flushed.clone();
     }
 
     fn check(&mut self) {
         let first = self.first();
-        // What was trimmed is acknowledged, for those who could still have wanted it as well.
-        for left in self.cursors.values().filter(|l| l.durable) {
+        // What was trimmed is acknowledged durably.
+        for left in self.flushed.values().filter(|l| l.durable) {
             let lost: Vec<_> = left.entries.range(..first).collect();
             assert!(lost.is_empty(), "{lost:?} were trimmed and not acknowledged");
         }

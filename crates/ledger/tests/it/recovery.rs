@@ -174,6 +174,40 @@ async fn a_batch_waits_while_the_journal_is_full() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_has_nothing_that_no_commit_has() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    let id = o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+    let entries: Vec<Bytes> = (0..12).map(|n| entry(n, 9)).collect();
+    let p = o.publish(&mut ledger, &entries).await;
+    ledger.ack(id, p[1]);
+    ledger.dedup_set(&mut o.batch, "producer", 1);
+    o.flush(&mut ledger).await;
+    // Acknowledged and not flushed.
+    ledger.ack_cumulative(id, p[8]);
+    o.store.checkpoint().await.unwrap();
+    drop((ledger, o));
+    o = fixture.open().await;
+    ledger = o.load("t");
+    let id = cursor(&ledger, "s").unwrap();
+    assert_eq!((ledger.backlog(id), ledger.is_acked(id, p[1])), (11, true));
+    // Flushed into a batch that is never committed, beside a message that is not stored either.
+    ledger.ack(id, p[0]);
+    ledger.append(&mut o.batch, entry(12, 9), 1);
+    ledger.dedup_set(&mut o.batch, "producer", 2);
+    ledger.flush_acks(&mut o.batch);
+    o.store.checkpoint().await.unwrap();
+    drop((ledger, o));
+    let o = fixture.open().await;
+    let ledger = o.load("t");
+    let id = cursor(&ledger, "s").unwrap();
+    assert_eq!((ledger.backlog(id), ledger.is_acked(id, p[1])), (11, true));
+    assert_eq!(ledger.dedup_highest("producer"), Some(1));
+    assert_eq!(ledger.last_confirmed(), p[11]);
+}
+
+#[tokio::test]
 async fn properties_of_a_topic_survive() {
     let mut fixture = Fixture::new();
     let mut o = fixture.open().await;
