@@ -1,101 +1,308 @@
-//! The client side of the REST API.
+//! A client of Pulsar's REST API, as far as the command line needs it.
+//!
+//! Every error says which URL was asked, and what to do where that is known.
 
-use anyhow::{Context, anyhow, bail};
-use reqwest::{Method, Response, StatusCode};
-use serde_json::Value;
-use std::time::Duration;
+use model::{NamespaceName, TopicName};
+use reqwest::{
+    Method, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt::Display, time::Duration};
 
-/// Where the web service is, and how results are printed.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Admin {
-    /// Where the REST API listens
-    #[arg(long, value_name = "URL", env = "GEMINGA_ADMIN_URL", default_value = "http://127.0.0.1:8080")]
-    admin_url: String,
-    /// How results are printed
-    #[arg(short, long, value_enum, default_value = "text")]
-    pub(crate) output: Output,
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} is no URL of a web service, such as http://127.0.0.1:8080")]
+    Url(String),
+    #[error(
+        "no broker answers at {url}: {why}\nStart one with `geminga standalone`, or name another with --admin-url."
+    )]
+    Connect { url: String, why: String },
+    #[error("{url} did not answer within {after:?}")]
+    Timeout { url: String, after: Duration },
+    #[error(
+        "{url}: {why}\nIs it the broker's web service (8080 unless configured otherwise), not the binary port (6650)?"
+    )]
+    Protocol { url: String, why: String },
+    /// The broker's own words.
+    #[error("{reason} ({})", .status.as_u16())]
+    Refused { status: StatusCode, reason: String },
+    #[error("{url} answered what is not expected there: {why}")]
+    Answer { url: String, why: String },
 }
 
-/// For people or for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Output {
-    /// Lines and tables
-    Text,
-    /// JSON, as the REST API returned it
-    Json,
-}
-
-/// Parts of a path, encoded as the API wants them.
-pub(crate) fn path(parts: &[&str]) -> String {
-    let mut path = String::new();
-    for part in parts {
-        path.push('/');
-        for byte in part.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-                path.push(char::from(byte));
-            } else {
-                path.push_str(&format!("%{byte:02X}"));
-            }
-        }
+impl Error {
+    /// Whether the broker says that there is no such thing.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, .. })
     }
-    path
+}
+
+/// Shorthand.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A web service; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    base: Url,
+    token: Option<String>,
+    http: reqwest::Client,
 }
 
 impl Admin {
-    /// Sends a request and returns the JSON of the answer, `Null` when there is none.
-    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-        let text = self.send(method, path, body).await?.text().await?;
-        if text.is_empty() {
-            return Ok(Value::Null);
+    /// A client of the service at `url`; connects when it is used.
+    ///
+    /// # Errors
+    /// [`Error::Url`].
+    pub fn new(url: &str, token: Option<String>) -> Result<Self> {
+        let bad = || Error::Url(url.to_owned());
+        let base = Url::parse(url).map_err(|_| bad())?;
+        if base.scheme() != "http" || base.host().is_none() {
+            return Err(bad());
         }
-        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
-    }
-
-    /// Sends a request and returns the answer when its status says success.
-    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Response> {
-        let base = self.admin_url.trim_end_matches('/');
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(60))
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            // The broker is asked, not what an environment variable puts between.
+            .no_proxy()
+            .user_agent(concat!("geminga/", env!("CARGO_PKG_VERSION")))
             .build()
-            .context("set up HTTP")?;
-        let mut request = client.request(method, format!("{base}/admin/v2{path}"));
-        if let Some(body) = body {
-            request = request.json(&body);
+            .map_err(|_| bad())?;
+        Ok(Self { base, token, http })
+    }
+
+    /// A request to `/admin/v2/SEGMENT/SEGMENT...`; segments are encoded.
+    pub fn at<S: AsRef<str>>(&self, segments: impl IntoIterator<Item = S>) -> Call<'_> {
+        self.path(["admin", "v2"]).at(segments)
+    }
+
+    /// A request to something of a namespace.
+    pub fn namespace(&self, namespace: &NamespaceName) -> Call<'_> {
+        self.at(["namespaces", namespace.tenant(), namespace.local()])
+    }
+
+    /// A request to something of a topic.
+    pub fn topic(&self, topic: &TopicName) -> Call<'_> {
+        let namespace = topic.namespace();
+        self.at([topic.domain().as_str(), namespace.tenant(), namespace.local(), topic.local()])
+    }
+
+    /// A request to a path from the root.
+    pub fn path<S: AsRef<str>>(&self, segments: impl IntoIterator<Item = S>) -> Call<'_> {
+        Call { admin: self, url: self.base.clone(), body: None }.at(segments)
+    }
+}
+
+/// One request being made.
+#[derive(Debug)]
+pub struct Call<'a> {
+    admin: &'a Admin,
+    url: Url,
+    body: Option<Vec<u8>>,
+}
+
+/// A stored entry as the web service hands it out.
+#[derive(Debug)]
+pub struct StoredEntry {
+    /// `X-Pulsar-*`.
+    pub headers: HeaderMap,
+    /// The payload; of a batch as it is stored.
+    pub payload: bytes::Bytes,
+}
+
+impl Call<'_> {
+    /// Further segments of the path.
+    #[must_use]
+    pub fn at<S: AsRef<str>>(mut self, segments: impl IntoIterator<Item = S>) -> Self {
+        if let Ok(mut path) = self.url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
         }
-        let response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                anyhow!("no web service answers at {base}\nStart one with `geminga standalone`, or name another with --admin-url.")
-            } else {
-                anyhow::Error::new(error)
-            }
-        })?;
-        let status = response.status();
+        self
+    }
+
+    /// A parameter.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: impl Display) -> Self {
+        self.url.query_pairs_mut().append_pair(name, &value.to_string());
+        self
+    }
+
+    /// A body.
+    #[must_use]
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        // Plain structs and values with text keys always serialize.
+        self.body = serde_json::to_vec(body).ok();
+        self
+    }
+
+    /// GET something that is there.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get<T: DeserializeOwned>(self) -> Result<T> {
+        let url = self.url.clone();
+        let (_, body) = self.send(Method::GET).await?;
+        serde_json::from_slice(&body).map_err(|e| Error::Answer { url: url.to_string(), why: e.to_string() })
+    }
+
+    /// GET something that may be unset.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get_optional<T: DeserializeOwned>(self) -> Result<Option<T>> {
+        let url = self.url.clone();
+        let (_, body) = self.send(Method::GET).await?;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_slice(&body).map_err(|e| Error::Answer { url: url.to_string(), why: e.to_string() })
+    }
+
+    /// GET text.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn text(self) -> Result<String> {
+        let (_, body) = self.send(Method::GET).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// GET an entry; `None` when there is no such one.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn entry(self) -> Result<Option<StoredEntry>> {
+        match self.send(Method::GET).await {
+            Ok((headers, payload)) => Ok(Some(StoredEntry { headers, payload })),
+            Err(Error::Refused { status: StatusCode::NOT_FOUND, reason }) if reason.starts_with("Message") => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// PUT.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn put(self) -> Result<()> {
+        self.send(Method::PUT).await.map(drop)
+    }
+
+    /// POST.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn post(self) -> Result<()> {
+        self.send(Method::POST).await.map(drop)
+    }
+
+    /// POST with an answer.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn post_for<T: DeserializeOwned>(self) -> Result<T> {
+        let url = self.url.clone();
+        let (_, body) = self.send(Method::POST).await?;
+        serde_json::from_slice(&body).map_err(|e| Error::Answer { url: url.to_string(), why: e.to_string() })
+    }
+
+    /// DELETE.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete(self) -> Result<()> {
+        self.send(Method::DELETE).await.map(drop)
+    }
+
+    async fn send(self, method: Method) -> Result<(HeaderMap, bytes::Bytes)> {
+        let url = self.url.clone();
+        let mut request = self.admin.http.request(method, self.url).header("Accept", "application/json, */*");
+        if let Some(token) = &self.admin.token {
+            request = request.bearer_auth(token);
+        }
+        request = match self.body {
+            Some(body) => request.header(CONTENT_TYPE, "application/json").body(body),
+            None => request.header(CONTENT_TYPE, "application/json"),
+        };
+        let answer = request.send().await.map_err(|e| explain(&url, &e))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = answer.bytes().await.map_err(|e| explain(&url, &e))?;
         if status.is_success() {
-            return Ok(response);
+            return Ok((headers, body));
         }
-        let text = response.text().await.unwrap_or_default();
-        let reason = serde_json::from_str::<admin_api::ErrorBody>(&text).map_or(text, |body| body.reason);
-        match (status, reason.is_empty()) {
-            (StatusCode::NOT_FOUND, true) => bail!("not found (404)"),
-            (status, true) => bail!("{status}"),
-            (status, false) => bail!("{reason} ({})", status.as_u16()),
+        let reason = match serde_json::from_slice::<admin_api::ErrorBody>(&body) {
+            Ok(body) => body.reason,
+            // Not the API's own words: a page of the server.
+            Err(_) => {
+                let name = status.canonical_reason().unwrap_or("refused");
+                format!("{url}: {name}")
+            }
+        };
+        Err(Error::Refused { status, reason })
+    }
+}
+
+fn explain(url: &Url, error: &reqwest::Error) -> Error {
+    let mut root = url.clone();
+    root.set_path("");
+    root.set_query(None);
+    let url = root.as_str().trim_end_matches('/').to_owned();
+    if error.is_timeout() {
+        let after = if error.is_connect() { CONNECT_TIMEOUT } else { REQUEST_TIMEOUT };
+        return Error::Timeout { url, after };
+    }
+    // The last cause is the one a person knows: "Connection refused".
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let why = cause.to_string();
+    if error.is_connect() { Error::Connect { url, why } } else { Error::Protocol { url, why } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url<'a>(call: &'a Call<'_>) -> &'a str {
+        call.url.as_str()
+    }
+
+    #[test]
+    fn names_are_encoded_into_the_path() {
+        let admin = Admin::new("http://127.0.0.1:8080/", None).unwrap();
+        let topic: TopicName = "a%b ü#?".parse().unwrap();
+        let call = admin.topic(&topic).at(["subscription", "x/y"]).query("force", true);
+        assert_eq!(
+            url(&call),
+            "http://127.0.0.1:8080/admin/v2/persistent/public/default/a%25b%20%C3%BC%23%3F/subscription/x%2Fy?force=true"
+        );
+    }
+
+    #[test]
+    fn a_base_path_is_kept() {
+        let admin = Admin::new("http://proxy/pulsar", None).unwrap();
+        assert_eq!(url(&admin.at(["clusters"])), "http://proxy/pulsar/admin/v2/clusters");
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_refused() {
+        for bad in ["", "127.0.0.1:8080", "pulsar://127.0.0.1:6650", "https://x", "http://"] {
+            assert!(Admin::new(bad, None).is_err(), "{bad:?}");
         }
     }
 
-    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.call(Method::GET, path, None).await
-    }
-
-    pub(crate) async fn put(&self, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-        self.call(Method::PUT, path, body).await
-    }
-
-    pub(crate) async fn post(&self, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-        self.call(Method::POST, path, body).await
-    }
-
-    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
-        self.call(Method::DELETE, path, None).await
+    #[tokio::test]
+    async fn nobody_there_says_what_to_do() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let error = Admin::new(&url, None).unwrap().at(["clusters"]).get::<Vec<String>>().await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&url) && text.contains("geminga standalone"), "{text}");
     }
 }

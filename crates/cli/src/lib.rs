@@ -1,85 +1,85 @@
-//! The subcommands of `geminga` that talk to a broker: over REST for administration, over the binary protocol for data.
+//! The subcommands of `geminga` that talk to a broker: `topics`, `subscriptions` and the like over its REST API,
+//! `produce`, `consume` and `perf` over the binary protocol. They work with any Pulsar broker.
+//!
+//! What a person reads goes to standard output as text, tables or, with `-o json`, what the broker answered. A command
+//! that fails returns an error that says what to do about it, and the process exits with 1.
 
-mod cluster;
+mod brokers;
+mod clusters;
+pub mod completion;
 pub mod consume;
-mod http;
+pub mod http;
 mod namespaces;
+mod output;
+mod peek;
 pub mod perf;
 pub mod produce;
 mod service;
-mod show;
 mod subscriptions;
+mod tenants;
 mod topics;
+mod units;
+mod web;
 
-use clap::{CommandFactory, Subcommand};
-use std::io;
-
-/// Everything that needs no broker in this process.
-#[derive(Debug, Subcommand)]
+/// Everything but running a broker.
+#[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Publish messages
     Produce(produce::Args),
-    /// Receive messages
     Consume(consume::Args),
-    /// Create, look at and delete topics
-    #[command(subcommand)]
-    Topics(topics::Command),
-    /// Create, move and delete subscriptions of topics
-    #[command(subcommand)]
-    Subscriptions(subscriptions::Command),
-    /// Create and delete namespaces, and set what holds for their topics
-    #[command(subcommand)]
-    Namespaces(namespaces::Command),
-    /// Create and delete tenants
-    #[command(subcommand)]
-    Tenants(cluster::Tenants),
-    /// Look at the broker
-    #[command(subcommand)]
-    Brokers(cluster::Brokers),
-    /// Measure any Pulsar-compatible broker
+    #[command(visible_alias = "topic")]
+    Topics(topics::Args),
+    #[command(visible_alias = "subscription")]
+    Subscriptions(subscriptions::Args),
+    #[command(visible_alias = "namespace")]
+    Namespaces(namespaces::Args),
+    #[command(visible_alias = "tenant")]
+    Tenants(tenants::Args),
+    #[command(visible_alias = "cluster")]
+    Clusters(clusters::Args),
+    #[command(visible_alias = "broker")]
+    Brokers(brokers::Args),
     Perf(perf::Args),
-    /// Print a completion script for a shell
-    Completion {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
+    Completion(completion::Args),
 }
 
 /// Runs one of them.
 ///
 /// # Errors
-/// What went wrong, for a person to read.
+/// No broker answers, it refuses, or options make no sense together; the text is for a person.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,
-        Command::Topics(command) => topics::run(command).await,
-        Command::Subscriptions(command) => subscriptions::run(command).await,
-        Command::Namespaces(command) => namespaces::run(command).await,
-        Command::Tenants(command) => cluster::tenants(command).await,
-        Command::Brokers(command) => cluster::brokers(command).await,
+        Command::Topics(args) => topics::run(args).await,
+        Command::Subscriptions(args) => subscriptions::run(args).await,
+        Command::Namespaces(args) => namespaces::run(args).await,
+        Command::Tenants(args) => tenants::run(args).await,
+        Command::Clusters(args) => clusters::run(args).await,
+        Command::Brokers(args) => brokers::run(args).await,
         Command::Perf(args) => perf::run(args).await,
-        Command::Completion { shell } => {
-            // The whole command line is the binary's; it is asked for through the hook that `main` sets.
-            let mut root = completion_root();
-            clap_complete::generate(shell, &mut root, "geminga", &mut io::stdout());
-            Ok(())
-        }
+        Command::Completion(args) => completion::run(args),
     }
 }
 
-static ROOT: std::sync::OnceLock<fn() -> clap::Command> = std::sync::OnceLock::new();
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
 
-/// Tells [`Command::Completion`] what the whole command line is.
-pub fn set_root(root: fn() -> clap::Command) {
-    let _ = ROOT.set(root); // set once, by the binary
-}
-
-fn completion_root() -> clap::Command {
-    #[derive(clap::Parser)]
-    struct Alone {
+    #[derive(Debug, Parser)]
+    struct Args {
         #[command(subcommand)]
-        _command: Command,
+        command: Command,
     }
-    ROOT.get().map_or_else(Alone::command, |root| root())
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_a_group_may_follow_its_commands() {
+        let line = "geminga topics list public/default -o json --admin-url http://other:8080";
+        assert!(Args::try_parse_from(line.split(' ')).is_ok());
+    }
 }

@@ -1,125 +1,185 @@
-//! `geminga namespaces`.
+//! `geminga namespaces`: namespaces and what they say about their topics.
 
 use crate::{
-    http::{Admin, path},
-    show,
+    output,
+    produce::Output,
+    tenants::{done, list},
+    units::{parse_seconds, parse_size, seconds, size},
+    web::Web,
 };
-use clap::{Subcommand, ValueEnum};
-use model::NamespaceName;
-use serde_json::{Value, json};
-use std::time::Duration;
+use clap::ValueEnum;
+use model::{AutoTopicCreation, BacklogQuota, BacklogQuotaType, NamespaceName, RetentionPolicies, RetentionPolicy};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
-const EXAMPLES: &str = "\
-Examples:
-  geminga namespaces create public/orders
-  geminga namespaces set-retention public/orders --time 7d --size 10G
-  geminga namespaces policies public/orders";
+/// Create, list and delete namespaces, and set what holds for their topics
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    geminga namespaces create acme/orders\n  \
+    geminga namespaces set-retention acme/orders --time 3d --size 10G\n  \
+    geminga namespaces set-message-ttl acme/orders 12h\n  \
+    geminga namespaces set-backlog-quota acme/orders --limit-size 5G --policy producer_exception\n  \
+    geminga namespaces policies acme/orders -o json")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    web: Web,
+}
 
-/// What can be done with namespaces.
-#[derive(Debug, Subcommand)]
-#[command(after_help = EXAMPLES)]
-pub enum Command {
-    /// List namespaces of a tenant
+/// `tenant/namespace`.
+#[derive(Debug, clap::Args)]
+struct Name {
+    /// The namespace, `tenant/namespace`
+    namespace: NamespaceName,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Namespaces of a tenant
     List {
         #[arg(default_value = "public")]
         tenant: String,
-        #[command(flatten)]
-        admin: Admin,
     },
+    /// Topics of a namespace, each partition by itself
+    Topics(Name),
     /// Create a namespace
     Create {
-        namespace: NamespaceName,
         #[command(flatten)]
-        admin: Admin,
+        name: Name,
+        /// Parts that move between brokers
+        #[arg(short, long, value_name = "COUNT")]
+        bundles: Option<u32>,
     },
     /// Delete a namespace
     Delete {
-        namespace: NamespaceName,
-        /// With the topics in it
+        #[command(flatten)]
+        name: Name,
+        /// Delete its topics, too
         #[arg(short, long)]
         force: bool,
-        #[command(flatten)]
-        admin: Admin,
     },
-    /// Show all that is set
-    Policies {
-        namespace: NamespaceName,
+    /// Everything that is set for a namespace
+    Policies(Name),
+    /// Close all topics; their clients look them up again
+    Unload(Name),
+    /// Acknowledge everything, for all subscriptions of all topics or those of one name
+    ClearBacklog {
         #[command(flatten)]
-        admin: Admin,
+        name: Name,
+        /// Only subscriptions of this name
+        #[arg(short = 's', long = "sub", value_name = "SUBSCRIPTION")]
+        subscription: Option<String>,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
     },
-    /// Keep acknowledged messages
+    /// Keep acknowledged messages this long and this much; what passes either bound goes
     SetRetention {
-        namespace: NamespaceName,
-        /// How long, such as 7d; -1 forever
-        #[arg(long, allow_hyphen_values = true, value_parser = minutes)]
+        #[command(flatten)]
+        name: Name,
+        /// Time such as 10m, 3h, 7d; 0 keeps nothing, -1 is no bound
+        #[arg(short, long, value_name = "TIME", value_parser = parse_seconds, allow_hyphen_values = true)]
         time: i64,
-        /// How much, such as 10G; -1 without bound
-        #[arg(long, allow_hyphen_values = true, value_parser = size)]
+        /// Size such as 512M, 10G; 0 keeps nothing, -1 is no bound
+        #[arg(short, long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
         size: i64,
-        #[command(flatten)]
-        admin: Admin,
     },
-    /// Expire messages that nobody acknowledged
+    /// How long acknowledged messages are kept
+    GetRetention(Name),
+    /// Keep acknowledged messages as the broker's configuration says
+    RemoveRetention(Name),
+    /// Messages that are not acknowledged expire after this time
     SetMessageTtl {
-        namespace: NamespaceName,
-        /// Seconds
-        #[arg(long)]
-        ttl: u32,
         #[command(flatten)]
-        admin: Admin,
+        name: Name,
+        /// Time such as 90s, 12h; 0 is never
+        #[arg(value_name = "TIME", value_parser = parse_seconds, required_unless_present = "ttl")]
+        time: Option<i64>,
+        /// The same, as pulsar-admin has it
+        #[arg(long = "messageTTL", alias = "ttl", id = "ttl", value_name = "TIME", value_parser = parse_seconds, hide = true)]
+        ttl: Option<i64>,
     },
+    /// When messages that are not acknowledged expire
+    GetMessageTtl(Name),
+    /// Expire messages as the broker's configuration says
+    RemoveMessageTtl(Name),
     /// Bound what subscriptions may leave unacknowledged
     SetBacklogQuota {
-        namespace: NamespaceName,
-        /// Bytes, such as 1G
-        #[arg(long, value_parser = size, required_unless_present = "limit_time")]
-        limit: Option<i64>,
+        #[command(flatten)]
+        name: Name,
+        /// Size such as 512M, 10G
+        #[arg(short = 'l', long, alias = "limit", value_name = "SIZE", value_parser = parse_size, required_unless_present = "limit_time")]
+        limit_size: Option<i64>,
         /// Age of the oldest message, such as 1h
-        #[arg(long, value_parser = humantime::parse_duration)]
-        limit_time: Option<Duration>,
-        /// What happens beyond it
-        #[arg(long, value_enum, default_value = "producer_request_hold")]
-        policy: QuotaPolicy,
-        #[command(flatten)]
-        admin: Admin,
+        #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+        limit_time: Option<i64>,
+        /// What happens when it is passed
+        #[arg(short, long, value_enum, default_value = "producer_request_hold")]
+        policy: Policy,
     },
-    /// Remove the backlog quotas
+    /// Bounds on what subscriptions may leave unacknowledged
+    #[command(alias = "get-backlog-quotas")]
+    GetBacklogQuota(Name),
+    /// Remove a bound
     RemoveBacklogQuota {
-        namespace: NamespaceName,
         #[command(flatten)]
-        admin: Admin,
+        name: Name,
+        /// Which one
+        #[arg(short = 't', long = "type", value_enum, default_value = "destination_storage")]
+        kind: QuotaKind,
     },
-    /// Drop messages that a producer sends again
+    /// Drop messages that a producer publishes twice
     SetDeduplication {
-        namespace: NamespaceName,
-        /// Turn it on
-        #[arg(long, conflicts_with = "disable", required_unless_present = "disable")]
-        enable: bool,
-        /// Turn it off
-        #[arg(long)]
-        disable: bool,
         #[command(flatten)]
-        admin: Admin,
+        name: Name,
+        #[arg(value_enum)]
+        state: Switch,
     },
-    /// Close every topic; clients reconnect
-    Unload {
-        namespace: NamespaceName,
+    /// Whether messages are deduplicated
+    GetDeduplication(Name),
+    /// Deduplicate as the broker's configuration says
+    RemoveDeduplication(Name),
+    /// Whether a client that names a missing topic creates it
+    SetAutoTopicCreation {
         #[command(flatten)]
-        admin: Admin,
+        name: Name,
+        #[arg(value_enum)]
+        state: Switch,
+        /// Make such topics partitioned
+        #[arg(short = 'n', long, value_name = "COUNT")]
+        partitions: Option<u32>,
     },
-    /// Acknowledge everything for every subscription
-    ClearBacklog {
-        namespace: NamespaceName,
+    /// Whether a client that names a missing topic creates it
+    GetAutoTopicCreation(Name),
+    /// Create topics as the broker's configuration says
+    RemoveAutoTopicCreation(Name),
+    /// Bound what one consumer may hold unacknowledged
+    SetMaxUnackedMessagesPerConsumer {
         #[command(flatten)]
-        admin: Admin,
+        name: Name,
+        count: u32,
     },
+    /// What one consumer may hold unacknowledged
+    GetMaxUnackedMessagesPerConsumer(Name),
+    /// Bound what one consumer may hold as the broker's configuration says
+    RemoveMaxUnackedMessagesPerConsumer(Name),
+    /// Bound what one subscription may hold unacknowledged
+    SetMaxUnackedMessagesPerSubscription {
+        #[command(flatten)]
+        name: Name,
+        count: u32,
+    },
+    /// What one subscription may hold unacknowledged
+    GetMaxUnackedMessagesPerSubscription(Name),
+    /// Bound what one subscription may hold as the broker's configuration says
+    RemoveMaxUnackedMessagesPerSubscription(Name),
 }
 
-/// What a passed backlog quota does.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub enum QuotaPolicy {
-    /// Producers are held
+enum Policy {
+    /// Publishes wait
     ProducerRequestHold,
     /// Producers are disconnected
     ProducerException,
@@ -127,102 +187,224 @@ pub enum QuotaPolicy {
     ConsumerBacklogEviction,
 }
 
-fn minutes(text: &str) -> Result<i64, String> {
-    if text == "-1" || text == "0" {
-        return text.parse().map_err(|_| String::new());
+impl From<Policy> for RetentionPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::ProducerRequestHold => Self::ProducerRequestHold,
+            Policy::ProducerException => Self::ProducerException,
+            Policy::ConsumerBacklogEviction => Self::ConsumerBacklogEviction,
+        }
     }
-    let duration = humantime::parse_duration(text).map_err(|e| format!("{e}, expected such as 7d, 90min or -1"))?;
-    Ok(i64::try_from(duration.as_secs().div_ceil(60)).unwrap_or(i64::MAX))
 }
 
-/// Bytes; `K`, `M`, `G`, `T` are powers of 1024, as in `pulsar-admin`.
-fn size(text: &str) -> Result<i64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B') {
-        "" => 0,
-        "K" | "KI" => 10,
-        "M" | "MI" => 20,
-        "G" | "GI" => 30,
-        "T" | "TI" => 40,
-        _ => return Err("expected bytes, such as 500M or 10G".into()),
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum QuotaKind {
+    DestinationStorage,
+    MessageAge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+const STORAGE: &str = "destination_storage";
+const AGE: &str = "message_age";
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let admin = args.web.admin()?;
+    let format = args.web.output;
+    let policy = |name: &Name, path: &'static str| admin.namespace(&name.namespace).at([path]);
+    let changed = |name: &Name| done(format, "changed", name.namespace.as_str());
+    match args.command {
+        Command::List { tenant } => list(format, &admin.at(["namespaces", &tenant]).get::<Vec<String>>().await?),
+        Command::Topics(name) => list(format, &policy(&name, "topics").get::<Vec<String>>().await?),
+        Command::Create { name, bundles } => {
+            let call = admin.namespace(&name.namespace);
+            match bundles {
+                Some(n) => call.json(&serde_json::json!({ "bundles": { "numBundles": n } })),
+                None => call,
+            }
+            .put()
+            .await?;
+            done(format, "created", name.namespace.as_str())
+        }
+        Command::Delete { name, force } => {
+            let call = admin.namespace(&name.namespace);
+            if force { call.query("force", true) } else { call }.delete().await?;
+            done(format, "deleted", name.namespace.as_str())
+        }
+        Command::Policies(name) => policies(format, admin.namespace(&name.namespace).get().await?),
+        Command::Unload(name) => {
+            policy(&name, "unload").put().await?;
+            done(format, "unloaded", name.namespace.as_str())
+        }
+        Command::ClearBacklog { name, subscription, force } => {
+            anyhow::ensure!(force, "this acknowledges messages that nobody has read; say --force if that is wanted");
+            policy(&name, "clearBacklog").at(subscription).post().await?;
+            done(format, "cleared the backlog of", name.namespace.as_str())
+        }
+        Command::SetRetention { name, time, size } => {
+            let minutes = if time < 0 { -1 } else { (time + 59) / 60 };
+            let mebibytes = if size < 0 { -1 } else { (size + (1 << 20) - 1) >> 20 };
+            let retention = RetentionPolicies { retention_time_in_minutes: minutes, retention_size_in_mb: mebibytes };
+            policy(&name, "retention").json(&retention).post().await?;
+            changed(&name)
+        }
+        Command::GetRetention(name) => {
+            show(format, policy(&name, "retention").get_optional().await?, |retention: &RetentionPolicies| {
+                let minutes = retention.retention_time_in_minutes;
+                let mebibytes = retention.retention_size_in_mb;
+                let time = seconds(if minutes < 0 { -1 } else { minutes.saturating_mul(60) });
+                format!(
+                    "time {time}, size {}",
+                    size(if mebibytes < 0 { -1 } else { mebibytes.saturating_mul(1 << 20) })
+                )
+            })
+        }
+        Command::RemoveRetention(name) => {
+            policy(&name, "retention").delete().await?;
+            changed(&name)
+        }
+        Command::SetMessageTtl { name, time, ttl } => {
+            policy(&name, "messageTTL").json(&time.or(ttl).unwrap_or(0).max(0)).post().await?;
+            changed(&name)
+        }
+        Command::GetMessageTtl(name) => {
+            show(format, policy(&name, "messageTTL").get_optional().await?, |ttl: &i64| seconds(*ttl))
+        }
+        Command::RemoveMessageTtl(name) => {
+            policy(&name, "messageTTL").delete().await?;
+            changed(&name)
+        }
+        Command::SetBacklogQuota { name, limit_size, limit_time, policy: action } => {
+            for (kind, given) in [(STORAGE, limit_size), (AGE, limit_time)] {
+                let Some(limit) = given else { continue };
+                let quota = BacklogQuota {
+                    limit_size: if kind == STORAGE { limit } else { -1 },
+                    limit_time: if kind == AGE { limit } else { -1 },
+                    policy: action.into(),
+                };
+                policy(&name, "backlogQuota").query("backlogQuotaType", kind).json(&quota).post().await?;
+            }
+            changed(&name)
+        }
+        Command::GetBacklogQuota(name) => {
+            let quotas: BTreeMap<BacklogQuotaType, BacklogQuota> = policy(&name, "backlogQuotaMap").get().await?;
+            match format {
+                Output::Json => output::json(&quotas),
+                Output::Pretty if quotas.is_empty() => output::line(NOT_SET),
+                Output::Pretty => output::print(&output::pairs(quotas.iter().map(|(kind, quota)| match kind {
+                    BacklogQuotaType::DestinationStorage => {
+                        (STORAGE, format!("{}, {}", size(quota.limit_size), word(&quota.policy)))
+                    }
+                    BacklogQuotaType::MessageAge => {
+                        (AGE, format!("{}, {}", seconds(quota.limit_time), word(&quota.policy)))
+                    }
+                }))),
+            }
+        }
+        Command::RemoveBacklogQuota { name, kind } => {
+            let kind = match kind {
+                QuotaKind::DestinationStorage => STORAGE,
+                QuotaKind::MessageAge => AGE,
+            };
+            policy(&name, "backlogQuota").query("backlogQuotaType", kind).delete().await?;
+            changed(&name)
+        }
+        Command::SetDeduplication { name, state } => {
+            policy(&name, "deduplication").json(&(state == Switch::On)).post().await?;
+            changed(&name)
+        }
+        Command::GetDeduplication(name) => {
+            show(format, policy(&name, "deduplication").get_optional().await?, |on: &bool| on_off(*on))
+        }
+        Command::RemoveDeduplication(name) => {
+            policy(&name, "deduplication").delete().await?;
+            changed(&name)
+        }
+        Command::SetAutoTopicCreation { name, state, partitions } => {
+            let auto = AutoTopicCreation {
+                allow_auto_topic_creation: state == Switch::On,
+                topic_type: Some(if partitions.is_some() { "partitioned" } else { "non-partitioned" }.to_owned()),
+                default_num_partitions: partitions,
+            };
+            policy(&name, "autoTopicCreation").json(&auto).post().await?;
+            changed(&name)
+        }
+        Command::GetAutoTopicCreation(name) => show(
+            format,
+            policy(&name, "autoTopicCreation").get_optional().await?,
+            |auto: &AutoTopicCreation| match auto.default_num_partitions {
+                Some(n) if auto.allow_auto_topic_creation => format!("on, {n} partitions"),
+                _ => on_off(auto.allow_auto_topic_creation),
+            },
+        ),
+        Command::RemoveAutoTopicCreation(name) => {
+            policy(&name, "autoTopicCreation").delete().await?;
+            changed(&name)
+        }
+        Command::SetMaxUnackedMessagesPerConsumer { name, count } => {
+            policy(&name, "maxUnackedMessagesPerConsumer").json(&count).post().await?;
+            changed(&name)
+        }
+        Command::GetMaxUnackedMessagesPerConsumer(name) => {
+            show(format, policy(&name, "maxUnackedMessagesPerConsumer").get_optional().await?, i64::to_string)
+        }
+        Command::RemoveMaxUnackedMessagesPerConsumer(name) => {
+            policy(&name, "maxUnackedMessagesPerConsumer").delete().await?;
+            changed(&name)
+        }
+        Command::SetMaxUnackedMessagesPerSubscription { name, count } => {
+            policy(&name, "maxUnackedMessagesPerSubscription").json(&count).post().await?;
+            changed(&name)
+        }
+        Command::GetMaxUnackedMessagesPerSubscription(name) => {
+            show(format, policy(&name, "maxUnackedMessagesPerSubscription").get_optional().await?, i64::to_string)
+        }
+        Command::RemoveMaxUnackedMessagesPerSubscription(name) => {
+            policy(&name, "maxUnackedMessagesPerSubscription").delete().await?;
+            changed(&name)
+        }
+    }
+}
+
+const NOT_SET: &str = "not set; the broker's configuration holds";
+
+/// A policy, or that there is none.
+fn show<T: serde::Serialize>(format: Output, value: Option<T>, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+    match (format, value) {
+        (Output::Json, value) => output::json(&value),
+        (Output::Pretty, None) => output::line(NOT_SET),
+        (Output::Pretty, Some(value)) => output::line(text(&value)),
+    }
+}
+
+fn on_off(on: bool) -> String {
+    if on { "on" } else { "off" }.to_owned()
+}
+
+/// A policy's name as it is written in JSON.
+fn word(policy: &RetentionPolicy) -> String {
+    serde_json::to_value(policy).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// What is set, one policy a line; what is empty is left out.
+fn policies(format: Output, all: Value) -> anyhow::Result<()> {
+    if format == Output::Json {
+        return output::json(&all);
+    }
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(map) => map.values().all(|v| matches!(v, Value::Object(m) if m.is_empty())),
+        _ => false,
     };
-    let n: i64 = digits.parse().map_err(|_| "expected bytes, such as 500M or 10G".to_owned())?;
-    if n < 0 { Ok(-1) } else { n.checked_mul(1 << shift).ok_or_else(|| "too large".into()) }
-}
-
-fn of(namespace: &NamespaceName, rest: &[&str]) -> String {
-    let mut parts = vec!["namespaces", namespace.tenant(), namespace.local()];
-    parts.extend(rest);
-    path(&parts)
-}
-
-pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
-    let set = async |admin: &Admin, namespace: &NamespaceName, policy: &str, value: Value| {
-        admin.post(&of(namespace, &[policy]), Some(value)).await?;
-        show::done(admin, &format!("set {policy} of {namespace}"));
-        anyhow::Ok(())
-    };
-    match command {
-        Command::List { tenant, admin } => show::list(&admin, &admin.get(&path(&["namespaces", &tenant])).await?),
-        Command::Create { namespace, admin } => {
-            admin.put(&of(&namespace, &[]), None).await?;
-            show::done(&admin, &format!("created {namespace}"));
-        }
-        Command::Delete { namespace, force, admin } => {
-            admin.delete(&format!("{}?force={force}", of(&namespace, &[]))).await?;
-            show::done(&admin, &format!("deleted {namespace}"));
-        }
-        Command::Policies { namespace, admin } => show::json(&admin.get(&of(&namespace, &[])).await?),
-        Command::SetRetention { namespace, time, size, admin } => {
-            let mb = if size < 0 { -1 } else { (size + (1 << 20) - 1) >> 20 };
-            let value = json!({ "retentionTimeInMinutes": time, "retentionSizeInMB": mb });
-            set(&admin, &namespace, "retention", value).await?;
-        }
-        Command::SetMessageTtl { namespace, ttl, admin } => set(&admin, &namespace, "messageTTL", json!(ttl)).await?,
-        Command::SetBacklogQuota { namespace, limit, limit_time, policy, admin } => {
-            let policy = policy.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
-            if let Some(limit) = limit {
-                let value = json!({ "limitSize": limit, "limitTime": -1, "policy": policy });
-                set(&admin, &namespace, "backlogQuota", value).await?;
-            }
-            if let Some(time) = limit_time {
-                let value = json!({ "limitSize": -1, "limitTime": time.as_secs(), "policy": policy });
-                let path = format!("{}?backlogQuotaType=message_age", of(&namespace, &["backlogQuota"]));
-                admin.post(&path, Some(value)).await?;
-                show::done(&admin, &format!("set the age quota of {namespace}"));
-            }
-        }
-        Command::RemoveBacklogQuota { namespace, admin } => {
-            for kind in ["destination_storage", "message_age"] {
-                admin.delete(&format!("{}?backlogQuotaType={kind}", of(&namespace, &["backlogQuota"]))).await?;
-            }
-            show::done(&admin, &format!("removed the backlog quotas of {namespace}"));
-        }
-        Command::SetDeduplication { namespace, enable, admin, .. } => {
-            set(&admin, &namespace, "deduplication", json!(enable)).await?;
-        }
-        Command::Unload { namespace, admin } => {
-            admin.put(&of(&namespace, &["unload"]), None).await?;
-            show::done(&admin, &format!("unloaded {namespace}"));
-        }
-        Command::ClearBacklog { namespace, admin } => {
-            admin.post(&of(&namespace, &["clearBacklog"]), None).await?;
-            show::done(&admin, &format!("cleared the backlog of {namespace}"));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_times_are_read_as_people_write_them() {
-        assert_eq!((size("10G"), size("-1"), size("512"), size("2MiB")), (Ok(10 << 30), Ok(-1), Ok(512), Ok(2 << 20)));
-        assert_eq!((minutes("7d"), minutes("-1"), minutes("90s")), (Ok(7 * 1440), Ok(-1), Ok(2)));
-        assert!(
-            size("lots").is_err() && size("5 apples").is_err() && minutes("x").is_err() && size("9999999999T").is_err()
-        );
-    }
+    let Value::Object(all) = all else { anyhow::bail!("the broker's answer is no object") };
+    output::print(&output::pairs(all.into_iter().filter(|(_, value)| !empty(value)).map(|(name, value)| match value {
+        Value::String(text) => (name, text),
+        other => (name, other.to_string()),
+    })))
 }
