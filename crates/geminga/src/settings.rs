@@ -337,6 +337,26 @@ mod tests {
         assert!(error.starts_with("g.toml, line 4: ") && error.contains("max-mesage-size"), "{error}");
     }
 
+    /// `UPDATE_EXPECT=1 cargo test -p geminga` writes the page again.
+    #[test]
+    fn the_reference_page_is_this_template() {
+        let page = format!(
+            "# Configuration\n\n\
+             Settings of `geminga standalone` come from three places; the later wins:\n\n\
+             1. The TOML file given with `--config`. A key that nothing knows is an error and is named with its line.\n\
+             2. The environment: `GEMINGA_BROKER_PORT=6651`; for a key in a section, `GEMINGA_BROKER__MAX_MESSAGE_SIZE=1048576`\n   \
+             (two underscores for each dot). A variable that names no setting is ignored with a warning, because\n   \
+             platforms such as Kubernetes set `GEMINGA_...` variables of their own.\n\
+             3. Flags: `geminga standalone --help` lists them.\n\n\
+             Durations are written as `\"30s\"`, `\"5m\"` or `\"1h 30m\"`; sizes are bytes. Directories of `[ledger]` that are left\n\
+             as they are lie within `data`.\n\n\
+             This is every setting with its default, as `geminga config` prints it.\n\n\
+             ```toml\n{}```\n",
+            template()
+        );
+        expect_test::expect_file!["../../../docs/reference/configuration.md"].assert_eq(&page);
+    }
+
     /// The template is the default configuration, and nothing in it lacks its comment.
     #[test]
     fn the_template_is_complete() {

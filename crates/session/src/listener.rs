@@ -9,7 +9,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{
@@ -33,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     /// Triggered when connections shall say their last words and end.
     pub(crate) closing: Shutdown,
+    /// The same, cheap to ask.
+    pub(crate) closed: AtomicBool,
 }
 
 /// Serves Pulsar's binary protocol for one broker; clones are the same session service.
@@ -105,7 +110,13 @@ impl Session {
     ) -> Self {
         let connections = Connections { count: watch::Sender::new(0), by_ip: Mutex::default() };
         Self {
-            shared: Arc::new(Shared { config, broker, authenticator, closing: Shutdown::new() }),
+            shared: Arc::new(Shared {
+                config,
+                broker,
+                authenticator,
+                closing: Shutdown::new(),
+                closed: AtomicBool::new(false),
+            }),
             connections: Arc::new(connections),
             shutdown,
         }
@@ -169,6 +180,7 @@ impl Session {
     /// Tells every connection to write what it has to say and end, and waits for that, at most `patience`. Returns how
     /// many are left.
     pub async fn close(&self, patience: Duration) -> usize {
+        self.shared.closed.store(true, Relaxed);
         self.shared.closing.trigger();
         let mut count = self.connections.count.subscribe();
         let _ = tokio::time::timeout(patience, count.wait_for(|&n| n == 0)).await;

@@ -140,6 +140,7 @@ struct Connection<S> {
     room: Option<BoxFuture<'static, ()>>,
     /// Resolves when the session closes.
     stop: BoxFuture<'static, ()>,
+    stop_asked: bool,
     /// Writes what there is and ends.
     ending: Option<&'static str>,
     tick: Pin<Box<Sleep>>,
@@ -212,6 +213,7 @@ impl<S: Stream> Connection<S> {
             next_token: 0,
             room: None,
             stop: Box::pin(async move { stop.triggered().await }),
+            stop_asked: false,
             ending: None,
             tick: Box::pin(tokio::time::sleep(tick_interval(&shared.config))),
             started: now,
@@ -254,8 +256,7 @@ impl<S: Stream> Connection<S> {
         busy |= self.poll_watchers(cx);
         busy |= self.poll_write(cx)?;
         busy |= self.poll_read(cx)?;
-        busy |= self.poll_time(cx)?;
-        Ok(busy)
+        Ok(busy || self.poll_time(cx)?)
     }
 
     // ---- requests under way
@@ -576,9 +577,16 @@ impl<S: Stream> Connection<S> {
     // ---- time
 
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        if self.ending.is_none() && self.stop.as_mut().poll(cx).is_ready() {
-            self.end("the broker is stopping");
-            return Ok(true);
+        if self.ending.is_none() {
+            // Asked once, it wakes this task when the time comes; asking again takes a lock that all connections share.
+            let stopping = match std::mem::replace(&mut self.stop_asked, true) {
+                false => self.stop.as_mut().poll(cx).is_ready(),
+                true => self.shared.closed.load(Relaxed),
+            };
+            if stopping {
+                self.end("the broker is stopping");
+                return Ok(true);
+            }
         }
         if self.tick.as_mut().poll(cx).is_pending() {
             return Ok(false);
