@@ -26,6 +26,8 @@ pub struct Config {
     pub write_step_bytes: usize,
     /// Write around the page cache where the file system allows it.
     pub direct: bool,
+    /// Fill the next file slowly while there is time, so that publishing has the disk.
+    pub pace: bool,
 }
 
 impl Default for Config {
@@ -39,6 +41,7 @@ impl Default for Config {
             write_bytes_max: 1 << 20,
             write_step_bytes: 64 << 10,
             direct: true,
+            pace: true,
         }
     }
 }

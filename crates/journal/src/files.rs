@@ -264,7 +264,9 @@ impl File for DiskFile {
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.plain, FallocateFlags::empty(), 0, bytes) {
-            Err(errno) if errno != rustix::io::Errno::OPNOTSUPP && errno != rustix::io::Errno::NOSYS => Err(errno.into()),
+            Err(errno) if errno != rustix::io::Errno::OPNOTSUPP && errno != rustix::io::Errno::NOSYS => {
+                Err(errno.into())
+            }
             _ => Ok(()),
         }
     }
@@ -277,5 +279,7 @@ impl File for DiskFile {
 /// Whether the file system says that it does not do this kind of write, rather than that it failed.
 fn is_refusal(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -1,20 +1,26 @@
 //! The one shared write-ahead log: what is anything worth to survive is a record in a commit here first.
 
-#![allow(dead_code, unused_variables, unused_imports, clippy::missing_panics_doc, clippy::unimplemented)]
-
 mod block;
 mod config;
 mod error;
 mod files;
+mod handle;
+mod index;
+mod keeper;
+mod read;
 mod record;
+mod recovery;
+mod sequencer;
+mod sidecar;
+mod window;
+mod writer;
 
-use std::{sync::Arc, time::Duration};
-
-use bytes::Bytes;
+use std::time::Duration;
 
 pub use config::Config;
 pub use error::{BoxError, Error, Failure, Result};
 pub use files::{Directory, File, Files, SyncMode};
+pub use handle::Journal;
 pub use record::{BODY_BYTES_MAX, Commit, FIRST_UNINDEXED_KIND, Listener, Record};
 
 /// Number of a commit: dense, from 1, continued after recovery. 0 is before everything.
@@ -86,76 +92,4 @@ pub struct Stats {
     pub write_micros: [u64; 24],
     pub sync_mode: SyncMode,
     pub full: bool,
-}
-
-/// Handle to the journal; clones share it.
-#[derive(Clone)]
-pub struct Journal {}
-
-impl Journal {
-    pub fn open(
-        config: Config,
-        files: Arc<dyn Files>,
-        replay_after: Lsn,
-        visit: &mut dyn FnMut(Lsn, &Record) -> Result<(), BoxError>,
-    ) -> Result<(Self, Recovery)> {
-        unimplemented!()
-    }
-    pub fn commit<R>(&self, listener: &Arc<dyn Listener>, fill: impl FnOnce(&mut Commit) -> R) -> Result<(Lsn, R)> {
-        unimplemented!()
-    }
-    pub fn durable(&self) -> Lsn {
-        unimplemented!()
-    }
-    pub fn last(&self) -> Lsn {
-        unimplemented!()
-    }
-    pub fn queued_bytes(&self) -> u64 {
-        unimplemented!()
-    }
-    pub fn failure(&self) -> Option<Failure> {
-        unimplemented!()
-    }
-    pub fn wait_blocking(&self, lsn: Lsn) -> Result<()> {
-        unimplemented!()
-    }
-    pub async fn wait(&self, lsn: Lsn) -> Result<()> {
-        unimplemented!()
-    }
-    pub fn read(
-        &self,
-        stream: u64,
-        from_seq: u64,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Result<Vec<(u64, u32, Bytes)>> {
-        unimplemented!()
-    }
-    pub fn first_seq(&self, stream: u64) -> Option<u64> {
-        unimplemented!()
-    }
-    pub fn last_seq(&self, stream: u64) -> Option<u64> {
-        unimplemented!()
-    }
-    pub fn contains(&self, stream: u64, seq: u64) -> bool {
-        unimplemented!()
-    }
-    pub fn files(&self) -> Vec<FileInfo> {
-        unimplemented!()
-    }
-    pub fn streams(&self, file: u64) -> Result<Vec<StreamRange>> {
-        unimplemented!()
-    }
-    pub fn recycle(&self, file: u64) -> Result<()> {
-        unimplemented!()
-    }
-    pub fn forget(&self, stream: u64) {
-        unimplemented!()
-    }
-    pub fn stats(&self) -> Stats {
-        unimplemented!()
-    }
-    pub fn close(&self) {
-        unimplemented!()
-    }
 }

@@ -17,7 +17,10 @@ pub(crate) struct Consumer {
     pub(crate) held_permits: i64,
     /// Messages sent and not acknowledged (Shared and Key_Shared).
     pub(crate) unacked: i64,
+    /// It reached `max_unacked`; cleared when half of that is acknowledged.
     pub(crate) blocked: bool,
+    /// 0 is no bound.
+    pub(crate) max_unacked: i64,
     /// Raised by the client with each redelivery of everything; messages carry it.
     pub(crate) epoch: Option<u64>,
     pub(crate) sticky: Vec<RangeInclusive<u32>>,
@@ -45,6 +48,7 @@ impl Consumer {
             held_permits: 0,
             unacked: 0,
             blocked: false,
+            max_unacked: 0,
             epoch: request.epoch,
             sticky: request.key_shared.as_ref().map(|k| k.ranges.clone()).unwrap_or_default(),
             metadata: request.metadata.clone(),
@@ -61,7 +65,10 @@ impl Consumer {
 
     /// Whether a dispatcher may send it something.
     pub(crate) fn available(&self) -> bool {
-        self.permits > 0 && !self.blocked && self.peer.is_writable()
+        self.permits > 0
+            && !self.blocked
+            && (self.max_unacked == 0 || self.unacked < self.max_unacked)
+            && self.peer.is_writable()
     }
 
     /// The epoch as messages carry it: only where the client uses epochs.

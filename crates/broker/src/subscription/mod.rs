@@ -400,6 +400,7 @@ impl Subscription {
 
     fn update_blocked(&mut self, (per_consumer, per_subscription): (u32, u32)) {
         for consumer in &mut self.consumers {
+            consumer.max_unacked = i64::from(per_consumer);
             if per_consumer > 0 && !consumer.blocked && consumer.unacked >= i64::from(per_consumer) {
                 consumer.blocked = true;
             } else if consumer.blocked && consumer.unacked <= i64::from(per_consumer / 2) {

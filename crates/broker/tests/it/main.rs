@@ -289,7 +289,7 @@ async fn a_consumer_that_acknowledges_nothing_is_blocked_and_unblocks_at_half() 
         }
         let told = connection.next(|o| matches!(o, Outgoing::Deliver { .. })).await;
         if let Outgoing::Deliver { entries, .. } = told {
-            assert!(entries.len() <= 24, "a blocked consumer got {}", entries.len());
+            assert!(entries.len() <= 4, "a blocked consumer got {}", entries.len());
             let at: Vec<_> = entries.iter().map(|d| d.position).collect();
             connection.ack(&consumer, &at).await;
             all.extend(at);

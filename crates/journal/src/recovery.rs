@@ -1,0 +1,629 @@
+//! What is in the directory, and where the log goes on.
+//!
+//! Files are walked in order and blocks must follow each other without a gap. Where one does not, the highest watermark found in
+//! anything behind it decides. Was it once known to be durable, then this is corruption: the file is quarantined, what is
+//! readable in it is kept, and the walk goes on. Else it is the torn tail of a crash: the log ends here, and whatever follows,
+//! even if sound, was never acknowledged. The next epoch's files name the block where they begin, so what a crash left behind is
+//! judged the same way ever after. A commit is replayed only when all its parts are there.
+
+use std::{
+    collections::HashSet,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    BoxError, Config, Error, Files, Lsn, Quarantined, Record, Recovery, Result,
+    block::{
+        ALIGN, BLOCK_HEADER_BYTES, Bad, BlockHeader, FILE_HEADER_BYTES, FRAGMENT_HEADER_BYTES, FileHeader, Head, mark,
+        tag,
+    },
+    index::{DataFile, FileEntry, Index, Touch},
+    record::BODY_BYTES_MAX,
+    sequencer::{Spare, Start},
+    sidecar::{Sidecar, index_name, log_name, quarantine_name, spare_name},
+    window::Window,
+};
+
+type Visit<'a> = &'a mut dyn FnMut(Lsn, &Record) -> Result<(), BoxError>;
+
+/// What recovery hands to the running journal.
+pub(crate) struct Recovered {
+    pub(crate) recovery: Recovery,
+    pub(crate) index: Index,
+    pub(crate) start: Start,
+}
+
+/// Reads the directory, replays what lies behind `replay_after`, and leaves every file sealed.
+pub(crate) fn recover(config: &Config, files: &dyn Files, replay_after: Lsn, visit: Visit<'_>) -> Result<Recovered> {
+    let started = Instant::now();
+    let mut inventory = Inventory::take(config, files)?;
+    let found = std::mem::take(&mut inventory.found);
+    let mut scan = Scan {
+        found,
+        index: Index::default(),
+        replay_after,
+        visit,
+        expected: 0,
+        block_max: 0,
+        cut: None,
+        last: 0,
+        pending: None,
+        recovery: Recovery { quarantined: inventory.quarantined, ..Recovery::default() },
+    };
+    scan.run()?;
+    let last = scan.last.max(replay_after);
+    if scan.last < replay_after {
+        tracing::warn!(last = scan.last, replay_after, "journal ends before what was already taken from it");
+    }
+    let block = scan.cut.unwrap_or(scan.block_max + 1).max(1);
+    let Scan { found, mut index, mut recovery, .. } = scan;
+
+    // What was read may still be only in the page cache; before anything is built on it, it goes to disk.
+    let mut void = Vec::new();
+    let mut epoch = 0;
+    let mut disk_bytes = 0;
+    for file in &found {
+        epoch = epoch.max(file.data.header.epoch);
+        let number = file.data.header.number;
+        let Some(entry) = index.file_mut(number) else {
+            void.push(Arc::clone(&file.data));
+            continue;
+        };
+        entry.sealed = true;
+        disk_bytes += file.data.bytes;
+        recovery.files += 1;
+        let quarantined = file.data.quarantined.load(Ordering::Relaxed);
+        if file.side.as_ref().is_some_and(|side| side.quarantined == quarantined) {
+            continue;
+        }
+        file.data.file.sync().map_err(Error::io("sync a recovered file"))?;
+        let streams = entry.streams.clone();
+        let sidecar = Sidecar::of(entry, Vec::new());
+        let sidecar = Sidecar { spans: index.spans_in(number, &streams), ..sidecar };
+        if let Err(error) = sidecar.store(files, number) {
+            tracing::warn!(file = number, %error, "index of a recovered journal file not written");
+        }
+    }
+    drop(found);
+    let mut spares = inventory.spares;
+    for data in void {
+        let (number, bytes) = (data.header.number, data.bytes);
+        drop(data);
+        let _ = files.remove(&index_name(number));
+        if spares.len() < 2 && bytes >= config.first_file_bytes {
+            files.rename(&log_name(number), &spare_name(number)).map_err(Error::io("set a void file aside"))?;
+            spares.push(Spare { name: spare_name(number), bytes });
+        } else {
+            files.remove(&log_name(number)).map_err(Error::io("remove a void file"))?;
+        }
+    }
+    files.sync_names().map_err(Error::io("sync the journal directory"))?;
+    disk_bytes += spares.iter().map(|spare| spare.bytes).sum::<u64>();
+    recovery.last = last;
+    recovery.duration = started.elapsed();
+    let start = Start { last, epoch: epoch + 1, block, number: inventory.number_max + 1, spares, disk_bytes };
+    Ok(Recovered { recovery, index, start })
+}
+
+/// A journal file before the walk.
+struct Found {
+    data: Arc<DataFile>,
+    side: Option<Sidecar>,
+}
+
+struct Inventory {
+    found: Vec<Found>,
+    spares: Vec<Spare>,
+    quarantined: Vec<Quarantined>,
+    number_max: u64,
+}
+
+impl Inventory {
+    fn take(config: &Config, files: &dyn Files) -> Result<Self> {
+        let list = Error::io("list the journal directory");
+        let mut inventory = Self { found: Vec::new(), spares: Vec::new(), quarantined: Vec::new(), number_max: 0 };
+        let mut logs = Vec::new();
+        let mut indexes = HashSet::new();
+        for name in files.list().map_err(list)? {
+            let Some((stem, kind)) = name.split_once('.') else { continue };
+            let Ok(number) = stem.parse::<u64>() else { continue };
+            let known = match kind {
+                "log" => {
+                    logs.push(number);
+                    true
+                }
+                "index" => {
+                    indexes.insert(number);
+                    true
+                }
+                "spare" => {
+                    inventory.spare(config, files, name)?;
+                    true
+                }
+                "new" | "index.tmp" => {
+                    files.remove(&name).map_err(Error::io("remove an unfinished file"))?;
+                    true
+                }
+                "quarantined" => true,
+                _ => false,
+            };
+            if known {
+                inventory.number_max = inventory.number_max.max(number);
+            }
+        }
+        logs.sort_unstable();
+        for number in &logs {
+            inventory.log(files, *number)?;
+        }
+        for orphan in indexes.into_iter().filter(|number| logs.binary_search(number).is_err()) {
+            files.remove(&index_name(orphan)).map_err(Error::io("remove an index without file"))?;
+        }
+        Ok(inventory)
+    }
+
+    fn spare(&mut self, config: &Config, files: &dyn Files, name: String) -> Result<()> {
+        let bytes = files.open(&name).and_then(|file| file.bytes()).map_err(Error::io("open a spare file"))?;
+        let fits = bytes >= config.first_file_bytes && bytes <= config.file_bytes && bytes % ALIGN as u64 == 0;
+        if fits && self.spares.len() < 2 {
+            self.spares.push(Spare { name, bytes });
+            return Ok(());
+        }
+        files.remove(&name).map_err(Error::io("remove a spare file"))
+    }
+
+    fn log(&mut self, files: &dyn Files, number: u64) -> Result<()> {
+        let open = || Error::io("open a journal file");
+        let file = files.open(&log_name(number)).map_err(open())?;
+        let bytes = file.bytes().map_err(open())?;
+        let mut window = Window::new(Arc::clone(&file), bytes);
+        let page = window.get(0, ALIGN).map_err(open())?.unwrap_or_default();
+        let header = match FileHeader::decode(page) {
+            Ok(header) if header.number == number => Some(header),
+            Err(Bad::Version(version)) => return Err(Error::Version { file: number, version }),
+            _ => None,
+        };
+        let damaged = header.is_none();
+        let header = match header {
+            Some(header) => header,
+            None => {
+                self.quarantined.push(Quarantined { file: number, offset: 0, reason: "file header is damaged".into() });
+                let mut window = Window::sequential(Arc::clone(&file), bytes);
+                // Each block also says which file it is in.
+                let known = |header: &BlockHeader| header.number == number;
+                match next_block(&mut window, FILE_HEADER_BYTES, bytes, known).map_err(open())? {
+                    Some((_, block)) => FileHeader {
+                        number,
+                        id: block.id,
+                        epoch: block.epoch,
+                        first_block: block.block,
+                        first_lsn: 0,
+                        opens: false,
+                    },
+                    None => {
+                        files
+                            .rename(&log_name(number), &quarantine_name(number))
+                            .map_err(Error::io("set a damaged file aside"))?;
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let side =
+            Sidecar::load(files, &header).filter(|side| side.end <= bytes && side.end >= FILE_HEADER_BYTES && !damaged);
+        let quarantined = AtomicBool::new(damaged || side.as_ref().is_some_and(|side| side.quarantined));
+        self.found.push(Found { data: Arc::new(DataFile { header, bytes, file, quarantined }), side });
+        Ok(())
+    }
+}
+
+/// The first sound block header at or behind `from` that `wanted` accepts.
+fn next_block(
+    window: &mut Window,
+    from: u64,
+    end: u64,
+    wanted: impl Fn(&BlockHeader) -> bool,
+) -> io::Result<Option<(u64, BlockHeader)>> {
+    let mut at = from;
+    while let Some(bytes) = window.get(at, BLOCK_HEADER_BYTES)? {
+        if let Some(header) = BlockHeader::decode(bytes).filter(&wanted)
+            && at + header.span() <= end
+        {
+            return Ok(Some((at, header)));
+        }
+        at += ALIGN as u64;
+    }
+    Ok(None)
+}
+
+/// A commit whose end was not met yet.
+struct Pending {
+    lsn: Lsn,
+    records: Vec<Record>,
+    part: Option<(Record, u32, BytesMut)>,
+    touches: Vec<(u64, Touch, bool)>,
+}
+
+/// A fragment of a verified block.
+struct Piece {
+    head: Head,
+    at: u64,
+    part: Option<(u32, u32)>,
+    body: Bytes,
+}
+
+/// What one block turned out to be.
+enum Seen {
+    /// Whole and next in order.
+    Good(BlockHeader, Vec<Piece>),
+    /// Sound header in the right place, but only these fragments, from the start, are sound.
+    Partly(BlockHeader, Vec<Piece>),
+    /// No block that could follow.
+    Nothing,
+}
+
+struct Scan<'a> {
+    found: Vec<Found>,
+    index: Index,
+    replay_after: Lsn,
+    visit: Visit<'a>,
+    /// Number of the block that must come next; 0 when any may.
+    expected: u64,
+    /// Highest block known to have been written.
+    block_max: u64,
+    /// The block at which a torn tail was cut off.
+    cut: Option<u64>,
+    last: Lsn,
+    pending: Option<Pending>,
+    recovery: Recovery,
+}
+
+impl Scan<'_> {
+    fn run(&mut self) -> Result<()> {
+        let mut epoch = 0;
+        for at in 0..self.found.len() {
+            let header = self.found[at].data.header;
+            if header.epoch > epoch {
+                self.pending = None;
+                if header.opens {
+                    self.expected = header.first_block;
+                }
+                epoch = header.epoch;
+            }
+            self.block_max = self.block_max.max(header.first_block.saturating_sub(1));
+            self.last = self.last.max(header.first_lsn.saturating_sub(1));
+            if !self.adopt(at) && !self.file(at)? {
+                break;
+            }
+            if self.found[at].data.quarantined.load(Ordering::Relaxed) {
+                // Nobody knows how many blocks were behind the last sound one.
+                self.expected = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a file from its index alone, when none of its commits is to be replayed.
+    fn adopt(&mut self, at: usize) -> bool {
+        let found = &mut self.found[at];
+        let Some(side) = &mut found.side else { return false };
+        self.block_max = self.block_max.max(side.last_block);
+        self.last = self.last.max(side.last_lsn.saturating_sub(u64::from(side.open_tail)));
+        if side.last_lsn > self.replay_after || side.open_tail || side.first_block == 0 {
+            return false;
+        }
+        let number = found.data.header.number;
+        if side.quarantined {
+            let reason = "damage found earlier".to_owned();
+            self.recovery.quarantined.push(Quarantined { file: number, offset: 0, reason });
+        } else if self.expected != 0 && side.first_block != self.expected {
+            let reason = format!("blocks {} to {} before it are missing", self.expected, side.first_block - 1);
+            self.recovery.quarantined.push(Quarantined { file: number, offset: FILE_HEADER_BYTES, reason });
+        }
+        let mut entry = FileEntry::new(Arc::clone(&found.data));
+        entry.extend(side.first_block, side.first_lsn, side.last_lsn, side.end);
+        entry.last_block = side.last_block;
+        self.index.files.push_back(entry);
+        for (stream, span) in std::mem::take(&mut side.spans) {
+            self.index.insert(stream, span);
+        }
+        self.expected = side.last_block + 1;
+        self.pending = None;
+        true
+    }
+
+    /// Walks one file; false when the log ends in it.
+    fn file(&mut self, at: usize) -> Result<bool> {
+        let data = Arc::clone(&self.found[at].data);
+        let side_end = self.found[at].side.as_ref().map(|side| side.end);
+        let end = side_end.unwrap_or(data.bytes);
+        let number = data.header.number;
+        let limit = self.limit(at);
+        let mut window = Window::sequential(Arc::clone(&data.file), end);
+        let mut offset = FILE_HEADER_BYTES;
+        let mut fresh = false;
+        loop {
+            let seen = self.block(&mut window, &data, offset, limit)?;
+            if let Seen::Good(header, pieces) = seen {
+                offset += header.span();
+                self.good(&data, &header, pieces, offset, fresh)?;
+                fresh = false;
+                continue;
+            }
+            if side_end == Some(offset) {
+                return Ok(true);
+            }
+            if side_end.is_none() && self.expected != 0 && (self.expected >= limit || self.continues(at)?) {
+                return Ok(true);
+            }
+            let expected = self.expected;
+            let owner = Arc::clone(&data);
+            let next = move |header: &BlockHeader| {
+                header.belongs(&owner.header) && header.block < limit && (expected == 0 || header.block > expected)
+            };
+            let from = if expected == 0 { offset + ALIGN as u64 } else { offset };
+            let ahead = next_block(&mut window, from, end, &next).map_err(failed)?;
+            let wanted = match (expected, &ahead) {
+                (0, Some((_, header))) => header.block.saturating_sub(1),
+                (expected, _) => expected,
+            };
+            let discarded = match self.proof(at, side_end.is_some(), wanted, ahead, limit)? {
+                Err(discarded) => discarded,
+                Ok(reason) => {
+                    if !data.quarantined.swap(true, Ordering::Relaxed)
+                        || self.recovery.quarantined.iter().all(|known| known.file != number)
+                    {
+                        tracing::error!(file = number, offset, reason, "journal file is corrupt: quarantined");
+                        let reason = reason.to_owned();
+                        self.recovery.quarantined.push(Quarantined { file: number, offset, reason });
+                    }
+                    if let Seen::Partly(header, pieces) = seen {
+                        self.good(&data, &header, pieces, offset, fresh)?;
+                    }
+                    self.pending = None;
+                    self.note(&data);
+                    let Some((found_at, header)) = ahead else { return Ok(true) };
+                    offset = found_at;
+                    self.expected = header.block;
+                    fresh = true;
+                    continue;
+                }
+            };
+            // Torn: the log ends here.
+            self.recovery.torn_bytes += discarded.max(match &seen {
+                Seen::Partly(header, _) => header.span(),
+                _ => self.leftover(&mut window, &data.header, offset)?,
+            });
+            if wanted != 0 {
+                self.cut = Some(wanted);
+            }
+            self.pending = None;
+            if self.recovery.torn_bytes > 0 {
+                let torn_bytes = self.recovery.torn_bytes;
+                tracing::info!(file = number, offset, torn_bytes, "torn tail of the journal cut off");
+            }
+            return Ok(false);
+        }
+    }
+
+    /// From which block on this file is void because a later epoch began there.
+    fn limit(&self, at: usize) -> u64 {
+        let epoch = self.found[at].data.header.epoch;
+        let later = self.found[at + 1..].iter().map(|file| file.data.header).filter(|header| header.epoch > epoch);
+        later.map(|header| header.first_block).min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether the next file begins with the expected block.
+    fn continues(&self, at: usize) -> Result<bool> {
+        let Some(next) = self.found.get(at + 1) else { return Ok(false) };
+        let mut window = Window::new(Arc::clone(&next.data.file), next.data.bytes);
+        let first = window.get(FILE_HEADER_BYTES, BLOCK_HEADER_BYTES).map_err(failed)?.and_then(BlockHeader::decode);
+        Ok(first.is_some_and(|first| first.belongs(&next.data.header) && first.block == self.expected))
+    }
+
+    /// Why block `wanted` must have been durable, or else how many bytes of sound blocks behind it are to be discarded.
+    fn proof(
+        &self,
+        at: usize,
+        sealed: bool,
+        wanted: u64,
+        ahead: Option<(u64, BlockHeader)>,
+        limit: u64,
+    ) -> Result<Result<&'static str, u64>> {
+        if sealed {
+            return Ok(Ok("a block in a sealed file is bad"));
+        }
+        if limit != u64::MAX && wanted < limit && wanted != 0 {
+            return Ok(Ok("a block that a later epoch built on is bad"));
+        }
+        const BELOW: &str = "a block below the durable watermark is bad";
+        let mut discarded = 0;
+        for (number, found) in self.found.iter().enumerate().skip(at) {
+            let data = &found.data;
+            let header = data.header;
+            if number > at && wanted == 0 && self.has_blocks(number)? {
+                return Ok(Ok("a file is empty but a later one is not"));
+            }
+            if found.side.as_ref().is_some_and(|side| wanted != 0 && side.last_block >= wanted) {
+                return Ok(Ok(BELOW));
+            }
+            let mut window = Window::sequential(Arc::clone(&data.file), data.bytes);
+            let ours = |block: &BlockHeader| block.belongs(&header) && (wanted == 0 || block.block > wanted);
+            let mut from = match (number == at, ahead) {
+                (true, Some((offset, _))) => offset,
+                (true, None) => continue,
+                (false, _) => FILE_HEADER_BYTES,
+            };
+            while let Some((offset, block)) = next_block(&mut window, from, data.bytes, ours).map_err(failed)? {
+                if block.durable >= wanted && wanted != 0 {
+                    return Ok(Ok(BELOW));
+                }
+                discarded += block.span();
+                from = offset + block.span();
+            }
+        }
+        Ok(Err(discarded))
+    }
+
+    fn has_blocks(&self, at: usize) -> Result<bool> {
+        let data = &self.found[at].data;
+        let mut window = Window::new(Arc::clone(&data.file), data.bytes);
+        let first = window.get(FILE_HEADER_BYTES, BLOCK_HEADER_BYTES).map_err(failed)?.and_then(BlockHeader::decode);
+        Ok(first.is_some_and(|first| first.belongs(&data.header)))
+    }
+
+    /// Bytes at a torn end that were being written; what an earlier life of the file left does not count.
+    fn leftover(&self, window: &mut Window, file: &FileHeader, offset: u64) -> Result<u64> {
+        let Some(bytes) = window.get(offset, ALIGN).map_err(failed)? else { return Ok(0) };
+        let stale = BlockHeader::decode(bytes).is_some_and(|header| !header.belongs(file));
+        Ok(if stale || bytes.iter().all(|byte| *byte == 0) { 0 } else { ALIGN as u64 })
+    }
+
+    /// Reads and checks the block at `offset`.
+    fn block(&self, window: &mut Window, data: &DataFile, offset: u64, limit: u64) -> Result<Seen> {
+        let header = window.get(offset, BLOCK_HEADER_BYTES).map_err(failed)?.and_then(BlockHeader::decode);
+        let fits = |header: &BlockHeader| {
+            let next = if self.expected == 0 { header.block > 0 } else { header.block == self.expected };
+            header.belongs(&data.header) && next && header.block < limit && offset + header.span() <= data.bytes
+        };
+        let Some(header) = header.filter(fits) else { return Ok(Seen::Nothing) };
+        let len = BLOCK_HEADER_BYTES + header.payload as usize;
+        let Some(bytes) = window.get(offset, len).map_err(failed)? else { return Ok(Seen::Nothing) };
+        let tag = tag(data.header.id);
+        let mut heads = Vec::with_capacity((header.fragments as usize).min(bytes.len() / FRAGMENT_HEADER_BYTES));
+        let mut at = BLOCK_HEADER_BYTES;
+        while heads.len() < header.fragments as usize {
+            let head = bytes.get(at..at + FRAGMENT_HEADER_BYTES).and_then(|bytes| Head::peek(bytes, tag));
+            let Some(head) = head else { break };
+            let Some(fragment) = bytes.get(at..at + head.encoded()) else { break };
+            if head.lsn_delta > header.lsns || !head.verify(fragment) {
+                break;
+            }
+            let part = (!head.has(mark::WHOLE)).then(|| head.part(fragment));
+            heads.push((head, at, part));
+            at += head.encoded();
+        }
+        let whole = heads.len() == header.fragments as usize && at == len;
+        let piece = |(head, at, part): (Head, usize, Option<(u32, u32)>)| Piece {
+            head,
+            at: offset + at as u64,
+            part,
+            body: window.slice(offset + (at + head.body_at()) as u64, head.len as usize),
+        };
+        let pieces = heads.into_iter().map(piece).collect();
+        Ok(if whole { Seen::Good(header, pieces) } else { Seen::Partly(header, pieces) })
+    }
+
+    /// Takes a block's fragments into commits. `end` is where the file is sound up to.
+    fn good(
+        &mut self,
+        data: &Arc<DataFile>,
+        header: &BlockHeader,
+        pieces: Vec<Piece>,
+        end: u64,
+        mut fresh: bool,
+    ) -> Result<()> {
+        let number = data.header.number;
+        self.note(data);
+        let last_lsn = header.first_lsn + u64::from(header.lsns);
+        if let Some(entry) = self.index.file_mut(number) {
+            entry.extend(header.block, header.first_lsn, last_lsn, end);
+        }
+        self.expected = header.block + 1;
+        self.block_max = self.block_max.max(header.block).max(header.durable);
+        let mut open_tail = false;
+        for piece in pieces {
+            let lsn = header.first_lsn + u64::from(piece.head.lsn_delta);
+            open_tail = !piece.head.has(mark::END);
+            self.piece(number, lsn, piece, &mut fresh)?;
+        }
+        if let Some(entry) = self.index.file_mut(number) {
+            entry.open_tail = open_tail;
+        }
+        Ok(())
+    }
+
+    /// Makes the index know the file.
+    fn note(&mut self, data: &Arc<DataFile>) {
+        if self.index.file(data.header.number).is_none() {
+            self.index.files.push_back(FileEntry::new(Arc::clone(data)));
+        }
+    }
+
+    fn piece(&mut self, file: u64, lsn: Lsn, piece: Piece, fresh: &mut bool) -> Result<()> {
+        let Piece { head, at, part, body } = piece;
+        if head.has(mark::BEGIN) {
+            self.pending = Some(Pending { lsn, records: Vec::new(), part: None, touches: Vec::new() });
+        }
+        let Some(pending) = self.pending.as_mut().filter(|pending| pending.lsn == lsn) else { return Ok(()) };
+        let replay = lsn > self.replay_after;
+        let total = part.map_or(head.len, |(total, _)| total);
+        if head.has(mark::FIRST) && head.kind < crate::FIRST_UNINDEXED_KIND {
+            let touch = Touch {
+                stream: head.stream,
+                first_seq: head.seq,
+                last_seq: head.seq,
+                bytes: u64::from(total),
+                at: at as u32,
+            };
+            pending.touches.push((file, touch, std::mem::take(fresh)));
+        }
+        let sound = match (&mut pending.part, part) {
+            (None, None) => {
+                if replay {
+                    pending.records.push(head.record(body));
+                }
+                true
+            }
+            (None, Some((total, 0))) if head.has(mark::FIRST) && total as usize <= BODY_BYTES_MAX => {
+                pending.part = Some((head.record(Bytes::new()), total, BytesMut::from(&body[..])));
+                true
+            }
+            (Some((record, whole, joined)), Some((total, offset))) => {
+                let fits = (record.stream, record.seq) == (head.stream, head.seq)
+                    && *whole == total
+                    && joined.len() == offset as usize
+                    && joined.len() + body.len() <= total as usize;
+                joined.extend_from_slice(&body);
+                fits
+            }
+            _ => false,
+        };
+        if !sound {
+            self.pending = None;
+            return Ok(());
+        }
+        if head.has(mark::LAST)
+            && let Some((record, total, joined)) = pending.part.take()
+        {
+            if joined.len() != total as usize {
+                self.pending = None;
+                return Ok(());
+            }
+            pending.records.push(Record { body: joined.freeze(), ..record });
+        }
+        if head.has(mark::END) {
+            let Some(done) = self.pending.take() else { return Ok(()) };
+            self.last = self.last.max(lsn);
+            for (file, touch, fresh) in &done.touches {
+                self.index.touch(*file, touch, *fresh);
+            }
+            if replay {
+                for record in &done.records {
+                    (self.visit)(lsn, record).map_err(|source| Error::Visit { lsn, source })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(source: io::Error) -> Error {
+    Error::Io { what: "read a journal file", source }
+}

@@ -1,0 +1,73 @@
+//! A file seen through one buffer that moves forward over it.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::File;
+
+const GRAIN_MIN: usize = 16 << 10;
+const GRAIN_MAX: usize = 1 << 20;
+
+/// Reads little after a jump and ever more while it goes straight on.
+pub(crate) struct Window {
+    file: Arc<dyn File>,
+    end: u64,
+    start: u64,
+    bytes: Bytes,
+    grain: usize,
+}
+
+impl Window {
+    /// A view of the first `end` bytes of a file.
+    pub(crate) fn new(file: Arc<dyn File>, end: u64) -> Self {
+        Self { file, end, start: 0, bytes: Bytes::new(), grain: GRAIN_MIN }
+    }
+
+    /// The same for one who will read all of it.
+    pub(crate) fn sequential(file: Arc<dyn File>, end: u64) -> Self {
+        Self { grain: GRAIN_MAX, ..Self::new(file, end) }
+    }
+
+    /// `len` bytes at `offset`, or `None` when that is beyond the end.
+    pub(crate) fn get(&mut self, offset: u64, len: usize) -> io::Result<Option<&[u8]>> {
+        let Some(to) = offset.checked_add(len as u64).filter(|to| *to <= self.end) else { return Ok(None) };
+        let have_to = self.start + self.bytes.len() as u64;
+        if offset < self.start || to > have_to {
+            if self.bytes.is_empty() || (self.start..=have_to).contains(&offset) {
+                self.grain = (self.grain * 2).min(GRAIN_MAX);
+            } else if self.grain < GRAIN_MAX || offset < self.start {
+                self.grain = GRAIN_MIN;
+            }
+            if !self.load(offset, len)? {
+                return Ok(None);
+            }
+        }
+        let from = (offset - self.start) as usize;
+        Ok(Some(&self.bytes[from..from + len]))
+    }
+
+    /// A part of what the last [`Window::get`] saw, sharing the buffer.
+    pub(crate) fn slice(&self, offset: u64, len: usize) -> Bytes {
+        let from = (offset - self.start) as usize;
+        self.bytes.slice(from..from + len)
+    }
+
+    fn load(&mut self, offset: u64, len: usize) -> io::Result<bool> {
+        let want = self.grain.max(len).min(usize::try_from(self.end - offset).unwrap_or(usize::MAX));
+        let mut buffer = vec![0; want];
+        let mut have = 0;
+        while have < want {
+            match self.file.read_at(&mut buffer[have..], offset + have as u64) {
+                Ok(0) => break,
+                Ok(read) => have += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.truncate(have);
+        self.start = offset;
+        self.bytes = Bytes::from(buffer);
+        Ok(have >= len)
+    }
+}
