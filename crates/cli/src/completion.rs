@@ -1,6 +1,7 @@
 //! `geminga completion`: scripts that let a shell complete commands and options.
 
 use clap_complete::Shell;
+use std::sync::OnceLock;
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -12,19 +13,18 @@ pub struct Args {
     shell: Shell,
 }
 
-impl Args {
-    /// The script, for the whole command line that `root` describes.
-    #[must_use]
-    pub fn script(&self, mut root: clap::Command) -> Vec<u8> {
-        let name = root.get_name().to_owned();
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut root, name, &mut script);
-        script
-    }
+static ROOT: OnceLock<fn() -> clap::Command> = OnceLock::new();
+
+/// Tells the completion what the whole command line is, where the binary has more commands than this crate.
+pub fn set_root(root: fn() -> clap::Command) {
+    // Set once, by the binary.
+    let _ = ROOT.set(root);
 }
 
-/// Prints the script for the commands of this crate; a binary that has more calls [`Args::script`] itself.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let root = <crate::Command as clap::Subcommand>::augment_subcommands(clap::Command::new("geminga"));
-    crate::output::print(&String::from_utf8_lossy(&args.script(root)))
+    let alone = || <crate::Command as clap::Subcommand>::augment_subcommands(clap::Command::new("geminga"));
+    let mut root = ROOT.get().map_or_else(alone, |root| root());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut root, "geminga", &mut script);
+    crate::output::print(&String::from_utf8_lossy(&script))
 }

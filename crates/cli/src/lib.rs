@@ -6,7 +6,7 @@
 
 mod brokers;
 mod clusters;
-pub mod completion;
+mod completion;
 pub mod consume;
 pub mod http;
 mod namespaces;
@@ -20,6 +20,8 @@ mod tenants;
 mod topics;
 mod units;
 mod web;
+
+pub use completion::set_root;
 
 /// Everything but running a broker.
 #[derive(Debug, clap::Subcommand)]
