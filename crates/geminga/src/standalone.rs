@@ -44,6 +44,7 @@ enum Stop {
 /// It could not start, or it stopped because something broke.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let started = Instant::now();
+    raise_file_limit();
     let mut signals = Signals::new()?;
     // Bound before anything is opened: a port in use is the likeliest reason not to start.
     let binary = bind(settings.bind, settings.broker_port, "--broker-port").await?;
@@ -167,6 +168,16 @@ async fn close(
             tracing::warn!("the next start has to read the journal: {error:#}");
         }
         Err(_) => tracing::warn!("the stored topics were not closed in time: the next start has to read the journal"),
+    }
+}
+
+/// Shells allow a program 1,024 open files, which is not many connections; most systems let it ask for far more.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 

@@ -157,7 +157,11 @@ pub(crate) async fn run<S: Stream>(mut stream: S, address: Option<SocketAddr>, s
     let max_message = shared.broker.config().max_message_size;
     let mut inbox = Inbox::new(max_message, config.read_buffer_min, config.read_buffer_max);
     let accepting = handshake::accept(&mut stream, &mut inbox, &shared, address);
-    let connected = match tokio::time::timeout(config.handshake_timeout, accepting).await {
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(config.handshake_timeout, accepting) => accepted,
+        () = shared.closing.triggered() => return,
+    };
+    let connected = match accepted {
         Ok(Ok(connected)) => connected,
         Ok(Err(end)) => return tracing::debug!(?address, %end, "connection ended before CONNECT"),
         Err(_) => return tracing::debug!(?address, "no CONNECT in time"),
