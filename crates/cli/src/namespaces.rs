@@ -133,8 +133,8 @@ enum Command {
     SetDeduplication {
         #[command(flatten)]
         name: Name,
-        #[arg(value_enum)]
-        state: Switch,
+        #[command(flatten)]
+        switch: Switch,
     },
     /// Whether messages are deduplicated
     GetDeduplication(Name),
@@ -144,8 +144,8 @@ enum Command {
     SetAutoTopicCreation {
         #[command(flatten)]
         name: Name,
-        #[arg(value_enum)]
-        state: Switch,
+        #[command(flatten)]
+        switch: Switch,
         /// Make such topics partitioned
         #[arg(short = 'n', long, value_name = "COUNT")]
         partitions: Option<u32>,
@@ -204,10 +204,15 @@ enum QuotaKind {
     MessageAge,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Switch {
-    On,
-    Off,
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Switch {
+    /// Turn it on
+    #[arg(short, long)]
+    enable: bool,
+    /// Turn it off
+    #[arg(short, long)]
+    disable: bool,
 }
 
 const STORAGE: &str = "destination_storage";
@@ -314,8 +319,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             policy(&name, "backlogQuota").query("backlogQuotaType", kind).delete().await?;
             changed(&name)
         }
-        Command::SetDeduplication { name, state } => {
-            policy(&name, "deduplication").json(&(state == Switch::On)).post().await?;
+        Command::SetDeduplication { name, switch } => {
+            policy(&name, "deduplication").json(&switch.enable).post().await?;
             changed(&name)
         }
         Command::GetDeduplication(name) => {
@@ -325,9 +330,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             policy(&name, "deduplication").delete().await?;
             changed(&name)
         }
-        Command::SetAutoTopicCreation { name, state, partitions } => {
+        Command::SetAutoTopicCreation { name, switch, partitions } => {
             let auto = AutoTopicCreation {
-                allow_auto_topic_creation: state == Switch::On,
+                allow_auto_topic_creation: switch.enable,
                 topic_type: Some(if partitions.is_some() { "partitioned" } else { "non-partitioned" }.to_owned()),
                 default_num_partitions: partitions,
             };

@@ -82,6 +82,7 @@ enum Command {
         partitions: Partitions,
     },
     /// Add partitions
+    #[command(alias = "update-partitions")]
     UpdatePartitionedTopic {
         #[command(flatten)]
         topic: Topic,
@@ -91,6 +92,7 @@ enum Command {
     /// Create partitions that are missing
     CreateMissedPartitions(Topic),
     /// How many partitions a topic has
+    #[command(alias = "partitions")]
     GetPartitionedTopicMetadata(Topic),
     /// Delete topics; a partitioned one with all its partitions
     #[command(alias = "delete-partitioned-topic")]
@@ -125,6 +127,7 @@ enum Command {
         time: u64,
     },
     /// Print messages that a subscription has not acknowledged, and leave them there
+    #[command(alias = "peek")]
     PeekMessages {
         #[command(flatten)]
         topic: Topic,
