@@ -279,6 +279,7 @@ fn message_id(position: Position, partition: i32, batch_index: i32) -> MessageId
         entry_id: position.entry,
         partition_index: partition,
         batch_index,
+        batch_size: 0,
     }
 }
 
