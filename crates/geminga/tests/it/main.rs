@@ -1,5 +1,7 @@
 //! The binary as a person or a service manager sees it: lines, exit codes, signals.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on says where.
+
 use std::{
     io::{BufRead, BufReader, Read},
     net::{TcpListener, TcpStream},
