@@ -36,6 +36,7 @@ impl Journal {
         replay_after: Lsn,
         visit: &mut dyn FnMut(Lsn, &Record) -> Result<(), BoxError>,
     ) -> Result<(Self, Recovery)> {
+        let config = config.normalized();
         let guard = files.lock().map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => Error::InUse(files.place()),
             _ => Error::io("lock the journal")(error),
