@@ -191,3 +191,29 @@ async fn a_burst_beyond_every_bound_is_taken_at_the_pace_of_the_disk() {
         assert_eq!(receipt.sequence_id, sequence);
     }
 }
+
+/// What was under way when a topic closed is not counted against the connection for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unloads_under_load_leave_the_connection_as_good_as_before() {
+    let broker = broker::Config { max_pending_publishes_per_connection: 20, ..broker::Config::default() };
+    let server = Server::with(Config::default(), broker).await;
+    let mut client = server.connect().await;
+    let entry = message(&[7; 1000]);
+    for round in 0..20 {
+        client.producer("unloaded", round).await;
+        for sequence in 0..20 {
+            client.publish(round, sequence, &entry);
+        }
+        client.flush().await;
+        // At another moment of their way each time.
+        tokio::time::sleep(Duration::from_micros(100 * round)).await;
+        server.broker.unload_topic(&"unloaded".parse().unwrap()).await.unwrap();
+        while client.next().await.unwrap().0.close_producer.is_none() {}
+        client.publish(round, 20, &entry);
+        client.flush().await;
+    }
+    client.producer("unloaded", 100).await;
+    client.publish(100, 0, &entry);
+    client.flush().await;
+    client.expect(Type::SendReceipt).await;
+}
