@@ -32,6 +32,8 @@ pub enum Error {
     ConsumerBusy(String),
     #[error("{0}")]
     ConsumerAssign(String),
+    #[error("Topic was already terminated")]
+    TopicTerminated,
     #[error("{0}")]
     ProducerBusy(String),
     #[error("{0}")]

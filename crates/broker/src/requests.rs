@@ -241,7 +241,7 @@ impl PublishBatch {
             if !batch.is_empty() {
                 let batch = std::mem::take(batch);
                 peer.add_pending_publishes(batch.len() as i64);
-                shard.send(shard::Event::Publish(batch));
+                shard.send(shard::Event::Publish(peer.clone(), batch));
             }
         }
         std::mem::take(&mut self.bytes)

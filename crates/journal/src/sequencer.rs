@@ -258,7 +258,7 @@ impl State {
             return None;
         }
         let span = self.queue.front()?.span();
-        if !self.current.as_ref().is_some_and(|file| self.offset + span as u64 <= file.bytes) {
+        if self.current.as_ref().is_none_or(|file| self.offset + span as u64 > file.bytes) {
             self.look = true;
             self.current = Some(self.prepared.take()?);
             self.offset = FILE_HEADER_BYTES;

@@ -31,6 +31,7 @@ pub(crate) fn code(error: &Error) -> ServerError {
         Error::TooMany(_) => ServerError::TooManyRequests,
         Error::InvalidTopicName(_) => ServerError::InvalidTopicName,
         Error::NotAllowed(_) => ServerError::NotAllowedError,
+        Error::TopicTerminated => ServerError::TopicTerminatedError,
         Error::IncompatibleSchema(_) => ServerError::IncompatibleSchema,
         Error::NotReady(_) => ServerError::ServiceNotReady,
         Error::Storage(_) => ServerError::PersistenceError,

@@ -51,7 +51,7 @@ pub(crate) const DUPLICATE: Position = Position { ledger: u64::MAX, entry: -1 };
 impl Shard {
     pub(super) fn handle(&mut self, event: Event) {
         match event {
-            Event::Publish(entries) => self.publish(entries),
+            Event::Publish(peer, entries) => self.publish(&peer, entries),
             Event::Flow { at, permits } => {
                 if let Ok((topic, cx)) = self.at(at.topic) {
                     topic.flow(cx, at, permits);
@@ -89,18 +89,19 @@ impl Shard {
         }
     }
 
-    fn publish(&mut self, entries: Vec<crate::requests::Publish>) {
+    fn publish(&mut self, peer: &Peer, entries: Vec<crate::requests::Publish>) {
         let mut entries = entries.into_iter().peekable();
         while let Some(first) = entries.next() {
             let Some(topic) = self.topics.get_mut(&first.topic) else {
                 // Late SENDs to a topic that was unloaded: the client reconnects and sends again.
                 self.cx.publish_buffer.release(first.data.len());
+                peer.add_pending_publishes(-1);
                 continue;
             };
             let id = first.topic;
-            topic.publish(&mut self.cx, first);
+            topic.publish(&mut self.cx, peer, first);
             while let Some(next) = entries.next_if(|next| next.topic == id) {
-                topic.publish(&mut self.cx, next);
+                topic.publish(&mut self.cx, peer, next);
             }
         }
     }
@@ -119,6 +120,7 @@ impl Shard {
             return;
         }
         let listener = self.cx.listener.clone();
+        let had_records = !self.cx.batch.is_empty();
         match self.cx.store.commit(&mut self.cx.batch, &listener) {
             Ok(committed) => {
                 let mut appends = std::mem::take(&mut self.cx.appends);
@@ -132,6 +134,9 @@ impl Shard {
                     }
                 }
                 let after = std::mem::take(&mut self.cx.after);
+                if !had_records {
+                    self.wake_when_durable(committed.lsn);
+                }
                 self.pending.push_back(Pending { lsn: committed.lsn, appends, after, retired: None });
             }
             Err(error) if error.is_full() => {
@@ -145,6 +150,20 @@ impl Shard {
                 self.fail(Pending { lsn: 0, appends, after, retired: None }, &error);
             }
         }
+    }
+
+    /// The journal tells this shard of its own commits only. What waits for a commit of another shard, or for one that
+    /// is durable already, asks for another turn itself.
+    pub(super) fn wake_when_durable(&self, lsn: journal::Lsn) {
+        let (store, handle) = (self.cx.store.clone(), self.cx.handle.clone());
+        if lsn <= store.durable() {
+            return handle.send(Event::Again);
+        }
+        tokio::spawn(async move {
+            // Durable or failed, there is something to answer.
+            let _ = store.wait(lsn).await;
+            handle.send(Event::Again);
+        });
     }
 
     /// Answers what has become durable.

@@ -2,11 +2,13 @@
 
 use ledger::Entry;
 use model::Position;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shard;
 use crate::{
     error::{Error, Result},
+    peer::Peer,
     requests::{Ack, Publish},
 };
 
@@ -21,7 +23,7 @@ pub(crate) struct At {
 /// Everything that reaches a shard. The hot ones are values; the rare ones are closures run inside.
 pub(crate) enum Event {
     /// SENDs of one connection, in order.
-    Publish(Vec<Publish>),
+    Publish(Arc<Peer>, Vec<Publish>),
     Flow {
         at: At,
         permits: u32,

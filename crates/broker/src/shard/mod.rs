@@ -316,6 +316,7 @@ impl Shard {
         if self.cx.store.durable() >= lsn || self.failed.load(Relaxed) {
             drop(topic);
         } else {
+            self.wake_when_durable(lsn);
             self.pending.push_back(Pending::retired(lsn, topic));
         }
     }

@@ -58,7 +58,7 @@ impl Topic {
         generated_name: impl FnOnce() -> String,
     ) -> Result<(u64, ProducerCreated)> {
         if self.terminated {
-            return Err(Error::NotAllowed("Topic was already terminated".into()));
+            return Err(Error::TopicTerminated);
         }
         if self.quota_exceeded {
             let exception = self.policies.quota_is_exception();
@@ -136,6 +136,8 @@ impl Topic {
         let successor = !old.user_provided_name && !request.user_provided_name && request.epoch > old.epoch;
         if same_session && request.epoch >= old.epoch || successor || !old.peer.is_open() {
             let key = old.key;
+            // Its receipts have nobody to go to.
+            old.peer.add_pending_publishes(-i64::from(old.pending));
             self.producers.remove(&key);
             if self.exclusive == Some(key) {
                 self.exclusive = None;
@@ -216,10 +218,12 @@ impl Topic {
 
     pub(crate) fn remove_producer(&mut self, cx: &mut Context, key: u64) {
         self.waiting.retain(|w| w.key != key);
-        if let Some(mut producer) = self.producers.remove(&key)
-            && let Some(reply) = producer.closing.take()
-        {
-            reply.send(Ok(()));
+        if let Some(mut producer) = self.producers.remove(&key) {
+            // What it has under way gets no receipt any more.
+            producer.peer.add_pending_publishes(-i64::from(producer.pending));
+            if let Some(reply) = producer.closing.take() {
+                reply.send(Ok(()));
+            }
         }
         if self.exclusive == Some(key) {
             self.exclusive = None;

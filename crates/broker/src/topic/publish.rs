@@ -6,25 +6,26 @@
 use super::Topic;
 use crate::{
     error::Error,
-    peer::Outgoing,
+    peer::{Outgoing, Peer},
     requests::Publish,
     shard::{Append, Context, DUPLICATE},
 };
 
 impl Topic {
     /// Appends one entry to the commit being built. Refusals are told to the producer at once.
-    pub(crate) fn publish(&mut self, cx: &mut Context, publish: Publish) {
+    pub(crate) fn publish(&mut self, cx: &mut Context, peer: &Peer, publish: Publish) {
         let bytes = publish.data.len();
         let Some(producer) = self.producers.get_mut(&publish.producer) else {
             // Closed in the meantime: the client was told, and sends again.
             cx.publish_buffer.release(bytes);
+            peer.add_pending_publishes(-1);
             return;
         };
         if self.terminated {
             let (peer, producer_id) = (producer.peer.clone(), producer.producer_id);
             peer.add_pending_publishes(-1);
             cx.publish_buffer.release(bytes);
-            let error = Error::NotAllowed("Topic was already terminated".into());
+            let error = Error::TopicTerminated;
             cx.outbox.push(&peer, Outgoing::SendError { producer_id, sequence_id: publish.sequence_id, error });
             return;
         }
