@@ -62,6 +62,20 @@ pub struct PartitionedTopicMetadata {
     pub properties: Option<BTreeMap<String, String>>,
 }
 
+/// A bound on backlog as it is sent and returned. Pulsar has two names for the size and wants either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BacklogQuotaData {
+    /// The same as `limit_size`.
+    pub limit: Option<i64>,
+    /// Bytes.
+    pub limit_size: Option<i64>,
+    /// Seconds.
+    pub limit_time: Option<i64>,
+    /// What happens when it is passed.
+    pub policy: Option<model::RetentionPolicy>,
+}
+
 /// Body of every error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {

@@ -170,6 +170,9 @@ pub struct ConsumerStats {
     pub draining_hashes_count: i32,
     pub draining_hashes_cleared_total: i64,
     pub draining_hashes_unacked_messages: i32,
+    /// Hashes that wait for another consumer's acknowledgements; only Key_Shared has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining_hashes: Option<Vec<serde_json::Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,13 +4,15 @@ use axum::{
     Json, Router,
     extract::State,
     http::StatusCode,
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use serde_json::{Value, json};
 
 use crate::{
     App,
-    reply::{self, Failure, Reply},
+    namespaces::bundle_of,
+    reply::{self, Done, Failure, Reply},
+    stats::completed,
 };
 
 pub(crate) async fn status(State(app): State<App>) -> Reply<&'static str> {
@@ -29,26 +31,49 @@ pub(crate) fn brokers() -> Router<App> {
     Router::new()
         .route("/", get(list))
         .route("/{cluster}", get(list))
+        .route("/{cluster}/{broker}/ownedNamespaces", get(owned))
         .route("/health", get(health))
         .route("/ready", get(health))
         .route("/version", get(|| async { reply::text(env!("CARGO_PKG_VERSION").to_owned()) }))
         .route("/leaderBroker", get(leader))
+        .route("/backlog-quota-check", get(|| async { Done }))
         .route("/configuration", get(|| async { Json(Vec::<String>::new()) }))
         .route("/configuration/values", get(|| async { Json(json!({})) }))
         .route("/configuration/runtime", get(runtime))
+        .route("/configuration/{name}", axum::routing::delete(no_dynamic))
+        .route("/configuration/{name}/{value}", post(no_dynamic))
         .route("/internal-configuration", get(internal))
 }
 
-fn id(app: &App) -> String {
+/// Pulsar's broker id: host and port of its web service.
+pub(crate) fn id(app: &App) -> String {
     app.broker.addresses().web_url.trim_start_matches("http://").to_owned()
+}
+
+pub(crate) fn host(app: &App) -> String {
+    let id = id(app);
+    id.rsplit_once(':').map_or(id.clone(), |(host, _)| host.to_owned())
 }
 
 async fn list(State(app): State<App>) -> Json<Vec<String>> {
     Json(vec![id(&app)])
 }
 
+async fn owned(State(app): State<App>) -> Json<Value> {
+    let mut all = json!({});
+    for namespace in app.broker.all_namespaces() {
+        let status = json!({ "broker_assignment": "shared", "is_controlled": false, "is_active": true });
+        all[format!("{namespace}/0x00000000_0xffffffff")] = status;
+    }
+    Json(all)
+}
+
 async fn leader(State(app): State<App>) -> Json<Value> {
     Json(json!({ "brokerId": id(&app), "serviceUrl": app.broker.addresses().web_url }))
+}
+
+async fn no_dynamic() -> Failure {
+    Failure::precondition("Can't update non-dynamic configuration")
 }
 
 async fn runtime(State(app): State<App>) -> Json<Value> {
@@ -61,6 +86,15 @@ async fn runtime(State(app): State<App>) -> Json<Value> {
         "brokerDeduplicationEnabled": config.deduplication_enabled.to_string(),
         "maxUnackedMessagesPerConsumer": config.max_unacked_messages_per_consumer.to_string(),
         "maxUnackedMessagesPerSubscription": config.max_unacked_messages_per_subscription.to_string(),
+        "maxNumPartitionsPerPartitionedTopic": config.max_partitions_per_topic.to_string(),
+        "ttlDurationDefaultInSeconds": config.default_message_ttl.as_secs().to_string(),
+        "defaultRetentionTimeInMinutes": (config.default_retention_time.as_secs() / 60).to_string(),
+        "defaultRetentionSizeInMB": (config.default_retention_bytes >> 20).to_string(),
+        "topicLevelPoliciesEnabled": "false",
+        "transactionCoordinatorEnabled": "false",
+        "functionsWorkerEnabled": "false",
+        "enableNonPersistentTopics": "false",
+        "authenticationEnabled": "false",
     }))
 }
 
@@ -72,13 +106,19 @@ async fn internal() -> Json<Value> {
 }
 
 pub(crate) fn stats() -> Router<App> {
-    Router::new().route("/topics", get(topics)).route("/metrics", get(|| async { Json(Vec::<Value>::new()) }))
+    Router::new()
+        .route("/topics", get(topics))
+        .route("/destinations", get(topics))
+        .route("/metrics", get(|| async { Json(Vec::<Value>::new()) }))
+        .route("/mbeans", get(|| async { Json(Vec::<Value>::new()) }))
 }
 
 async fn topics(State(app): State<App>) -> Json<Value> {
     let mut all = json!({});
-    for (name, stats) in app.broker.loaded_topic_stats().await {
-        all[name.namespace().as_str()]["0x00000000_0xffffffff"]["persistent"][name.to_string()] = json!(stats);
+    for (name, stats) in app.broker.loaded_topic_stats().await.into_iter().take(app.config.max_topics_in_metrics) {
+        let policies = app.broker.policies(name.namespace()).unwrap_or_default();
+        let bundle = bundle_of(&name, &policies);
+        all[name.namespace().as_str()][bundle]["persistent"][name.to_string()] = json!(completed(&app, &name, stats));
     }
     Json(all)
 }
@@ -86,10 +126,17 @@ async fn topics(State(app): State<App>) -> Json<Value> {
 /// Pulsar's answer where `functionsWorkerEnabled` is off.
 pub(crate) fn no_functions() -> Router<App> {
     let answer = || async {
-        Failure::new(
-            StatusCode::CONFLICT,
-            "Pulsar Function Worker is not enabled, probably functionsWorkerEnabled is set to false",
-        )
+        Failure::conflict("Pulsar Function Worker is not enabled, probably functionsWorkerEnabled is set to false")
     };
-    Router::new().route("/{*path}", any(answer))
+    Router::new().route("/", any(answer)).route("/{*path}", any(answer))
+}
+
+/// Pulsar's answers where packages and transactions are off.
+pub(crate) fn not_enabled() -> Router<App> {
+    const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+    let packages = || async { Failure::new(UNAVAILABLE, "Package Management Service is not enabled in the broker.") };
+    let transactions = || async {
+        Failure::new(UNAVAILABLE, "This Broker is not configured with transactionCoordinatorEnabled=true.")
+    };
+    Router::new().route("/packages/{*path}", any(packages)).route("/transactions/{*path}", any(transactions))
 }

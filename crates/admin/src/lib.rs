@@ -3,19 +3,24 @@
 //! Paths, status codes and texts are Pulsar's, so that `pulsar-admin` and the admin clients work unchanged. What is not
 //! there yet answers 405 or 501 with a reason. Source: `org.apache.pulsar.broker.admin.v2`.
 
+mod at;
 mod brokers;
 mod config;
 mod lookup;
+mod messages;
 mod metrics;
 mod namespaces;
 mod reply;
+mod schemas;
+mod stats;
+mod subscriptions;
 mod tenants;
 mod topics;
 
 pub use config::Config;
 
 use axum::{
-    Router,
+    Json, Router,
     extract::{DefaultBodyLimit, Request},
     http::{StatusCode, Uri},
     middleware::{self, Next},
@@ -64,10 +69,18 @@ pub fn router(broker: Broker, config: Config) -> Router {
         .nest("/admin/v2/brokers", brokers::brokers())
         .nest("/admin/v2/broker-stats", brokers::stats())
         .nest("/admin/v2/namespaces", namespaces::routes())
-        .nest("/admin/v2/persistent", topics::routes())
+        .nest(
+            "/admin/v2/persistent",
+            topics::routes().merge(stats::routes()).merge(messages::routes()).merge(subscriptions::routes()),
+        )
         .nest("/admin/v2/non-persistent", topics::non_persistent())
-        .nest("/admin/v2/schemas", topics::schemas())
-        .nest("/admin/v3", brokers::no_functions())
+        .nest("/admin/v2/schemas", schemas::routes())
+        .route("/admin/v2/resourcegroups", get(|| async { Json(Vec::<String>::new()) }))
+        .nest("/admin/v3", brokers::not_enabled())
+        .nest("/admin/v3/functions", brokers::no_functions())
+        .nest("/admin/v3/sources", brokers::no_functions())
+        .nest("/admin/v3/sinks", brokers::no_functions())
+        .nest("/admin/v2/functions", brokers::no_functions())
         .nest("/admin/v2/worker", brokers::no_functions())
         .fallback(|uri: Uri| async move { Failure::not_found(format!("HTTP 404 Not Found: {uri}")) })
         .layer(DefaultBodyLimit::max(max_body))

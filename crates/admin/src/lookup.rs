@@ -1,16 +1,14 @@
 //! `/lookup/v2/topic`: which broker serves a topic.
 
 use admin_api::LookupData;
-use axum::{
-    Json, Router,
-    extract::{Path, State},
-    routing::get,
-};
+use axum::{Json, Router, extract::State, routing::get};
 use model::{Domain, TopicName};
 
 use crate::{
     App,
-    reply::{self, Failure, Reply},
+    at::At,
+    namespaces::bundle_of,
+    reply::{Failure, Reply, in_namespace},
 };
 
 pub(crate) fn routes() -> Router<App> {
@@ -19,16 +17,14 @@ pub(crate) fn routes() -> Router<App> {
         .route("/lookup/v2/topic/{domain}/{tenant}/{namespace}/{topic}/bundle", get(bundle))
 }
 
-type Parts = (String, String, String, String);
-
-fn name((domain, tenant, namespace, local): &Parts) -> Reply<TopicName> {
+fn name(at: &At) -> Reply<TopicName> {
     let domain: Domain =
-        domain.parse().map_err(|_| Failure::bad("the domain is neither persistent nor non-persistent"))?;
-    TopicName::new(domain, reply::namespace(tenant, namespace)?, local).map_err(|e| Failure::bad(e.to_string()))
+        at.text("domain").parse().map_err(|_| Failure::bad("the domain is neither persistent nor non-persistent"))?;
+    at.topic_in(domain)
 }
 
-async fn lookup(State(app): State<App>, Path(parts): Path<Parts>) -> Reply<Json<LookupData>> {
-    let addresses = app.broker.lookup(&name(&parts)?).await?;
+async fn lookup(State(app): State<App>, at: At) -> Reply<Json<LookupData>> {
+    let addresses = app.broker.lookup(&name(&at)?).await.map_err(in_namespace)?;
     Ok(Json(LookupData {
         native_url: addresses.broker_url.clone(),
         broker_url: addresses.broker_url,
@@ -37,7 +33,8 @@ async fn lookup(State(app): State<App>, Path(parts): Path<Parts>) -> Reply<Json<
     }))
 }
 
-async fn bundle(State(app): State<App>, Path(parts): Path<Parts>) -> Reply<&'static str> {
-    app.broker.lookup(&name(&parts)?).await?;
-    Ok("0x00000000_0xffffffff")
+async fn bundle(State(app): State<App>, at: At) -> Reply<String> {
+    let name = name(&at)?;
+    app.broker.lookup(&name).await.map_err(in_namespace)?;
+    Ok(bundle_of(&name, &*app.broker.policies(name.namespace())?))
 }

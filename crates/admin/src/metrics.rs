@@ -1,6 +1,7 @@
 //! `/metrics` in Prometheus' text format, with Pulsar's names and labels where Pulsar has them.
 //!
-//! Pulsar: `pulsar_*`, labels cluster, namespace, topic, subscription. Ours: `geminga_journal_*`.
+//! Pulsar: `pulsar_*`, labels cluster, namespace, topic, subscription. Ours: `geminga_journal_*`, and `geminga_namespace_*`,
+//! which counts topics beyond the bound on how many are listed, too.
 
 use axum::{
     extract::State,
@@ -19,8 +20,22 @@ struct Page {
 
 impl Page {
     fn add(&mut self, name: &'static str, kind: &'static str, help: &'static str, labels: &str, value: f64) {
+        self.sample(name, "", kind, help, labels, value);
+    }
+
+    /// One sample of a metric that has several kinds of them, told apart by a suffix.
+    fn sample(
+        &mut self,
+        name: &'static str,
+        suffix: &str,
+        kind: &'static str,
+        help: &'static str,
+        labels: &str,
+        value: f64,
+    ) {
         let (.., samples) = self.metrics.entry(name).or_insert_with(|| (kind, help, String::new()));
-        let _ = writeln!(samples, "{name}{{{labels}}} {value}"); // writing to a string cannot fail
+        // A sum over nothing is -0. Writing to a string cannot fail.
+        let _ = writeln!(samples, "{name}{suffix}{{{labels}}} {}", value + 0.0);
     }
 
     fn text(self) -> String {
@@ -112,10 +127,10 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         let labels = format!("cluster=\"{cluster}\",namespace=\"{namespace}\"");
         let mut gauge = |name, help, value| page.add(name, GAUGE, help, &labels, value);
         gauge("pulsar_topics_count", "Topics in use.", topics);
-        gauge("pulsar_namespace_subscriptions_count", "Subscriptions of topics in use.", subscriptions);
-        gauge("pulsar_namespace_producers_count", "Producers connected.", producers);
-        gauge("pulsar_namespace_consumers_count", "Consumers connected.", consumers);
-        gauge("pulsar_namespace_msg_backlog", "Entries not acknowledged.", backlog);
+        gauge("geminga_namespace_subscriptions_count", "Subscriptions of topics in use.", subscriptions);
+        gauge("geminga_namespace_producers_count", "Producers connected.", producers);
+        gauge("geminga_namespace_consumers_count", "Consumers connected.", consumers);
+        gauge("geminga_namespace_msg_backlog", "Entries not acknowledged.", backlog);
     }
     let journal = app.broker.journal_stats();
     let labels = format!("cluster=\"{cluster}\"");
@@ -125,5 +140,23 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
     counter("geminga_journal_writes_total", "Synchronous writes.", journal.writes);
     counter("geminga_journal_commits_total", "Commits.", journal.commits);
     counter("geminga_journal_records_total", "Records.", journal.records);
+    let mut gauge = |name, help, value| page.add(name, GAUGE, help, &labels, value);
+    gauge("geminga_journal_disk_bytes", "Bytes of the journal's files.", journal.disk_bytes as f64);
+    gauge("geminga_journal_full", "1 while publishes wait for room in the journal.", f64::from(u8::from(journal.full)));
+    let healthy = f64::from(u8::from(app.broker.is_healthy()));
+    gauge("geminga_journal_healthy", "0 when the journal has failed and nothing can be stored.", healthy);
+    // Bucket `n` counts writes of less than 2^n microseconds.
+    let mut write = |suffix: &str, labels: &str, value| {
+        let help = "Time of one synchronous write.";
+        page.sample("geminga_journal_write_seconds", suffix, "histogram", help, labels, value);
+    };
+    let mut below = 0;
+    for (n, writes) in journal.write_micros.iter().enumerate() {
+        below += writes;
+        let last = n + 1 == journal.write_micros.len();
+        let le = if last { "+Inf".to_owned() } else { ((1u64 << n) as f64 / 1e6).to_string() };
+        write("_bucket", &format!("{labels},le=\"{le}\""), below as f64);
+    }
+    write("_count", &labels, below as f64);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.text()).into_response()
 }

@@ -1,162 +1,430 @@
 //! `/admin/v2/namespaces`: namespaces and their policies.
 
+use admin_api::BacklogQuotaData;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State},
+    extract::State,
     http::StatusCode,
-    response::{IntoResponse, Response},
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
+use broker::Error;
 use model::{
     AutoTopicCreation, BacklogQuota, BacklogQuotaType, NamespacePolicies, PersistencePolicies, RetentionPolicies,
-    SchemaCompatibility,
+    SchemaCompatibility, TopicName,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 use crate::{
     App,
-    reply::{self, Done, Failure, Reply, namespace},
+    at::{At, Query},
+    reply::{self, Done, Failure, Reply, in_namespace},
     tenants::Force,
 };
 
-type Name = Path<(String, String)>;
-
-/// GET, POST and DELETE of one optional policy.
+/// GET, POST and DELETE of one optional policy; `$check` refuses what Pulsar refuses.
 macro_rules! policy {
-    ($router:expr, $path:literal, $field:ident: $type:ty) => {
+    ($router:expr, $path:literal, $field:ident: $type:ty, $check:expr) => {
         $router.route(
             concat!("/{tenant}/{namespace}/", $path),
-            get(|State(app): State<App>, Path((t, n)): Name| async move {
-                Ok::<_, Failure>(reply::optional(app.broker.policies(&namespace(&t, &n)?)?.$field.clone()))
+            get(|State(app): State<App>, at: At| async move {
+                Ok::<_, Failure>(reply::optional(app.broker.policies(&at.namespace()?)?.$field.clone()))
             })
-            .post(|State(app): State<App>, Path((t, n)): Name, bytes: Bytes| async move {
+            .post(|State(app): State<App>, at: At, bytes: Bytes| async move {
+                let name = at.namespace()?;
                 let value: $type = reply::required(&bytes)?;
-                app.broker.update_policies(&namespace(&t, &n)?, |p| p.$field = Some(value.clone())).await?;
+                let check: fn(&$type, &NamespacePolicies) -> Reply<()> = $check;
+                check(&value, &*app.broker.policies(&name)?)?;
+                app.broker.update_policies(&name, |p| p.$field = Some(value.clone())).await?;
                 Ok::<_, Failure>(Done)
             })
-            .put(|State(app): State<App>, Path((t, n)): Name, bytes: Bytes| async move {
-                let value: $type = reply::required(&bytes)?;
-                app.broker.update_policies(&namespace(&t, &n)?, |p| p.$field = Some(value.clone())).await?;
-                Ok::<_, Failure>(Done)
-            })
-            .delete(|State(app): State<App>, Path((t, n)): Name| async move {
-                app.broker.update_policies(&namespace(&t, &n)?, |p| p.$field = None).await?;
+            .delete(|State(app): State<App>, at: At| async move {
+                app.broker.update_policies(&at.namespace()?, |p| p.$field = None).await?;
                 Ok::<_, Failure>(Done)
             }),
         )
     };
+    ($router:expr, $path:literal, $field:ident: $type:ty) => {
+        policy!($router, $path, $field: $type, |_, _| Ok(()))
+    };
 }
 
+/// Policies of Pulsar that this broker does not keep yet, with what holds as long as nobody sets them.
+const NOT_KEPT: [(&str, &str); 32] = [
+    ("autoSubscriptionCreation", ""),
+    ("schemaValidationEnforced", "false"),
+    ("isAllowAutoUpdateSchema", "true"),
+    ("schemaAutoUpdateCompatibilityStrategy", "\"Full\""),
+    ("compactionThreshold", ""),
+    ("delayedDelivery", ""),
+    ("inactiveTopicPolicies", ""),
+    ("maxProducersPerTopic", ""),
+    ("maxConsumersPerTopic", ""),
+    ("maxConsumersPerSubscription", ""),
+    ("maxSubscriptionsPerTopic", ""),
+    ("maxTopicsPerNamespace", "0"),
+    ("dispatchRate", ""),
+    ("subscriptionDispatchRate", ""),
+    ("replicatorDispatchRate", ""),
+    ("subscribeRate", ""),
+    ("publishRate", ""),
+    ("offloadThreshold", "-1"),
+    ("offloadThresholdInSeconds", "-1"),
+    ("offloadDeletionLagMs", ""),
+    ("offloadPolicies", ""),
+    ("encryptionRequired", "false"),
+    ("subscriptionExpirationTime", ""),
+    ("subscriptionAuthMode", "\"None\""),
+    ("subscriptionTypesEnabled", "[]"),
+    ("deduplicationSnapshotInterval", ""),
+    ("resourcegroup", ""),
+    ("entryFilters", ""),
+    ("properties", "{}"),
+    ("antiAffinity", ""),
+    ("dispatcherPauseOnAckStatePersistent", "false"),
+    ("allowedClusters", "[]"),
+];
+
 pub(crate) fn routes() -> Router<App> {
-    let router = Router::new()
+    let mut router = Router::new()
         .route("/{tenant}", get(list))
-        .route("/{tenant}/{namespace}", get(policies).put(create).delete(delete))
+        .route("/{tenant}/{namespace}", get(policies).put(create).merge(delete(remove)))
         .route("/{tenant}/{namespace}/topics", get(topics))
         .route("/{tenant}/{namespace}/destinations", get(topics))
         .route("/{tenant}/{namespace}/permissions", get(permissions))
+        .route("/{tenant}/{namespace}/permissions/subscription", get(permissions))
         .route("/{tenant}/{namespace}/bundles", get(bundles))
         .route("/{tenant}/{namespace}/replication", get(replication).post(set_replication))
         .route("/{tenant}/{namespace}/backlogQuotaMap", get(quotas))
         .route("/{tenant}/{namespace}/backlogQuota", post(set_quota).delete(remove_quota))
         .route("/{tenant}/{namespace}/schemaCompatibilityStrategy", get(compatibility).put(set_compatibility))
         .route("/{tenant}/{namespace}/unload", put(unload))
-        .route("/{tenant}/{namespace}/{bundle}/unload", put(unload_bundle))
+        .route("/{tenant}/{namespace}/{bundle}/unload", put(unload))
+        .route("/{tenant}/{namespace}/{bundle}/split", put(no_split))
         .route("/{tenant}/{namespace}/clearBacklog", post(clear))
-        .route("/{tenant}/{namespace}/clearBacklog/{subscription}", post(clear_one));
-    let router = policy!(router, "retention", retention_policies: RetentionPolicies);
-    let router = policy!(router, "messageTTL", message_ttl_in_seconds: u32);
+        .route("/{tenant}/{namespace}/clearBacklog/{subscription}", post(clear))
+        .route("/{tenant}/{namespace}/unsubscribe/{subscription}", post(unsubscribe));
+    for (name, default) in NOT_KEPT {
+        let show = move |State(app): State<App>, at: At| async move {
+            app.broker.policies(&at.namespace()?)?;
+            let default: Option<Value> = serde_json::from_str(default).ok();
+            Ok::<_, Failure>(reply::optional(default))
+        };
+        let remove = move |State(app): State<App>, at: At| async move {
+            app.broker.policies(&at.namespace()?)?;
+            Ok::<_, Failure>(Done)
+        };
+        // Setting what holds anyway is no error; what would not be kept is not taken.
+        let set = move |State(app): State<App>, at: At, bytes: Bytes| async move {
+            app.broker.policies(&at.namespace()?)?;
+            let (wanted, holds) = (reply::required::<Value>(&bytes)?, serde_json::from_str::<Value>(default).ok());
+            if Some(wanted) == holds {
+                return Ok(Done);
+            }
+            Err(Failure::not_allowed(format!("{name} of a namespace is not supported yet")))
+        };
+        let path = format!("/{{tenant}}/{{namespace}}/{name}");
+        router = router.route(&path, get(show).put(set).post(set).delete(remove));
+    }
+    let router = policy!(router, "retention", retention_policies: RetentionPolicies, check_retention);
     let router = policy!(router, "deduplication", deduplication_enabled: bool);
     let router = policy!(router, "persistence", persistence: PersistencePolicies);
     let router = policy!(router, "autoTopicCreation", auto_topic_creation: AutoTopicCreation);
     let router = policy!(router, "maxUnackedMessagesPerConsumer", max_unacked_messages_per_consumer: u32);
-    policy!(router, "maxUnackedMessagesPerSubscription", max_unacked_messages_per_subscription: u32)
+    let router = policy!(router, "maxUnackedMessagesPerSubscription", max_unacked_messages_per_subscription: u32);
+    router.route("/{tenant}/{namespace}/messageTTL", get(ttl).post(set_ttl).delete(remove_ttl))
 }
 
-async fn list(State(app): State<App>, Path(tenant): Path<String>) -> Reply<Json<Vec<String>>> {
-    Ok(Json(app.broker.namespaces(&tenant)?.iter().map(ToString::to_string).collect()))
+async fn list(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>> {
+    let namespaces = app.broker.namespaces(at.text("tenant")).map_err(|error| match error {
+        Error::TenantNotFound(_) => Failure::not_found("Tenant not found"),
+        other => other.into(),
+    })?;
+    Ok(Json(namespaces.iter().map(ToString::to_string).collect()))
 }
 
-async fn policies(State(app): State<App>, Path((t, n)): Name) -> Reply<Json<Value>> {
-    let name = namespace(&t, &n)?;
-    let policies = app.broker.policies(&name)?;
-    let mut value = json!(*policies);
-    value["bundles"] = boundaries(&policies);
-    Ok(Json(value))
+/// Everything a namespace says, in the shape of Pulsar's `Policies`.
+async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
+    let policies = app.broker.policies(&at.namespace()?)?;
+    let mut all = json!({
+        "auth_policies": { "namespace_auth": {}, "destination_auth": {}, "subscription_auth_roles": {} },
+        "replication_clusters": policies.replication_clusters,
+        "allowed_clusters": [],
+        "bundles": boundaries(&policies),
+        "backlog_quota_map": quota_map(&policies),
+        "clusterDispatchRate": {},
+        "topicDispatchRate": {},
+        "subscriptionDispatchRate": {},
+        "replicatorDispatchRate": {},
+        "clusterSubscribeRate": {},
+        "publishMaxMessageRate": {},
+        "latency_stats_sample_rate": {},
+        "deleted": false,
+        "encryption_required": false,
+        "subscription_auth_mode": "None",
+        "offload_threshold": -1,
+        "offload_threshold_in_seconds": -1,
+        "schema_compatibility_strategy": policies.schema_compatibility_strategy,
+        "is_allow_auto_update_schema": true,
+        "schema_validation_enforced": false,
+        "subscription_types_enabled": [],
+        "properties": {},
+        "migrated": false,
+    });
+    let optional = [
+        ("persistence", json!(policies.persistence)),
+        ("deduplicationEnabled", json!(policies.deduplication_enabled)),
+        ("autoTopicCreationOverride", json!(policies.auto_topic_creation)),
+        ("message_ttl_in_seconds", json!(policies.message_ttl_in_seconds)),
+        ("retention_policies", json!(policies.retention_policies)),
+        ("max_unacked_messages_per_consumer", json!(policies.max_unacked_messages_per_consumer)),
+        ("max_unacked_messages_per_subscription", json!(policies.max_unacked_messages_per_subscription)),
+    ];
+    for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_null()) {
+        all[name] = value;
+    }
+    Ok(Json(all))
 }
+
+const HASHES: u64 = 0x1_0000_0000;
+
+/// Where bundle `n` of `bundles` begins.
+fn boundary(n: u64, bundles: u64) -> String {
+    let at = if n == bundles { HASHES - 1 } else { n * (HASHES / bundles) };
+    format!("0x{at:08x}")
+}
+
+fn bundle_count(policies: &NamespacePolicies) -> u64 {
+    u64::from(policies.num_bundles.unwrap_or(1).clamp(1, BUNDLES_MAX))
+}
+
+/// More are refused: each is a text in every answer.
+const BUNDLES_MAX: u32 = 4096;
 
 fn boundaries(policies: &NamespacePolicies) -> Value {
-    let bundles = u64::from(policies.num_bundles.unwrap_or(1).max(1));
-    let size = 0x1_0000_0000 / bundles;
-    let mut boundaries: Vec<_> = (0..bundles).map(|n| format!("0x{:08x}", n * size)).collect();
-    boundaries.push("0xffffffff".to_owned());
+    let bundles = bundle_count(policies);
+    let boundaries: Vec<_> = (0..=bundles).map(|n| boundary(n, bundles)).collect();
     json!({ "boundaries": boundaries, "numBundles": bundles })
+}
+
+/// The bundle a topic is in: by the CRC-32 of its name. Source: `NamespaceBundleFactory`.
+pub(crate) fn bundle_of(topic: &TopicName, policies: &NamespacePolicies) -> String {
+    let bundles = bundle_count(policies);
+    let hash = u64::from(crc32(topic.to_string().as_bytes()));
+    let n = (hash / (HASHES / bundles)).min(bundles - 1);
+    format!("{}_{}", boundary(n, bundles), boundary(n + 1, bundles))
+}
+
+/// CRC-32 of IEEE 802.3. Short names only, so no table.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct NewNamespace {
-    #[serde(flatten)]
-    policies: NamespacePolicies,
+    replication_clusters: Vec<String>,
     bundles: Option<NewBundles>,
+    #[serde(rename = "deduplicationEnabled")]
+    deduplication_enabled: Option<bool>,
+    message_ttl_in_seconds: Option<u32>,
+    retention_policies: Option<RetentionPolicies>,
+    backlog_quota_map: BTreeMap<BacklogQuotaType, BacklogQuotaData>,
+    persistence: Option<PersistencePolicies>,
+    max_unacked_messages_per_consumer: Option<u32>,
+    max_unacked_messages_per_subscription: Option<u32>,
+    schema_compatibility_strategy: Option<SchemaCompatibility>,
+    #[serde(rename = "autoTopicCreationOverride")]
+    auto_topic_creation: Option<AutoTopicCreation>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NewBundles {
-    num_bundles: Option<u32>,
+    num_bundles: Option<i64>,
 }
 
-async fn create(State(app): State<App>, Path((t, n)): Name, bytes: Bytes) -> Reply {
+async fn create(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let name = at.namespace()?;
     let new: NewNamespace = reply::body(&bytes)?.unwrap_or_default();
-    let mut policies = new.policies;
-    if let Some(bundles) = new.bundles.and_then(|b| b.num_bundles) {
-        if bundles == 0 || bundles > 0x10_0000 {
-            return Err(Failure::bad("Invalid number of bundles: it has to be between 1 and 1048576"));
-        }
-        policies.num_bundles = Some(bundles);
+    check_clusters(&app, &new.replication_clusters)?;
+    let num_bundles = match new.bundles.and_then(|b| b.num_bundles).filter(|&n| n != 0) {
+        None => None,
+        Some(n) => Some(u32::try_from(n).ok().filter(|&n| n <= BUNDLES_MAX).ok_or_else(|| {
+            Failure::bad(format!(
+                "Invalid number of bundles. Number of bundles has to be in the range of (0, {BUNDLES_MAX}]."
+            ))
+        })?),
+    };
+    let backlog_quota_map =
+        new.backlog_quota_map.into_iter().map(|(kind, quota)| (kind, quota_of(kind, quota))).collect();
+    let policies = NamespacePolicies {
+        replication_clusters: new.replication_clusters,
+        num_bundles,
+        deduplication_enabled: new.deduplication_enabled,
+        message_ttl_in_seconds: new.message_ttl_in_seconds,
+        retention_policies: new.retention_policies,
+        backlog_quota_map,
+        persistence: new.persistence,
+        max_unacked_messages_per_consumer: new.max_unacked_messages_per_consumer,
+        max_unacked_messages_per_subscription: new.max_unacked_messages_per_subscription,
+        schema_compatibility_strategy: new.schema_compatibility_strategy.unwrap_or_default(),
+        auto_topic_creation: new.auto_topic_creation,
+    };
+    if let Some(retention) = &policies.retention_policies {
+        check_retention(retention, &policies)?;
     }
-    app.broker.create_namespace(&namespace(&t, &n)?, policies).await?;
+    app.broker.create_namespace(&name, policies).await?;
     Ok(Done)
 }
 
-async fn delete(State(app): State<App>, Path((t, n)): Name, Query(query): Query<Force>) -> Reply {
-    app.broker.delete_namespace(&namespace(&t, &n)?, query.force).await?;
+async fn remove(State(app): State<App>, at: At, Query(query): Query<Force>) -> Reply {
+    app.broker.delete_namespace(&at.namespace()?, query.force).await.map_err(|error| match error {
+        Error::NamespaceNotFound(name) => Failure::not_found(format!("Namespace {name} does not exist.")),
+        other => other.into(),
+    })?;
     Ok(Done)
 }
 
-async fn topics(State(app): State<App>, Path((t, n)): Name) -> Reply<Json<Vec<String>>> {
-    Ok(Json(app.broker.topics(&namespace(&t, &n)?).await?.iter().map(ToString::to_string).collect()))
+#[derive(Deserialize)]
+struct Topics {
+    #[serde(default)]
+    mode: Mode,
 }
 
-async fn permissions(State(app): State<App>, Path((t, n)): Name) -> Reply<Json<Value>> {
-    app.broker.policies(&namespace(&t, &n)?)?;
+#[derive(Deserialize, Default, PartialEq)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Mode {
+    #[default]
+    Persistent,
+    NonPersistent,
+    All,
+}
+
+async fn topics(State(app): State<App>, at: At, Query(query): Query<Topics>) -> Reply<Json<Vec<String>>> {
+    let topics = app.broker.topics(&at.namespace()?).await?;
+    if query.mode == Mode::NonPersistent {
+        return Ok(Json(Vec::new()));
+    }
+    Ok(Json(topics.iter().map(ToString::to_string).collect()))
+}
+
+async fn permissions(State(app): State<App>, at: At) -> Reply<Json<Value>> {
+    app.broker.policies(&at.namespace()?)?;
     Ok(Json(json!({})))
 }
 
-async fn bundles(State(app): State<App>, Path((t, n)): Name) -> Reply<Json<Value>> {
-    Ok(Json(boundaries(&*app.broker.policies(&namespace(&t, &n)?)?)))
+async fn bundles(State(app): State<App>, at: At) -> Reply<Json<Value>> {
+    Ok(Json(boundaries(&*app.broker.policies(&at.namespace()?)?)))
 }
 
-async fn replication(State(app): State<App>, Path((t, n)): Name) -> Reply<Json<Vec<String>>> {
-    Ok(Json(app.broker.policies(&namespace(&t, &n)?)?.replication_clusters.clone()))
+async fn replication(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>> {
+    Ok(Json(app.broker.policies(&at.namespace()?)?.replication_clusters.clone()))
 }
 
-async fn set_replication(State(app): State<App>, Path((t, n)): Name, bytes: Bytes) -> Reply {
-    let clusters: Vec<String> = reply::required(&bytes)?;
+fn check_clusters(app: &App, clusters: &[String]) -> Reply<()> {
     let known = app.broker.clusters();
     match clusters.iter().find(|c| !known.contains(c)) {
         Some(unknown) => Err(Failure::new(StatusCode::FORBIDDEN, format!("Invalid cluster id: {unknown}"))),
-        None => {
-            app.broker.update_policies(&namespace(&t, &n)?, |p| p.replication_clusters.clone_from(&clusters)).await?;
-            Ok(Done)
-        }
+        None => Ok(()),
     }
 }
 
-async fn quotas(State(app): State<App>, Path((t, n)): Name) -> Reply<Response> {
-    Ok(Json(&app.broker.policies(&namespace(&t, &n)?)?.backlog_quota_map).into_response())
+async fn set_replication(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let clusters: Vec<String> = reply::required(&bytes)?;
+    if clusters.is_empty() {
+        return Err(Failure::precondition("ClusterIds should not be null or empty"));
+    }
+    check_clusters(&app, &clusters)?;
+    app.broker.update_policies(&at.namespace()?, |p| p.replication_clusters.clone_from(&clusters)).await?;
+    Ok(Done)
+}
+
+async fn ttl(State(app): State<App>, at: At) -> Reply<axum::response::Response> {
+    Ok(reply::optional(app.broker.policies(&at.namespace()?)?.message_ttl_in_seconds))
+}
+
+async fn set_ttl(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let seconds: i32 = reply::required(&bytes)?;
+    let Ok(seconds) = u32::try_from(seconds) else {
+        return Err(Failure::precondition("Invalid value for message TTL, message TTL must >= 0"));
+    };
+    app.broker.update_policies(&at.namespace()?, |p| p.message_ttl_in_seconds = Some(seconds)).await?;
+    Ok(Done)
+}
+
+async fn remove_ttl(State(app): State<App>, at: At) -> Reply {
+    app.broker.update_policies(&at.namespace()?, |p| p.message_ttl_in_seconds = None).await?;
+    Ok(Done)
+}
+
+/// Source: `NamespacesBase.validateRetentionPolicies` and `checkQuotas`.
+fn check_retention(retention: &RetentionPolicies, policies: &NamespacePolicies) -> Reply<()> {
+    let (time, size) = (retention.retention_time_in_minutes, retention.retention_size_in_mb);
+    if size < -1 {
+        return Err(Failure::precondition("Invalid retention policy: size limit must be >= -1"));
+    }
+    if time < -1 {
+        return Err(Failure::precondition("Invalid retention policy: time limit must be >= -1"));
+    }
+    if (time == 0) != (size == 0) {
+        return Err(Failure::precondition(
+            "Invalid retention policy: Setting a single time or size limit to 0 is invalid when one of the limits has a \
+             non-zero value. Use the value of -1 instead of 0 to ignore a specific limit. To disable retention both \
+             limits must be set to 0.",
+        ));
+    }
+    if policies.backlog_quota_map.values().any(|quota| !fits(quota, retention)) {
+        return Err(Failure::precondition("Retention Quota must exceed configured backlog quota for namespace."));
+    }
+    Ok(())
+}
+
+/// Whether a quota acts before retention would drop what it counts.
+fn fits(quota: &BacklogQuota, retention: &RetentionPolicies) -> bool {
+    let (minutes, mebibytes) = (retention.retention_time_in_minutes, retention.retention_size_in_mb);
+    let size = mebibytes <= 0 || quota.limit_size < mebibytes.saturating_mul(1024 * 1024);
+    let time = minutes <= 0 || quota.limit_time < minutes.saturating_mul(60);
+    size && time
+}
+
+fn quota_of(kind: BacklogQuotaType, data: BacklogQuotaData) -> BacklogQuota {
+    let (size, time) = (data.limit_size.or(data.limit), data.limit_time);
+    let policy = data.policy.unwrap_or_default();
+    match kind {
+        BacklogQuotaType::DestinationStorage => BacklogQuota { limit_size: size.unwrap_or(-1), limit_time: -1, policy },
+        BacklogQuotaType::MessageAge => BacklogQuota { limit_size: -1, limit_time: time.unwrap_or(-1), policy },
+    }
+}
+
+fn quota_map(policies: &NamespacePolicies) -> BTreeMap<BacklogQuotaType, BacklogQuotaData> {
+    let data = |kind, quota: &BacklogQuota| {
+        // What the other kind bounds is 0, as Pulsar has it.
+        let (size, time) = match kind {
+            BacklogQuotaType::DestinationStorage => (quota.limit_size, 0),
+            BacklogQuotaType::MessageAge => (0, quota.limit_time),
+        };
+        BacklogQuotaData {
+            limit: Some(size),
+            limit_size: Some(size),
+            limit_time: Some(time),
+            policy: Some(quota.policy),
+        }
+    };
+    policies.backlog_quota_map.iter().map(|(kind, quota)| (*kind, data(*kind, quota))).collect()
+}
+
+async fn quotas(State(app): State<App>, at: At) -> Reply<Json<BTreeMap<BacklogQuotaType, BacklogQuotaData>>> {
+    Ok(Json(quota_map(&*app.broker.policies(&at.namespace()?)?)))
 }
 
 #[derive(Deserialize)]
@@ -165,54 +433,92 @@ struct QuotaQuery {
     kind: Option<BacklogQuotaType>,
 }
 
-async fn set_quota(State(app): State<App>, Path((t, n)): Name, Query(query): Query<QuotaQuery>, bytes: Bytes) -> Reply {
-    let quota: BacklogQuota = reply::required(&bytes)?;
+async fn set_quota(State(app): State<App>, at: At, Query(query): Query<QuotaQuery>, bytes: Bytes) -> Reply {
+    let name = at.namespace()?;
     let kind = query.kind.unwrap_or(BacklogQuotaType::DestinationStorage);
+    let quota = quota_of(kind, reply::required(&bytes)?);
+    let retention = app.broker.policies(&name)?.retention_policies;
+    if retention.is_some_and(|retention| !fits(&quota, &retention)) {
+        return Err(Failure::precondition(
+            "Backlog Quota exceeds configured retention quota for namespace. Please increase retention quota and retry",
+        ));
+    }
     app.broker
-        .update_policies(&namespace(&t, &n)?, |p| {
+        .update_policies(&name, |p| {
             p.backlog_quota_map.insert(kind, quota);
         })
         .await?;
     Ok(Done)
 }
 
-async fn remove_quota(State(app): State<App>, Path((t, n)): Name, Query(query): Query<QuotaQuery>) -> Reply {
+async fn remove_quota(State(app): State<App>, at: At, Query(query): Query<QuotaQuery>) -> Reply {
     let kind = query.kind.unwrap_or(BacklogQuotaType::DestinationStorage);
     app.broker
-        .update_policies(&namespace(&t, &n)?, |p| {
+        .update_policies(&at.namespace()?, |p| {
             p.backlog_quota_map.remove(&kind);
         })
         .await?;
     Ok(Done)
 }
 
-async fn compatibility(State(app): State<App>, Path((t, n)): Name) -> Reply<Json<SchemaCompatibility>> {
-    Ok(Json(app.broker.policies(&namespace(&t, &n)?)?.schema_compatibility_strategy))
+async fn compatibility(State(app): State<App>, at: At) -> Reply<Json<SchemaCompatibility>> {
+    Ok(Json(app.broker.policies(&at.namespace()?)?.schema_compatibility_strategy))
 }
 
-async fn set_compatibility(State(app): State<App>, Path((t, n)): Name, bytes: Bytes) -> Reply {
+async fn set_compatibility(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
     let strategy: SchemaCompatibility = reply::required(&bytes)?;
-    app.broker.update_policies(&namespace(&t, &n)?, |p| p.schema_compatibility_strategy = strategy).await?;
+    app.broker.update_policies(&at.namespace()?, |p| p.schema_compatibility_strategy = strategy).await?;
     Ok(Done)
 }
 
-async fn unload(State(app): State<App>, Path((t, n)): Name) -> Reply {
-    app.broker.unload_namespace(&namespace(&t, &n)?).await?;
+/// Bundles do not move on one machine: unloading one unloads the namespace.
+async fn unload(State(app): State<App>, at: At) -> Reply {
+    app.broker.unload_namespace(&at.namespace()?).await.map_err(in_namespace)?;
     Ok(Done)
 }
 
-/// Bundles are not separate on one machine: unloading one unloads the namespace.
-async fn unload_bundle(State(app): State<App>, Path((t, n, _)): Path<(String, String, String)>) -> Reply {
-    app.broker.unload_namespace(&namespace(&t, &n)?).await?;
+async fn no_split(State(app): State<App>, at: At) -> Failure {
+    let found = async { app.broker.policies(&at.namespace()?).map_err(in_namespace) };
+    found.await.err().unwrap_or_else(|| Failure::not_allowed("bundles are not split on a single broker"))
+}
+
+async fn clear(State(app): State<App>, at: At) -> Reply {
+    let subscription = Some(at.text("subscription")).filter(|name| !name.is_empty());
+    app.broker.clear_namespace_backlog(&at.namespace()?, subscription).await.map_err(in_namespace)?;
     Ok(Done)
 }
 
-async fn clear(State(app): State<App>, Path((t, n)): Name) -> Reply {
-    app.broker.clear_namespace_backlog(&namespace(&t, &n)?, None).await?;
+async fn unsubscribe(State(app): State<App>, at: At) -> Reply {
+    let subscription = at.subscription()?;
+    for topic in app.broker.topics(&at.namespace()?).await.map_err(in_namespace)? {
+        match app.broker.delete_subscription(&topic, subscription, false).await {
+            Ok(()) | Err(Error::SubscriptionNotFound { .. } | Error::TopicNotFound(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
     Ok(Done)
 }
 
-async fn clear_one(State(app): State<App>, Path((t, n, s)): Path<(String, String, String)>) -> Reply {
-    app.broker.clear_namespace_backlog(&namespace(&t, &n)?, Some(&s)).await?;
-    Ok(Done)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_in_the_bundle_that_pulsar_puts_it_in() {
+        // As Pulsar 4.2.4 answers `/lookup/v2/topic/persistent/geminga-compare/ns/plain/bundle`.
+        let policies = NamespacePolicies { num_bundles: Some(4), ..NamespacePolicies::default() };
+        let topic: TopicName = "persistent://geminga-compare/ns/plain".parse().unwrap();
+        assert_eq!(bundle_of(&topic, &policies), "0x80000000_0xc0000000");
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn one_limit_of_retention_may_not_be_zero_alone() {
+        let check = |time, size| {
+            let retention = RetentionPolicies { retention_time_in_minutes: time, retention_size_in_mb: size };
+            check_retention(&retention, &NamespacePolicies::default()).is_ok()
+        };
+        assert!(check(0, 0) && check(-1, -1) && check(10, -1) && check(-1, 10));
+        assert!(!check(0, 10) && !check(10, 0) && !check(-2, 1) && !check(1, -2));
+    }
 }

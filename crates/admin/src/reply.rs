@@ -1,4 +1,6 @@
 //! From the broker's errors to statuses and reasons; the one place where that is decided.
+//!
+//! Texts are Pulsar's, since people and scripts look for them.
 
 use admin_api::ErrorBody;
 use axum::{
@@ -8,7 +10,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use broker::Error;
-use model::{Domain, NamespaceName, TopicName};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What a handler returns.
@@ -35,12 +36,29 @@ impl Failure {
         Self { status, reason: reason.into() }
     }
 
+    /// 404.
     pub(crate) fn not_found(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, reason)
     }
 
+    /// 400.
     pub(crate) fn bad(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, reason)
+    }
+
+    /// 405: what Pulsar refuses, and what is not there yet.
+    pub(crate) fn not_allowed(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, reason)
+    }
+
+    /// 409.
+    pub(crate) fn conflict(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, reason)
+    }
+
+    /// 412.
+    pub(crate) fn precondition(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, reason)
     }
 }
 
@@ -73,6 +91,7 @@ impl From<Error> for Failure {
             | Error::InvalidTopicName(_)
             | Error::IncompatibleSchema(_) => StatusCode::PRECONDITION_FAILED,
             Error::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Error::TopicTerminated => StatusCode::PRECONDITION_FAILED,
             Error::BadRequest(_) => StatusCode::BAD_REQUEST,
             Error::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Storage(_) => {
@@ -86,7 +105,9 @@ impl From<Error> for Failure {
             Error::TenantNotFound(_) => "Tenant does not exist".to_owned(),
             Error::NamespaceNotFound(_) => "Namespace does not exist".to_owned(),
             Error::NamespaceExists(_) => "Namespace already exists".to_owned(),
-            Error::SubscriptionNotFound { .. } => "Subscription not found".to_owned(),
+            Error::SubscriptionNotFound { topic, subscription } => {
+                format!("Subscription {subscription} not found for topic {topic}")
+            }
             Error::SubscriptionExists { .. } => "Subscription already exists for topic".to_owned(),
             Error::TopicNotFound(name) => format!("Topic {name} not found"),
             other => other.to_string(),
@@ -95,16 +116,12 @@ impl From<Error> for Failure {
     }
 }
 
-/// A namespace from its two path segments.
-pub(crate) fn namespace(tenant: &str, namespace: &str) -> Reply<NamespaceName> {
-    NamespaceName::new(tenant, namespace)
-        .map_err(|_| Failure::new(StatusCode::PRECONDITION_FAILED, "Namespace name is not valid"))
-}
-
-/// A persistent topic from its three path segments.
-pub(crate) fn topic((tenant, ns, local): &(String, String, String)) -> Reply<TopicName> {
-    TopicName::new(Domain::Persistent, namespace(tenant, ns)?, local)
-        .map_err(|_| Failure::new(StatusCode::PRECONDITION_FAILED, "Topic name is not valid"))
+/// Where Pulsar calls a missing namespace `not found`.
+pub(crate) fn in_namespace(error: Error) -> Failure {
+    match error {
+        Error::NamespaceNotFound(_) => Failure::not_found("Namespace not found"),
+        other => other.into(),
+    }
 }
 
 /// A JSON body, whatever its content type says. An empty one is `None`.
@@ -117,14 +134,14 @@ pub(crate) fn body<T: DeserializeOwned>(bytes: &Bytes) -> Reply<Option<T>> {
 
 /// A JSON body that must be there.
 pub(crate) fn required<T: DeserializeOwned>(bytes: &Bytes) -> Reply<T> {
-    body(bytes)?.ok_or_else(|| Failure::bad("the request has no body"))
+    body(bytes)?.ok_or_else(|| Failure::bad("The request entity cannot be empty."))
 }
 
-/// JSON, as Pulsar returns values; `null` and absent policies are 204.
+/// JSON, or an empty 200 for what is not set.
 pub(crate) fn optional<T: Serialize>(value: Option<T>) -> Response {
     match value {
         Some(value) => Json(value).into_response(),
-        None => StatusCode::NO_CONTENT.into_response(),
+        None => StatusCode::OK.into_response(),
     }
 }
 

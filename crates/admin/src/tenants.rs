@@ -4,13 +4,18 @@ use admin_api::{ClusterData, TenantInfo};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State},
-    routing::get,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
 };
+use broker::Error;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::{
     App,
+    at::{At, Query},
     reply::{self, Done, Failure, Reply},
 };
 
@@ -21,17 +26,28 @@ pub(crate) struct Force {
 }
 
 pub(crate) fn clusters() -> Router<App> {
-    Router::new().route("/", get(list_clusters)).route("/{cluster}", get(cluster))
+    Router::new()
+        .route("/", get(list_clusters))
+        .route("/{cluster}", get(cluster).put(one_cluster).post(one_cluster).delete(one_cluster))
+        .route("/{cluster}/peers", get(peers).post(one_cluster))
+        .route("/{cluster}/failureDomains", get(failure_domains))
+        .route("/{cluster}/namespaceIsolationPolicies", get(isolation))
+        .route("/{cluster}/namespaceIsolationPolicies/brokers", get(isolation))
 }
 
 async fn list_clusters(State(app): State<App>) -> Json<Vec<String>> {
     Json(app.broker.clusters())
 }
 
-async fn cluster(State(app): State<App>, Path(name): Path<String>) -> Reply<Json<ClusterData>> {
-    if !app.broker.clusters().contains(&name) {
-        return Err(Failure::not_found("Cluster does not exist"));
+fn known(app: &App, at: &At) -> Reply<()> {
+    if app.broker.clusters().iter().any(|name| name == at.text("cluster")) {
+        return Ok(());
     }
+    Err(Failure::not_found("Cluster does not exist"))
+}
+
+async fn cluster(State(app): State<App>, at: At) -> Reply<Json<ClusterData>> {
+    known(&app, &at)?;
     let addresses = app.broker.addresses();
     Ok(Json(ClusterData {
         service_url: Some(addresses.web_url.clone()),
@@ -40,33 +56,68 @@ async fn cluster(State(app): State<App>, Path(name): Path<String>) -> Reply<Json
     }))
 }
 
+async fn one_cluster() -> Failure {
+    Failure::not_allowed("the cluster is this broker's own; there is no other to create, change or delete yet")
+}
+
+async fn peers(State(app): State<App>, at: At) -> Reply<StatusCode> {
+    known(&app, &at).map(|()| StatusCode::OK)
+}
+
+async fn failure_domains(State(app): State<App>, at: At) -> Reply<Json<Value>> {
+    known(&app, &at).map(|()| Json(json!({})))
+}
+
+async fn isolation(at: At) -> Failure {
+    let cluster = at.text("cluster");
+    Failure::not_found(format!("NamespaceIsolationPolicies for cluster {cluster} does not exist"))
+}
+
 pub(crate) fn tenants() -> Router<App> {
-    Router::new().route("/", get(list)).route("/{tenant}", get(one).put(create).post(update).delete(delete))
+    Router::new().route("/", get(list)).route("/{tenant}", get(one).put(create).merge(post(update)).delete(delete))
 }
 
 async fn list(State(app): State<App>) -> Json<Vec<String>> {
     Json(app.broker.tenants())
 }
 
-async fn one(State(app): State<App>, Path(name): Path<String>) -> Reply<Json<TenantInfo>> {
-    Ok(Json(app.broker.tenant(&name)?))
+async fn one(State(app): State<App>, at: At) -> Reply<Response> {
+    Ok(Json(app.broker.tenant(at.text("tenant"))?).into_response())
 }
 
-async fn create(State(app): State<App>, Path(name): Path<String>, bytes: Bytes) -> Reply {
+fn checked(app: &App, info: TenantInfo) -> Reply<TenantInfo> {
+    if info.allowed_clusters.iter().all(|name| name.trim().is_empty()) {
+        return Err(Failure::precondition("Clusters cannot be empty or blank"));
+    }
+    let clusters = app.broker.clusters();
+    if info.allowed_clusters.iter().any(|name| !clusters.contains(name)) {
+        return Err(Failure::precondition("Clusters do not exist"));
+    }
+    Ok(info)
+}
+
+async fn create(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
     let info = match reply::body(&bytes)? {
-        Some(info) => info,
+        Some(info) => checked(&app, info)?,
         None => TenantInfo { allowed_clusters: app.broker.clusters(), ..TenantInfo::default() },
     };
-    app.broker.create_tenant(&name, info).await?;
+    app.broker.create_tenant(at.text("tenant"), info).await?;
     Ok(Done)
 }
 
-async fn update(State(app): State<App>, Path(name): Path<String>, bytes: Bytes) -> Reply {
-    app.broker.update_tenant(&name, reply::required(&bytes)?).await?;
+async fn update(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let info = checked(&app, reply::required(&bytes)?)?;
+    app.broker.update_tenant(at.text("tenant"), info).await.map_err(|error| match error {
+        Error::TenantNotFound(name) => Failure::not_found(format!("Tenant {name} not found")),
+        other => other.into(),
+    })?;
     Ok(Done)
 }
 
-async fn delete(State(app): State<App>, Path(name): Path<String>, Query(query): Query<Force>) -> Reply {
-    app.broker.delete_tenant(&name, query.force).await?;
+async fn delete(State(app): State<App>, at: At, Query(query): Query<Force>) -> Reply {
+    app.broker.delete_tenant(at.text("tenant"), query.force).await.map_err(|error| match error {
+        Error::TenantNotFound(_) => Failure::not_found("Tenant doesn't exist"),
+        other => other.into(),
+    })?;
     Ok(Done)
 }

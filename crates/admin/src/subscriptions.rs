@@ -1,0 +1,265 @@
+//! `/admin/v2/persistent/.../subscription`: subscriptions of a topic, or of all partitions of one.
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::State,
+    routing::{get, post, put},
+};
+use broker::{Error, SeekTarget};
+use model::{Position, TopicName};
+use serde::Deserialize;
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    App,
+    at::{At, Query},
+    reply::{self, Done, Failure, Reply, in_namespace},
+    tenants::Force,
+    topics::{each, missing, partition_count, single},
+};
+
+pub(crate) fn routes() -> Router<App> {
+    let t = "/{tenant}/{namespace}/{topic}";
+    let s = "/{tenant}/{namespace}/{topic}/subscription/{subscription}";
+    let on = |path: &str| format!("{s}/{path}");
+    Router::new()
+        .route(&format!("{t}/subscriptions"), get(list))
+        .route(&format!("{t}/all_subscription/expireMessages/{{seconds}}"), post(expire_all))
+        .route(s, put(create).delete(delete))
+        .route(&on("properties"), get(properties).put(no_properties))
+        .route(&on("skip/{n}"), post(skip))
+        .route(&on("skip_all"), post(skip_all))
+        .route(&on("resetcursor/{timestamp}"), post(reset_to_time))
+        .route(&on("resetcursor"), post(reset_to_message))
+        .route(&on("expireMessages/{seconds}"), post(expire))
+}
+
+async fn list(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>> {
+    let mut all = Vec::new();
+    for one in each(&app, &at.topic()?).await? {
+        match app.broker.subscriptions(&one).await {
+            Ok(names) => all.extend(names),
+            // A partition that was not created has none.
+            Err(Error::TopicNotFound(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    all.sort();
+    all.dedup();
+    Ok(Json(all))
+}
+
+/// A message id as administrators write it: the text `latest` or `earliest`, or its parts.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Start {
+    Word(String),
+    #[serde(rename_all = "camelCase")]
+    Id {
+        ledger_id: i64,
+        entry_id: i64,
+        #[serde(default)]
+        is_excluded: bool,
+        #[serde(default)]
+        properties: Option<BTreeMap<String, String>>,
+    },
+}
+
+impl Start {
+    fn target(&self) -> Reply<SeekTarget> {
+        match self {
+            Self::Word(word) if word.eq_ignore_ascii_case("latest") => Ok(SeekTarget::Latest),
+            Self::Word(word) if word.eq_ignore_ascii_case("earliest") => Ok(SeekTarget::Earliest),
+            Self::Word(word) => Err(Failure::bad(format!("expected latest, earliest or a message id, not {word}"))),
+            Self::Id { ledger_id: i64::MAX, .. } => Ok(SeekTarget::Latest),
+            Self::Id { ledger_id, .. } if *ledger_id < 0 => Ok(SeekTarget::Earliest),
+            Self::Id { ledger_id, entry_id, is_excluded, .. } => {
+                let position = Position::new(ledger_id.unsigned_abs(), *entry_id);
+                Ok(if *is_excluded { SeekTarget::After(position) } else { SeekTarget::Id(position) })
+            }
+        }
+    }
+
+    fn properties(self) -> BTreeMap<String, String> {
+        match self {
+            Self::Word(_) => BTreeMap::new(),
+            Self::Id { properties, .. } => properties.unwrap_or_default(),
+        }
+    }
+}
+
+async fn create(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let name = at.topic()?;
+    let subscription = at.subscription()?;
+    let start = reply::body::<Start>(&bytes)?;
+    let target = start.as_ref().map_or(Ok(SeekTarget::Latest), Start::target)?;
+    let properties = start.map(Start::properties).unwrap_or_default();
+    create_topic(&app, &name).await?;
+    let partitioned = partition_count(&app, &name)?.is_some();
+    let all = each(&app, &name).await?;
+    let mut exists = 0;
+    for one in &all {
+        match app.broker.create_subscription(one, subscription, target, properties.clone()).await {
+            Ok(()) => {}
+            // One that an interrupted request left on some partitions is completed.
+            Err(Error::SubscriptionExists { .. }) if partitioned => exists += 1,
+            Err(other) => return Err(other.into()),
+        }
+    }
+    if exists == all.len() {
+        return Err(Error::SubscriptionExists { topic: name, subscription: subscription.to_owned() }.into());
+    }
+    Ok(Done)
+}
+
+/// A subscription on a missing topic creates that, where clients may.
+async fn create_topic(app: &App, name: &TopicName) -> Reply<()> {
+    let policies = app.broker.policies(name.namespace()).map_err(in_namespace)?;
+    if app.broker.exists(name).await? {
+        return Ok(());
+    }
+    let config = app.broker.config();
+    let auto = policies.auto_topic_creation.as_ref();
+    if !auto.map_or(config.allow_auto_topic_creation, |auto| auto.allow_auto_topic_creation) {
+        return Err(missing(app, name));
+    }
+    if app.broker.partitioned_metadata(name, true).await? > 0 {
+        return Ok(());
+    }
+    match app.broker.create_topic(name, BTreeMap::new()).await {
+        Ok(()) | Err(Error::TopicExists(_)) => Ok(()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+async fn delete(State(app): State<App>, at: At, Query(query): Query<Force>) -> Reply {
+    let name = at.topic()?;
+    for one in each(&app, &name).await? {
+        app.broker.delete_subscription(&one, at.subscription()?, query.force).await.map_err(|e| match e {
+            Error::SubscriptionNotFound { .. } => Failure::not_found("Subscription not found"),
+            other => other.into(),
+        })?;
+    }
+    Ok(Done)
+}
+
+async fn properties(State(app): State<App>, at: At) -> Reply<Json<BTreeMap<String, String>>> {
+    let name = at.topic()?;
+    let mut all = BTreeMap::new();
+    let mut found = false;
+    for one in each(&app, &name).await? {
+        if let Some(stats) = app.broker.topic_stats(&one).await?.subscriptions.remove(at.subscription()?) {
+            found = true;
+            all.extend(stats.subscription_properties);
+        }
+    }
+    if !found {
+        return Err(Error::SubscriptionNotFound { topic: name, subscription: at.subscription()?.to_owned() }.into());
+    }
+    Ok(Json(all))
+}
+
+async fn no_properties() -> Failure {
+    Failure::not_allowed("properties of a subscription are set when it is created; changing them is not supported yet")
+}
+
+async fn skip(State(app): State<App>, at: At) -> Reply {
+    let name = at.topic()?;
+    let n: u64 = at.number("n")?;
+    single(&app, &name, "Skip messages on a partitioned topic is not allowed").await?;
+    app.broker.skip_messages(&name, at.subscription()?, n).await?;
+    Ok(Done)
+}
+
+async fn skip_all(State(app): State<App>, at: At) -> Reply {
+    let name = at.topic()?;
+    for one in each(&app, &name).await? {
+        app.broker.skip_all(&one, at.subscription()?).await.map_err(|e| of_whole(&name, e))?;
+    }
+    Ok(Done)
+}
+
+/// Names the topic that was asked for, not its partition.
+fn of_whole(name: &TopicName, error: Error) -> Failure {
+    match error {
+        Error::SubscriptionNotFound { subscription, .. } => {
+            Error::SubscriptionNotFound { topic: name.clone(), subscription }.into()
+        }
+        other => other.into(),
+    }
+}
+
+async fn reset_to_time(State(app): State<App>, at: At) -> Reply {
+    let ms: i64 = at.number("timestamp")?;
+    let target = SeekTarget::Time(u64::try_from(ms).unwrap_or(0));
+    for one in each(&app, &at.topic()?).await? {
+        app.broker.reset_cursor(&one, at.subscription()?, target).await?;
+    }
+    Ok(Done)
+}
+
+async fn reset_to_message(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let name = at.topic()?;
+    let target = reply::required::<Start>(&bytes)?.target()?;
+    single(&app, &name, "Reset-cursor at position is not allowed for partitioned-topic").await?;
+    app.broker.reset_cursor(&name, at.subscription()?, target).await?;
+    Ok(Done)
+}
+
+async fn expire(State(app): State<App>, at: At) -> Reply {
+    let name = at.topic()?;
+    let older_than = at.seconds()?;
+    let subscription = at.subscription()?;
+    for one in each(&app, &name).await? {
+        expire_one(&app, &one, subscription, older_than).await.map_err(|e| match e {
+            Expire::Broker(error) => of_whole(&name, error),
+            Expire::Nothing => nothing_expired(&one, subscription),
+        })?;
+    }
+    Ok(Done)
+}
+
+async fn expire_all(State(app): State<App>, at: At) -> Reply {
+    let older_than = at.seconds()?;
+    for one in each(&app, &at.topic()?).await? {
+        for subscription in app.broker.subscriptions(&one).await? {
+            expire_one(&app, &one, &subscription, older_than).await.map_err(|e| match e {
+                Expire::Broker(error) => error.into(),
+                Expire::Nothing => nothing_expired(&one, &subscription),
+            })?;
+        }
+    }
+    Ok(Done)
+}
+
+enum Expire {
+    Broker(Error),
+    /// Pulsar does not begin when there is little backlog and nothing of it is old enough.
+    Nothing,
+}
+
+/// Backlogs above this are looked at in any case. Source: `PersistentSubscription.expireMessages`.
+const SMALL_BACKLOG: i64 = 1000;
+
+async fn expire_one(app: &App, topic: &TopicName, subscription: &str, older_than: Duration) -> Result<(), Expire> {
+    let backlog = async || {
+        let stats = app.broker.topic_stats(topic).await?;
+        let missing = || Error::SubscriptionNotFound { topic: topic.clone(), subscription: subscription.to_owned() };
+        stats.subscriptions.get(subscription).map(|s| s.msg_backlog).ok_or_else(missing)
+    };
+    let before = backlog().await.map_err(Expire::Broker)?;
+    app.broker.expire_messages(topic, subscription, older_than).await.map_err(Expire::Broker)?;
+    if before >= SMALL_BACKLOG || backlog().await.map_err(Expire::Broker)? < before {
+        return Ok(());
+    }
+    Err(Expire::Nothing)
+}
+
+fn nothing_expired(topic: &TopicName, subscription: &str) -> Failure {
+    Failure::conflict(format!(
+        "Expire message by timestamp not issued on topic {topic} for subscription {subscription} due to ongoing message \
+         expiration not finished or subscription almost catch  up. If it's performed on a partitioned topic operation \
+         might succeeded on other partitions, please check stats of individual partition."
+    ))
+}
