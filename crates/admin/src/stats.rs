@@ -58,6 +58,10 @@ pub(crate) fn completed(app: &App, name: &TopicName, mut stats: TopicStats) -> T
     for subscription in stats.subscriptions.values_mut() {
         subscription.durable = subscription.is_durable;
         subscription.replicated = subscription.is_replicated;
+        if subscription.r#type == "Exclusive" {
+            let only = subscription.consumers.first().map(|c| c.consumer_name.clone());
+            subscription.active_consumer_name = subscription.active_consumer_name.take().or(only);
+        }
         for consumer in &mut subscription.consumers {
             complete_consumer(consumer);
         }

@@ -135,9 +135,10 @@ async fn create_topic(app: &App, name: &TopicName) -> Reply<()> {
 
 async fn delete(State(app): State<App>, at: At, Query(query): Query<Force>) -> Reply {
     let name = at.topic()?;
+    let partitioned = partition_count(&app, &name)?.is_some();
     for one in each(&app, &name).await? {
         app.broker.delete_subscription(&one, at.subscription()?, query.force).await.map_err(|e| match e {
-            Error::SubscriptionNotFound { .. } => Failure::not_found("Subscription not found"),
+            Error::SubscriptionNotFound { .. } if partitioned => Failure::not_found("Subscription not found"),
             other => other.into(),
         })?;
     }

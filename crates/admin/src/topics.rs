@@ -219,8 +219,29 @@ async fn delete(State(app): State<App>, at: At, Query(query): Query<Force>) -> R
             "{name} is a partitioned topic, instead of calling delete topic, please call delete-partitioned-topic."
         )));
     }
-    app.broker.delete_topic(&name, query.force).await.map_err(in_namespace)?;
+    if !query.force {
+        unused(&app, &name).await?;
+    }
+    app.broker.delete_topic(&name, true).await.map_err(in_namespace)?;
     Ok(Done)
+}
+
+/// Refuses while clients are connected. Subscriptions that nobody uses go with their topic, as in Pulsar
+/// (`PersistentTopic.delete`).
+async fn unused(app: &App, name: &TopicName) -> Reply<()> {
+    let stats = match app.broker.topic_stats(name).await {
+        Ok(stats) => stats,
+        Err(error) => return Err(in_namespace(error)),
+    };
+    let consumers: usize = stats.subscriptions.values().map(|s| s.consumers.len()).sum();
+    let producers = stats.publishers.len();
+    if consumers + producers == 0 {
+        return Ok(());
+    }
+    Err(Failure::precondition(format!(
+        "Topic has {} clients connected Including {consumers} consumers, {producers} producers, and 0 replicators.",
+        consumers + producers
+    )))
 }
 
 #[derive(Deserialize)]
@@ -314,10 +335,19 @@ async fn update_partitions(State(app): State<App>, at: At, bytes: Bytes) -> Repl
 
 async fn delete_partitioned(State(app): State<App>, at: At, Query(query): Query<Force>) -> Reply {
     let name = at.topic()?;
-    if partition_count(&app, &name)?.is_none() {
+    let Some(n) = partition_count(&app, &name)? else {
         return Err(Failure::not_found(format!("Topic {name} not found.")));
+    };
+    if !query.force {
+        for index in 0..n {
+            let partition = name.with_partition(index);
+            // A partition that was not created is in nobody's way.
+            if app.broker.exists(&partition).await? {
+                unused(&app, &partition).await?;
+            }
+        }
     }
-    app.broker.delete_partitioned_topic(&name, query.force).await?;
+    app.broker.delete_partitioned_topic(&name, true).await?;
     Ok(Done)
 }
 
