@@ -67,12 +67,16 @@ pub struct PartitionedTopicMetadata {
 #[serde(rename_all = "camelCase", default)]
 pub struct BacklogQuotaData {
     /// The same as `limit_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
     /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_size: Option<i64>,
     /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_time: Option<i64>,
     /// What happens when it is passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<model::RetentionPolicy>,
 }
 

@@ -5,7 +5,10 @@ use admin_api::ClusterData;
 
 /// Show clusters
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  geminga clusters list\n  geminga clusters get standalone")]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  geminga clusters list\n  geminga clusters get standalone"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

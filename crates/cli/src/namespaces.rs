@@ -7,19 +7,23 @@ use crate::{
     units::{parse_seconds, parse_size, seconds, size},
     web::Web,
 };
+use admin_api::BacklogQuotaData;
 use clap::ValueEnum;
-use model::{AutoTopicCreation, BacklogQuota, BacklogQuotaType, NamespaceName, RetentionPolicies, RetentionPolicy};
+use model::{AutoTopicCreation, BacklogQuotaType, NamespaceName, RetentionPolicies, RetentionPolicy};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Create, list and delete namespaces, and set what holds for their topics
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
     geminga namespaces create acme/orders\n  \
     geminga namespaces set-retention acme/orders --time 3d --size 10G\n  \
     geminga namespaces set-message-ttl acme/orders 12h\n  \
     geminga namespaces set-backlog-quota acme/orders --limit-size 5G --policy producer_exception\n  \
-    geminga namespaces policies acme/orders -o json")]
+    geminga namespaces policies acme/orders -o json"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -96,8 +100,8 @@ enum Command {
         /// Time such as 90s, 12h; 0 is never
         #[arg(value_name = "TIME", value_parser = parse_seconds, required_unless_present = "ttl")]
         time: Option<i64>,
-        /// The same, as pulsar-admin has it
-        #[arg(long = "messageTTL", alias = "ttl", id = "ttl", value_name = "TIME", value_parser = parse_seconds, hide = true)]
+        /// The same
+        #[arg(long = "ttl", alias = "messageTTL", id = "ttl", value_name = "TIME", value_parser = parse_seconds, conflicts_with = "time")]
         ttl: Option<i64>,
     },
     /// When messages that are not acknowledged expire
@@ -287,26 +291,27 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Command::SetBacklogQuota { name, limit_size, limit_time, policy: action } => {
             for (kind, given) in [(STORAGE, limit_size), (AGE, limit_time)] {
                 let Some(limit) = given else { continue };
-                let quota = BacklogQuota {
-                    limit_size: if kind == STORAGE { limit } else { -1 },
-                    limit_time: if kind == AGE { limit } else { -1 },
-                    policy: action.into(),
-                };
+                let (size, time) = if kind == STORAGE { (Some(limit), None) } else { (None, Some(limit)) };
+                let quota =
+                    BacklogQuotaData { limit_size: size, limit_time: time, policy: Some(action.into()), limit: None };
                 policy(&name, "backlogQuota").query("backlogQuotaType", kind).json(&quota).post().await?;
             }
             changed(&name)
         }
         Command::GetBacklogQuota(name) => {
-            let quotas: BTreeMap<BacklogQuotaType, BacklogQuota> = policy(&name, "backlogQuotaMap").get().await?;
+            let quotas: BTreeMap<BacklogQuotaType, BacklogQuotaData> = policy(&name, "backlogQuotaMap").get().await?;
             match format {
                 Output::Json => output::json(&quotas),
                 Output::Pretty if quotas.is_empty() => output::line(NOT_SET),
-                Output::Pretty => output::print(&output::pairs(quotas.iter().map(|(kind, quota)| match kind {
-                    BacklogQuotaType::DestinationStorage => {
-                        (STORAGE, format!("{}, {}", size(quota.limit_size), word(&quota.policy)))
-                    }
-                    BacklogQuotaType::MessageAge => {
-                        (AGE, format!("{}, {}", seconds(quota.limit_time), word(&quota.policy)))
+                Output::Pretty => output::print(&output::pairs(quotas.iter().map(|(kind, quota)| {
+                    let policy = quota.policy.as_ref().map(word).unwrap_or_default();
+                    match kind {
+                        BacklogQuotaType::DestinationStorage => {
+                            (STORAGE, format!("{}, {policy}", size(quota.limit_size.or(quota.limit).unwrap_or(-1))))
+                        }
+                        BacklogQuotaType::MessageAge => {
+                            (AGE, format!("{}, {policy}", seconds(quota.limit_time.unwrap_or(-1))))
+                        }
                     }
                 }))),
             }

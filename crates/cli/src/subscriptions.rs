@@ -20,13 +20,16 @@ use std::{
 
 /// Create, list, move and delete subscriptions
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
     geminga subscriptions list orders\n  \
     geminga subscriptions create orders billing --from earliest\n  \
     geminga subscriptions reset orders billing --to 2h\n  \
     geminga subscriptions peek orders billing -n 5\n  \
     geminga subscriptions clear orders billing\n\n\
-    A topic is `orders`, `tenant/namespace/orders` or `persistent://tenant/namespace/orders`.")]
+    A topic is `orders`, `tenant/namespace/orders` or `persistent://tenant/namespace/orders`."
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

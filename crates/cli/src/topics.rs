@@ -21,13 +21,16 @@ use std::collections::BTreeMap;
 
 /// Create, list, inspect and delete topics
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
     geminga topics create orders --partitions 4\n  \
     geminga topics list --long\n  \
     geminga topics stats orders\n  \
     geminga topics peek-messages orders -s billing -n 3\n  \
     geminga topics delete orders --force\n\n\
-    A topic is `orders`, `tenant/namespace/orders` or `persistent://tenant/namespace/orders`.")]
+    A topic is `orders`, `tenant/namespace/orders` or `persistent://tenant/namespace/orders`."
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -474,15 +477,16 @@ fn stats_text(name: &str, stats: &TopicStats) -> String {
         format!("{} messages/s, {throughput}/s; {} messages, {size} so far", rate(per_s), count(messages))
     };
     let mut text = format!("{}\n", output::shown(name));
-    text += &pairs([
+    let mut lines = vec![
         ("  in", flow(stats.msg_rate_in, stats.msg_throughput_in, stats.msg_in_counter, stats.bytes_in_counter)),
         ("  out", flow(stats.msg_rate_out, stats.msg_throughput_out, stats.msg_out_counter, stats.bytes_out_counter)),
         ("  stored", bytes(stats.storage_size)),
         ("  backlog", bytes(stats.backlog_size)),
-    ]);
+    ];
     if !stats.deduplication_status.is_empty() {
-        text += &pairs([("  deduplication", stats.deduplication_status.to_lowercase())]);
+        lines.push(("  deduplication", stats.deduplication_status.to_lowercase()));
     }
+    text += &pairs(lines);
     let mut producers = Table::new(["PRODUCER", "ADDRESS", "CLIENT", "IN/S", "ACCESS", "SINCE"]);
     for p in &stats.publishers {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
