@@ -9,6 +9,7 @@ use std::{
 /// Show brokers and their health
 #[derive(Debug, clap::Args)]
 #[command(
+    arg_required_else_help = true,
     after_help = "Examples:\n  geminga brokers health\n  geminga brokers health --wait 30s\n  geminga brokers configuration -o json"
 )]
 pub struct Args {

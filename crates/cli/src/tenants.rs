@@ -10,6 +10,7 @@ use admin_api::TenantInfo;
 /// Create, list and delete tenants
 #[derive(Debug, clap::Args)]
 #[command(
+    arg_required_else_help = true,
     after_help = "Examples:\n  geminga tenants list\n  geminga tenants create acme\n  geminga tenants delete acme --force"
 )]
 pub struct Args {
