@@ -12,12 +12,23 @@ pub struct Config {
     /// How long a request may take.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
+    /// Connections that may be open; further ones wait.
+    pub max_connections: usize,
+    /// How long a connection on which nothing happens stays open; longer than a request may take.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
     /// Topics that `/metrics` lists one by one; of those beyond, only sums are given.
     pub max_topics_in_metrics: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_body_bytes: 1024 * 1024, request_timeout: Duration::from_secs(60), max_topics_in_metrics: 10_000 }
+        Self {
+            max_body_bytes: 1024 * 1024,
+            request_timeout: Duration::from_secs(60),
+            max_connections: 1024,
+            idle_timeout: Duration::from_secs(90),
+            max_topics_in_metrics: 10_000,
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod at;
 mod brokers;
 mod config;
+mod listener;
 mod lookup;
 mod messages;
 mod metrics;
@@ -39,17 +40,31 @@ pub(crate) struct App {
     pub(crate) config: Arc<Config>,
 }
 
-/// Serves until shutdown is triggered; requests under way are finished first.
+/// How long requests under way have when the service stops.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Serves until shutdown is triggered; requests under way have two seconds to finish.
 pub async fn serve(listener: tokio::net::TcpListener, broker: Broker, config: Config, shutdown: seams::Shutdown) {
-    let router = router(broker, config);
+    let listener = listener::Bounded::new(listener, config.max_connections, config.idle_timeout);
     // `Router` cannot rewrite a path before it routes, so the rewriting wraps it.
     let service = axum::ServiceExt::<Request>::into_make_service(tower_layer::Layer::layer(
         &middleware::from_fn(without_trailing_slash),
-        router,
+        router(broker, config),
     ));
-    let served = axum::serve(listener, service).with_graceful_shutdown(async move { shutdown.triggered().await }).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "web service ended");
+    let stop = shutdown.clone();
+    let served = axum::serve(listener, service).with_graceful_shutdown(async move { stop.triggered().await });
+    let deadline = async {
+        shutdown.triggered().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        result = served => {
+            if let Err(error) = result {
+                tracing::error!(%error, "web service ended");
+            }
+        }
+        // A peer that sent half a request must not hold the process.
+        () = deadline => tracing::debug!("requests under way were cut off"),
     }
 }
 

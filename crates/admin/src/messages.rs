@@ -88,8 +88,12 @@ async fn by_id(State(app): State<App>, at: At) -> Reply<Response> {
     let name = at.topic()?;
     let (ledger, entry): (u64, i64) = (at.number("ledger")?, at.number("entry")?);
     single(&app, &name, "GetMessageById is not allowed on partitioned-topic").await?;
+    let missing = || Failure::not_found("Message id not found");
+    if entry < 0 || entry == i64::MAX {
+        return Err(missing());
+    }
     let found = app.broker.read_message(&name, Position::new(ledger, entry)).await?;
-    response(found.ok_or_else(|| Failure::not_found("Message id not found"))?)
+    response(found.ok_or_else(missing)?)
 }
 
 #[derive(Deserialize)]

@@ -75,7 +75,8 @@ impl Start {
             Self::Id { ledger_id: i64::MAX, .. } => Ok(SeekTarget::Latest),
             Self::Id { ledger_id, .. } if *ledger_id < 0 => Ok(SeekTarget::Earliest),
             Self::Id { ledger_id, entry_id, is_excluded, .. } => {
-                let position = Position::new(ledger_id.unsigned_abs(), *entry_id);
+                // Entries count from 0; -1 is before the first. The last number there is has no successor.
+                let position = Position::new(ledger_id.unsigned_abs(), (*entry_id).clamp(-1, i64::MAX - 1));
                 Ok(if *is_excluded { SeekTarget::After(position) } else { SeekTarget::Id(position) })
             }
         }

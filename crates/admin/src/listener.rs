@@ -1,0 +1,126 @@
+//! The web service's connections: only so many, and none that says nothing for long.
+//!
+//! A server of requests is easily starved by peers that open connections and send half a request; what the socket layer
+//! does not bound, nothing above it can.
+
+use axum::serve::Listener;
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep},
+};
+
+/// Accepts while fewer than the allowed number of connections are open; others wait in the kernel's queue.
+pub(crate) struct Bounded {
+    inner: TcpListener,
+    room: Arc<Semaphore>,
+    idle: Duration,
+}
+
+impl Bounded {
+    pub(crate) fn new(inner: TcpListener, connections: usize, idle: Duration) -> Self {
+        Self { inner, room: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))), idle }
+    }
+}
+
+impl Listener for Bounded {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let permit = match self.room.clone().acquire_owned().await {
+            Ok(permit) => permit,
+            // Only a closed semaphore fails, and nobody closes it.
+            Err(_) => std::future::pending().await,
+        };
+        let (stream, address) = Listener::accept(&mut self.inner).await;
+        // Answers are written whole; failing to say so costs milliseconds, not correctness.
+        let _ = stream.set_nodelay(true);
+        let deadline = Box::pin(tokio::time::sleep(self.idle));
+        (Connection { stream, idle: self.idle, deadline, _permit: permit }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+}
+
+/// A connection that fails when nothing has been read or written for too long.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    idle: Duration,
+    deadline: Pin<Box<Sleep>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn moved(&mut self) {
+        self.deadline.as_mut().reset(Instant::now() + self.idle);
+    }
+
+    /// What to answer while the socket has nothing to say.
+    fn waiting<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        ready!(self.deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+            Poll::Ready(done) => {
+                self.moved();
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.waiting(cx),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(cx, buf) {
+            Poll::Ready(done) => {
+                self.moved();
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.waiting(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write_vectored(cx, bufs) {
+            Poll::Ready(done) => {
+                self.moved();
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.waiting(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

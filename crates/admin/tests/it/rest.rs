@@ -1,0 +1,183 @@
+//! What administrators ask for. Statuses and texts are those of Pulsar 4.2.4; `interop/admin/compare.py` asks both.
+
+use crate::server::{Server, batch, entry};
+use serde_json::json;
+use wire::proto::KeyValue;
+
+const P: &str = "/admin/v2/persistent/public/default";
+const N: &str = "/admin/v2/namespaces/public/default";
+
+#[tokio::test]
+async fn a_topic_is_created_listed_and_deleted() {
+    let server = Server::start().await;
+    server.done("PUT", &format!("{P}/orders"), "").await;
+    let again = server.send("PUT", &format!("{P}/orders"), "").await;
+    assert_eq!(again.refusal(), (409, "This topic already exists".to_owned()));
+    assert_eq!(server.get(P).await.json(), json!(["persistent://public/default/orders"]));
+    server.done("PUT", &format!("{P}/orders/subscription/billing"), r#"{"ledgerId":-1,"entryId":-1}"#).await;
+    assert_eq!(server.get(&format!("{P}/orders/subscriptions")).await.json(), json!(["billing"]));
+    // Subscriptions that nobody uses do not keep a topic.
+    server.done("DELETE", &format!("{P}/orders"), "").await;
+    let gone = server.get(&format!("{P}/orders/stats")).await.refusal();
+    assert_eq!(gone, (404, "Topic persistent://public/default/orders not found".to_owned()));
+}
+
+#[tokio::test]
+async fn a_partitioned_topic_stands_for_its_partitions() {
+    let server = Server::start().await;
+    server.done("PUT", &format!("{P}/orders/partitions"), "3").await;
+    assert_eq!(server.get(&format!("{P}/orders/partitions")).await.json()["partitions"], 3);
+    assert_eq!(server.get(P).await.json().as_array().unwrap().len(), 3);
+    server.done("PUT", &format!("{P}/orders/subscription/s"), "").await;
+    assert_eq!(server.get(&format!("{P}/orders-partition-2/subscriptions")).await.json(), json!(["s"]));
+    let fewer = server.send("POST", &format!("{P}/orders/partitions"), "2").await.refusal();
+    assert_eq!(fewer, (422, "Desired partitions 2 can't be less than the current partitions 3.".to_owned()));
+    server.done("POST", &format!("{P}/orders/partitions"), "4").await;
+    assert_eq!(server.get(&format!("{P}/orders-partition-3/subscriptions")).await.json(), json!(["s"]));
+    let stats = server.get(&format!("{P}/orders/partitioned-stats")).await.json();
+    assert_eq!(stats["partitions"].as_object().unwrap().len(), 4);
+    assert_eq!(stats["metadata"]["partitions"], 4);
+    assert_eq!(server.send("DELETE", &format!("{P}/orders"), "").await.status, 409);
+    server.done("DELETE", &format!("{P}/orders/partitions"), "").await;
+    assert_eq!(server.get(P).await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn names_travel_encoded() {
+    let server = Server::start().await;
+    let name = "a%25b%20%C3%BC%23%3F";
+    server.done("PUT", &format!("{P}/{name}"), "").await;
+    assert_eq!(server.get(P).await.json(), json!(["persistent://public/default/a%b ü#?"]));
+    server.done("PUT", &format!("{P}/{name}/subscription/x%2Fy%20z"), "").await;
+    assert_eq!(server.get(&format!("{P}/{name}/subscriptions/")).await.json(), json!(["x/y z"]));
+    let slash = server.send("PUT", &format!("{P}/a%2Fb"), "").await.refusal();
+    assert_eq!(slash, (412, "Topic name is not valid".to_owned()));
+    let namespace = server.send("PUT", "/admin/v2/namespaces/public/a%20b", "").await.refusal();
+    assert_eq!(namespace, (412, "Namespace name is not valid".to_owned()));
+}
+
+#[tokio::test]
+async fn a_stored_message_is_shown_with_its_metadata_as_headers() {
+    let server = Server::start().await;
+    server.done("PUT", &format!("{P}/t"), "").await;
+    server.done("PUT", &format!("{P}/t/subscription/s"), "").await;
+    let two = batch(&["a", "b"]);
+    let single = entry(b"hello", |metadata| {
+        metadata.partition_key = Some("key\r\nX-Evil: 1".to_owned());
+        metadata.properties.push(KeyValue { key: "n".to_owned(), value: "ü".to_owned() });
+        metadata.event_time = Some(1000);
+    });
+    let batched = entry(&two, |metadata| metadata.num_messages_in_batch = Some(2));
+    server.publish("persistent://public/default/t", &[single, batched]).await;
+
+    let first = server.get(&format!("{P}/t/subscription/s/position/1")).await;
+    assert_eq!((first.status, first.text().as_str()), (200, "hello"));
+    assert_eq!(first.header("x-pulsar-property"), Some(r#"{"n":"\u00fc"}"#));
+    assert_eq!(first.header("x-pulsar-publish-time"), Some("2023-11-14T22:13:20.123Z"));
+    assert_eq!(first.header("x-pulsar-event-time"), Some("1970-01-01T00:00:01.000Z"));
+    assert_eq!(first.header("x-pulsar-partition-key"), Some("keyX-Evil: 1"));
+    assert_eq!((first.header("x-evil"), first.header("x-pulsar-num-batch-message")), (None, None));
+    let second = server.get(&format!("{P}/t/subscription/s/position/2")).await;
+    assert_eq!((second.header("x-pulsar-num-batch-message"), &second.body[..]), (Some("2"), &two[..]));
+    let third = server.get(&format!("{P}/t/subscription/s/position/3")).await;
+    assert_eq!(third.refusal(), (404, "Message not found".to_owned()));
+
+    let last = server.get(&format!("{P}/t/lastMessageId")).await.json();
+    assert_eq!((&last["entryId"], &last["batchIndex"]), (&json!(1), &json!(1)));
+    let latest = server.get(&format!("{P}/t/examinemessage?initialPosition=earliest&messagePosition=1")).await;
+    assert_eq!(latest.text(), "hello");
+    server.done("POST", &format!("{P}/t/subscription/s/skip/1"), "").await;
+    let stats = server.get(&format!("{P}/t/stats")).await.json();
+    assert_eq!((&stats["msgInCounter"], &stats["subscriptions"]["s"]["msgBacklog"]), (&json!(3), &json!(1)));
+    server.done("POST", &format!("{P}/t/subscription/s/resetcursor/0"), "").await;
+    assert_eq!(server.get(&format!("{P}/t/subscription/s/position/1")).await.text(), "hello");
+}
+
+#[tokio::test]
+async fn policies_are_kept_removed_and_checked() {
+    let server = Server::start().await;
+    let unset = server.get(&format!("{N}/retention")).await;
+    assert_eq!((unset.status, unset.body.len()), (200, 0));
+    server.done("POST", &format!("{N}/retention"), r#"{"retentionTimeInMinutes":10,"retentionSizeInMB":20}"#).await;
+    assert_eq!(server.get(&format!("{N}/retention")).await.json()["retentionSizeInMB"], 20);
+    // Both names of a size, as the Java client sends them.
+    let quota =
+        |mb: u64| format!(r#"{{"limit":{0},"limitSize":{0},"limitTime":0,"policy":"producer_exception"}}"#, mb << 20);
+    server.done("POST", &format!("{N}/backlogQuota"), &quota(10)).await;
+    let too_much = server.send("POST", &format!("{N}/backlogQuota"), &quota(20)).await;
+    assert_eq!(too_much.status, 412);
+    let all = server.get(N).await.json();
+    assert_eq!(all["backlog_quota_map"]["destination_storage"]["limitSize"], 10 << 20);
+    server.done("DELETE", &format!("{N}/backlogQuota"), "").await;
+    server.done("DELETE", &format!("{N}/retention"), "").await;
+    assert_eq!(server.get(&format!("{N}/retention")).await.body.len(), 0);
+    // What is not kept is not taken; what holds anyway is.
+    let rate = server.send("POST", &format!("{N}/publishRate"), r#"{"publishThrottlingRateInMsg":1}"#).await;
+    assert_eq!(rate.refusal(), (405, "publishRate of a namespace is not supported yet".to_owned()));
+    server.done("POST", &format!("{N}/encryptionRequired"), "false").await;
+    assert_eq!(server.send("POST", &format!("{N}/messageTTL"), "-5").await.status, 412);
+}
+
+#[tokio::test]
+async fn tenants_and_namespaces_come_and_go() {
+    let server = Server::start().await;
+    let unknown = server.send("PUT", "/admin/v2/tenants/acme", r#"{"allowedClusters":["nowhere"]}"#).await.refusal();
+    assert_eq!(unknown, (412, "Clusters do not exist".to_owned()));
+    server.done("PUT", "/admin/v2/tenants/acme", r#"{"adminRoles":[],"allowedClusters":["standalone"]}"#).await;
+    server.done("PUT", "/admin/v2/namespaces/acme/ns", r#"{"bundles":{"numBundles":2}}"#).await;
+    let boundaries = server.get("/admin/v2/namespaces/acme/ns/bundles").await.json()["boundaries"].clone();
+    assert_eq!(boundaries, json!(["0x00000000", "0x80000000", "0xffffffff"]));
+    assert_eq!(server.send("DELETE", "/admin/v2/tenants/acme", "").await.status, 409);
+    server.done("PUT", "/admin/v2/persistent/acme/ns/t", "").await;
+    let full = server.send("DELETE", "/admin/v2/namespaces/acme/ns", "").await.refusal();
+    assert_eq!(full, (409, "Cannot delete non empty namespace".to_owned()));
+    server.done("DELETE", "/admin/v2/namespaces/acme/ns?force=true", "").await;
+    server.done("DELETE", "/admin/v2/tenants/acme", "").await;
+    assert_eq!(server.get("/admin/v2/tenants/acme").await.status, 404);
+}
+
+#[tokio::test]
+async fn metrics_are_one_block_each_and_bounded() {
+    let config = admin::Config { max_topics_in_metrics: 1, ..admin::Config::default() };
+    let server = Server::with(config).await;
+    for name in ["a%22%5C", "b"] {
+        server.done("PUT", &format!("{P}/{name}"), "").await;
+        // Loads it.
+        assert_eq!(server.get(&format!("{P}/{name}/stats")).await.status, 200);
+    }
+    let page = server.get("/metrics").await;
+    assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = page.text();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut current = String::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            current = rest.split(' ').next().unwrap().to_owned();
+            assert!(seen.insert(current.clone()), "{current} comes twice");
+        } else if !line.starts_with('#') {
+            assert!(line.starts_with(&current), "{line} is not in the block of {current}");
+            let value = line.rsplit(' ').next().unwrap();
+            assert!(value.parse::<f64>().is_ok() && value != "-0", "{line}");
+        }
+    }
+    assert!(text.contains(r#"topic="persistent://public/default/a\"\\""#), "a label is escaped");
+    assert_eq!(text.matches("\npulsar_rate_in{").count(), 1, "topics beyond the bound are not listed");
+    assert!(text.contains(r#"pulsar_topics_count{cluster="standalone",namespace="public/default"} 2"#));
+    assert!(text.contains(r#"geminga_journal_write_seconds_bucket{cluster="standalone",le="+Inf"}"#));
+}
+
+#[tokio::test]
+async fn health_lookup_and_what_is_not_there() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/admin/v2/brokers/health").await.text(), "ok");
+    assert_eq!(server.get("/status.html").await.text(), "OK");
+    let found = server.get("/lookup/v2/topic/persistent/public/default/t?authoritative=true").await.json();
+    assert_eq!(found["brokerUrl"], "pulsar://127.0.0.1:1");
+    let functions = server.get("/admin/v3/functions/public/default").await;
+    assert_eq!(functions.status, 409);
+    server.done("PUT", &format!("{P}/t"), "").await;
+    assert_eq!(server.get(&format!("{P}/t/retention")).await.status, 405);
+    assert_eq!(server.get(&format!("{P}/t/odd")).await.status, 404);
+    assert_eq!(server.send("PATCH", "/admin/v2/clusters", "").await.status, 405);
+    assert_eq!(server.get("/admin/v2/clusters/").await.json(), json!(["standalone"]));
+}
