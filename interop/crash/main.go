@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -13,10 +14,13 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/apache/pulsar-client-go/pulsar"
@@ -29,10 +33,19 @@ var (
 	dir      = flag.String("dir", "target/interop/crash", "where it keeps its data; emptied first")
 	rounds   = flag.Int("rounds", 20, "rounds of kill and restart")
 	seed     = flag.Int64("seed", time.Now().UnixNano(), "for the moments of the kills")
-	sabotage = flag.Bool("sabotage", false, "lose the data between kill and restart: the check must notice")
+	sabotage = flag.String("sabotage", "", "break a promise, which the check must notice: data (lost between kill and restart), "+
+		"receipts (one that the broker never gave), acks (some that were never sent)")
 )
 
-const topicsPerRound = 3
+const (
+	topicsPerRound = 3
+	// Topics live through several kills; when a producer has sent this much, new ones take their place. It stops at twice
+	// that, because a consumer that acknowledges nothing gets no more than 50,000 messages.
+	messagesPerProducer = 12_000
+)
+
+// running is the broker to stop however this program ends.
+var running atomic.Pointer[exec.Cmd]
 
 // broker is the process under test, on the same ports and directory each time.
 type broker struct {
@@ -59,6 +72,7 @@ func (b *broker) start() error {
 	if err := b.command.Start(); err != nil {
 		return err
 	}
+	running.Store(b.command)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "geminga ready: ") {
 		b.kill()
@@ -72,6 +86,14 @@ func (b *broker) kill() {
 	_ = b.command.Wait()
 }
 
+// stop ends this program with a failure, and the broker with it.
+func stop() {
+	if command := running.Load(); command != nil {
+		_ = command.Process.Kill()
+	}
+	os.Exit(1)
+}
+
 func freePort() int {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
@@ -82,19 +104,44 @@ func freePort() int {
 func check(err error) {
 	if err != nil {
 		fmt.Println("FAIL", err)
-		os.Exit(1)
+		stop()
 	}
 }
 
 // promises of one topic: what was receipted, and what was acknowledged for sure, by subscription.
 type promises struct {
 	sync.Mutex
-	topic string
-	// producer -> highest sequence receipted without a gap; receipts come in order
-	receipted map[string][]int
+	topic     string
+	receipted map[string][]int // by producer
+	next      map[string]int   // by producer, what it sends next
 	acked     map[string]map[string]bool
 	// acknowledgements asked for; without an answer they may or may not have been kept
 	tried map[string]map[string]bool
+}
+
+func newPromises(topic string) *promises {
+	p := &promises{topic: topic, receipted: map[string][]int{}, next: map[string]int{},
+		acked: map[string]map[string]bool{}, tried: map[string]map[string]bool{}}
+	for name := range subscriptions {
+		p.tried[name] = map[string]bool{}
+		p.acked[name] = map[string]bool{}
+	}
+	return p
+}
+
+// take gives out the producer's next number.
+func (p *promises) take(producer string) int {
+	p.Lock()
+	defer p.Unlock()
+	p.next[producer]++
+	return p.next[producer] - 1
+}
+
+// full tells that its topic has enough.
+func (p *promises) full() bool {
+	p.Lock()
+	defer p.Unlock()
+	return p.next["p0"] > messagesPerProducer || p.next["p1"] > messagesPerProducer
 }
 
 func (p *promises) receipt(producer string, n int) {
@@ -168,7 +215,15 @@ func load(ctx context.Context, client pulsar.Client, p *promises, wait *sync.Wai
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			for n := 0; ctx.Err() == nil; n++ {
+			for ctx.Err() == nil {
+				n := p.take(name)
+				if n > 2*messagesPerProducer {
+					return
+				}
+				if *sabotage == "receipts" && n == 50 {
+					p.receipt(name, n)
+					continue
+				}
 				message := pulsar.ProducerMessage{Payload: []byte(fmt.Sprintf("%s/%d", name, n)), Key: fmt.Sprint(n % 7)}
 				producer.SendAsync(ctx, &message, func(_ pulsar.MessageID, _ *pulsar.ProducerMessage, err error) {
 					if err == nil {
@@ -209,7 +264,7 @@ func consume(ctx context.Context, consumer pulsar.Consumer, name string, p *prom
 				continue
 			}
 			p.try(name, text)
-			if consumer.Ack(message) == nil {
+			if *sabotage == "acks" && n%50 == 0 || consumer.Ack(message) == nil {
 				p.ack(name, text)
 			}
 		}
@@ -301,11 +356,15 @@ func verifySubscription(client pulsar.Client, p *promises, name string, kind pul
 		got[text] = true
 	}
 	if missing > 0 {
+		var lost []string
 		for text := range owed {
 			if !got[text] {
-				return fmt.Errorf("%s, %s: %s was neither acknowledged nor delivered (%d such)", p.topic, name, text, missing)
+				lost = append(lost, text)
 			}
 		}
+		slices.SortFunc(lost, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+		return fmt.Errorf("%s, %s: %d messages were neither acknowledged nor delivered, %s to %s; %d were delivered",
+			p.topic, name, missing, lost[0], lost[len(lost)-1], len(got))
 	}
 	return nil
 }
@@ -318,26 +377,28 @@ func main() {
 	b := &broker{data: filepath.Join(*dir, "data"), servicePort: freePort(), port: freePort()}
 	check(b.start())
 	defer b.kill()
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() { <-interrupted; stop() }()
 	admin := fmt.Sprintf("http://127.0.0.1:%d/admin/v2/namespaces/public/crash", b.port)
 	put(http.MethodPut, admin, "")
 	put(http.MethodPost, admin+"/retention", `{"retentionTimeInMinutes":-1,"retentionSizeInMB":-1}`)
 	var receipts, acks atomic.Int64
 	fmt.Printf("seed %d\n", *seed)
-	var all []*promises
+	var all, mine []*promises
 	for round := 1; round <= *rounds; round++ {
 		client, err := connect(b.url())
 		check(err)
 		ctx, cancel := context.WithCancel(context.Background())
 		var wait sync.WaitGroup
-		var mine []*promises
-		for n := range topicsPerRound {
-			p := &promises{topic: fmt.Sprintf("persistent://public/crash/r%d-t%d", round, n),
-				receipted: map[string][]int{}, acked: map[string]map[string]bool{}, tried: map[string]map[string]bool{}}
-			for name := range subscriptions {
-				p.tried[name] = map[string]bool{}
-				p.acked[name] = map[string]bool{}
+		if slices.ContainsFunc(mine, (*promises).full) || round == 1 {
+			mine = nil
+			for n := range topicsPerRound {
+				mine = append(mine, newPromises(fmt.Sprintf("persistent://public/crash/r%d-t%d", round, n)))
 			}
-			mine = append(mine, p)
+			all = append(all, mine...)
+		}
+		for _, p := range mine {
 			check(load(ctx, client, p, &wait))
 		}
 		time.Sleep(time.Duration(200+random.Intn(800)) * time.Millisecond)
@@ -346,7 +407,7 @@ func main() {
 		cancel()
 		closed := make(chan struct{})
 		go func() { client.Close(); wait.Wait(); close(closed) }()
-		if *sabotage {
+		if *sabotage == "data" {
 			check(os.RemoveAll(b.data))
 		}
 		started := time.Now()
@@ -354,13 +415,13 @@ func main() {
 		up := time.Since(started)
 		select {
 		case <-closed:
-		case <-time.After(15 * time.Second):
+		case <-time.After(30 * time.Second):
+			check(errors.New("the load did not end with its client"))
 		}
 		client, err = connect(b.url())
 		check(err)
 		var failures sync.Map
 		var verifying sync.WaitGroup
-		all = append(all, mine...)
 		again := mine
 		if round%10 == 0 || round == *rounds {
 			again = all // older rounds must stay as they were
@@ -378,12 +439,13 @@ func main() {
 		}
 		verifying.Wait()
 		failures.Range(func(_, err any) bool {
-			b.kill()
 			check(fmt.Errorf("round %d: %w", round, err.(error)))
 			return true
 		})
 		client.Close()
-		for _, p := range mine {
+		receipts.Store(0)
+		acks.Store(0)
+		for _, p := range all {
 			for _, numbers := range p.receipted {
 				receipts.Add(int64(len(numbers)))
 			}

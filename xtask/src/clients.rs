@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -160,14 +161,7 @@ fn prepare(client: Client, root: &Path) -> Result<Command, Missing> {
     let interop = root.join("interop");
     match client {
         Client::Python => {
-            need("python3", "--version", "Python 3 with venv")?;
-            let venv = interop.join(".venv");
-            let python = venv.join("bin/python");
-            if !python.exists() {
-                quiet(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-            }
-            let requirements = interop.join("python/requirements.txt");
-            quiet(Command::new(&python).args(["-m", "pip", "install", "-q", "-r"]).arg(requirements))?;
+            let python = python(root, &["-r", "interop/python/requirements.txt"])?;
             let mut command = Command::new(python);
             command.arg(interop.join("python/main.py"));
             Ok(command)
@@ -194,18 +188,44 @@ fn prepare(client: Client, root: &Path) -> Result<Command, Missing> {
             Ok(command)
         }
         Client::Rust => {
+            // The client's build script calls it; ours needs no such thing.
+            need("protoc", "--version", "The Protocol Buffers compiler, which the `pulsar` crate needs,")?;
             let manifest = interop.join("rust/Cargo.toml");
             let target = root.join("target/interop/rust");
-            quiet(
-                Command::new("cargo")
-                    .args(["build", "--quiet", "--manifest-path"])
-                    .arg(manifest)
-                    .arg("--target-dir")
-                    .arg(&target),
-            )?;
+            let mut build = Command::new("cargo");
+            build.args(["build", "--quiet", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&target);
+            if std::env::var_os("PROTOC").is_none() && need("protoc", "--version", "protoc").is_err() {
+                build.env("PROTOC", protoc(root)?);
+            }
+            quiet(&mut build)?;
             Ok(Command::new(target.join("debug/rust-client")))
         }
     }
+}
+
+/// The Python of a virtual environment of its own, after `pip install` of what is asked for.
+fn python(root: &Path, install: &[&str]) -> Result<PathBuf, Missing> {
+    need("python3", "--version", "Python 3 with venv")?;
+    let venv = root.join("interop/.venv");
+    let python = venv.join("bin/python");
+    if !python.exists() {
+        quiet(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    }
+    quiet(Command::new(&python).args(["-m", "pip", "install", "-q"]).args(install).current_dir(root))?;
+    Ok(python)
+}
+
+/// The Rust client's build wants a protoc; where none is installed, a Python package has one inside.
+fn protoc(root: &Path) -> Result<PathBuf, Missing> {
+    let python = python(root, &["grpcio-tools"])
+        .map_err(|_| Missing::Tool("its build needs protoc, or Python 3 with venv to get it by".to_owned()))?;
+    let script = root.join("target/interop/bin/protoc");
+    let text = format!("#!/bin/sh\nexec '{}' -m grpc_tools.protoc \"$@\"\n", python.display());
+    let written = fs::create_dir_all(root.join("target/interop/bin"))
+        .and_then(|()| fs::write(&script, text))
+        .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o755)));
+    written.with_context(|| format!("write {}", script.display()))?;
+    Ok(script)
 }
 
 fn go_build(root: &Path, module: &str, program: &Path) -> Result<(), Missing> {
