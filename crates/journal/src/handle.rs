@@ -1,4 +1,4 @@
-//! The handle that everybody else holds: opens the log, starts its threads, ends them with the last clone.
+//! The handle.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -9,134 +9,151 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    BoxError, Commit, Config, Error, Failure, FileInfo, Files, Listener, Lsn, Record, Recovery, Result, Stats,
-    StreamRange, read, recovery, sequencer::State, writer::Core,
+    BoxError, Commit, Config, Error, Failure, FileInfo, Files, Listener, Lsn, Record, Recovery, Result, StreamRange,
+    SyncMode, read,
+    recovery::{Recovered, recover},
+    sequencer::State,
+    writer::{Core, Counters},
 };
 
-/// Handle to the journal; clones share it.
-#[derive(Clone)]
-pub struct Journal {
-    shared: Arc<Shared>,
+/// Counters since the journal was opened.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Bytes of bodies committed.
+    pub bytes_submitted: u64,
+    /// Bytes of blocks written.
+    pub bytes_written: u64,
+    /// Blocks written.
+    pub writes: u64,
+    /// Commits that were not empty.
+    pub commits: u64,
+    /// Records written, parts of large ones counted apart.
+    pub records: u64,
+    /// What all files, also spare ones, take on disk.
+    pub disk_bytes: u64,
+    /// How many writes took less than 2^i microseconds but not less than half of that; the last one also has all slower ones.
+    pub write_micros: [u64; 24],
+    /// How writes are made durable.
+    pub sync_mode: SyncMode,
+    /// There is no space for another file right now: commits are refused when the current one is full.
+    pub full: bool,
 }
 
-struct Shared {
+/// Handle to the journal; clones share it. It is closed with [`Journal::close`], or when the last handle is dropped.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Journal {
-    /// Recovers what is in the directory, shows `visit` every whole commit's records behind `replay_after` in order, and
-    /// goes on after the last.
+    /// Opens the journal in `files` and replays it: `visit` sees each record of every whole commit behind `replay_after`, in order.
+    ///
+    /// Bodies are slices of large buffers: copy what is kept for long. Files whose commits are all at or before `replay_after` are
+    /// not read, only their index is. Commits go on behind both the last one found and `replay_after`.
     ///
     /// # Errors
-    /// The directory is in use or cannot be read, or `visit` failed.
+    /// [`Error::InUse`]: another process has it open. [`Error::Visit`]: `visit` failed. [`Error::Version`]: written by a newer
+    /// version. [`Error::Io`]: the disk failed. Damage is no error: see [`Recovery::quarantined`].
     pub fn open(
         config: Config,
         files: Arc<dyn Files>,
         replay_after: Lsn,
         visit: &mut dyn FnMut(Lsn, &Record) -> Result<(), BoxError>,
     ) -> Result<(Self, Recovery)> {
-        let config = config.normalized();
-        let guard = files.lock().map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => Error::InUse(files.place()),
-            _ => Error::io("lock the journal")(error),
-        })?;
-        let recovered = recovery::recover(&config, &*files, replay_after, visit)?;
-        let state = State::new(recovered.start, &config);
-        let writers = config.writes_in_flight.max(1);
-        let core = Arc::new(Core::new(config, files, state, recovered.index, guard));
-        // The first file is there before anybody commits, so that the first commit does not wait for the keeper.
-        while core.chore() {}
-        let mut threads = Vec::with_capacity(writers + 1);
-        for n in 0..writers {
-            let core = core.clone();
-            threads.push(spawn(format!("journal-{n}"), move || core.run_writer())?);
+        let (core, recovery) = Core::open(config, files, replay_after, visit)?;
+        let core = Arc::new(core);
+        let inner = Inner { core: Arc::clone(&core), threads: Mutex::default() };
+        let spawn = |name: String, run: fn(&Core)| {
+            let core = Arc::clone(&core);
+            let thread = std::thread::Builder::new().name(name).spawn(move || run(&core));
+            thread.map_err(Error::io("start a journal thread"))
+        };
+        let mut threads = vec![spawn("journal-keeper".into(), Core::run_keeper)?];
+        for number in 0..core.config.writes_in_flight {
+            threads.push(spawn(format!("journal-write-{number}"), Core::run_writer)?);
         }
-        let keeper = core.clone();
-        threads.push(spawn("journal-keeper".to_owned(), move || keeper.run_keeper())?);
-        let shared = Shared { core, threads: Mutex::new(threads) };
-        Ok((Self { shared: Arc::new(shared) }, recovered.recovery))
+        *inner.threads.lock() = threads;
+        Ok((Self { inner: Arc::new(inner) }, recovery))
     }
 
-    /// Runs `fill` under the sequencer's lock and queues what it made as one commit; never waits for the disk. An empty
-    /// commit is none, and returns the number of the last.
+    /// Makes one commit of the records that `fill` pushes; `listener` hears when it is durable.
+    ///
+    /// `fill` runs under the lock that orders commits, so it is where positions are assigned; it must be quick and must not call
+    /// the journal. Never waits for the disk. A commit without records gets the number of the last one and writes nothing.
     ///
     /// # Errors
-    /// [`Error::Full`]: nothing was taken, try again. [`Error::Failed`]: nothing will ever be taken.
+    /// `fill` was not called: [`Error::Failed`], [`Error::Closed`], or [`Error::Full`], which passes. `fill` was called, but its
+    /// records are dropped: [`Error::TooLarge`].
     pub fn commit<R>(&self, listener: &Arc<dyn Listener>, fill: impl FnOnce(&mut Commit) -> R) -> Result<(Lsn, R)> {
-        self.shared.core.commit(listener, fill)
+        self.inner.core.commit(listener, fill)
     }
 
-    /// Everything up to this commit is on disk.
-    #[must_use]
+    /// The last commit such that it and all before it are on disk.
     pub fn durable(&self) -> Lsn {
-        self.shared.core.durable.load(Ordering::Acquire)
+        self.inner.core.durable.load(Ordering::Acquire)
     }
 
-    /// The last commit taken.
-    #[must_use]
+    /// The last commit made.
     pub fn last(&self) -> Lsn {
-        self.shared.core.state.lock().last
+        self.inner.core.state.lock().last
     }
 
-    /// Bytes of bodies taken and not yet durable.
-    #[must_use]
+    /// Bytes of bodies that are committed but not yet durable.
     pub fn queued_bytes(&self) -> u64 {
-        self.shared.core.undurable_bytes.load(Ordering::Relaxed)
+        self.inner.core.undurable_bytes.load(Ordering::Relaxed)
     }
 
-    /// Why it stopped, if it did.
-    #[must_use]
+    /// Why the journal stopped, if it did.
     pub fn failure(&self) -> Option<Failure> {
-        self.shared.core.state.lock().failure.clone()
+        self.inner.core.state.lock().failure.clone()
     }
 
-    /// Waits until `lsn` is durable.
+    /// Blocks until the commit is durable.
     ///
     /// # Errors
-    /// [`Error::Failed`].
+    /// [`Error::Failed`] or [`Error::Closed`]: it never will be.
     pub fn wait_blocking(&self, lsn: Lsn) -> Result<()> {
-        let core = &self.shared.core;
+        let core = &self.inner.core;
         let mut state = core.state.lock();
         loop {
             if core.durable.load(Ordering::Acquire) >= lsn {
                 return Ok(());
             }
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone().into());
-            }
-            // `moved` is signalled without the lock, so a wake-up may be missed; look again soon.
-            core.moved.wait_for(&mut state, std::time::Duration::from_millis(5));
+            core.check(&state)?;
+            core.moved.wait(&mut state);
         }
     }
 
-    /// Waits until `lsn` is durable.
+    /// Resolves when the commit is durable.
     ///
     /// # Errors
-    /// [`Error::Failed`].
+    /// [`Error::Failed`] or [`Error::Closed`]: it never will be.
     pub async fn wait(&self, lsn: Lsn) -> Result<()> {
-        let core = &self.shared.core;
-        let mut progress = core.progress.subscribe();
-        loop {
-            let now = *progress.borrow_and_update();
-            if now.durable >= lsn || core.durable.load(Ordering::Acquire) >= lsn {
-                return Ok(());
-            }
-            if now.failed
-                && let Some(failure) = self.failure()
-            {
-                return Err(failure.into());
-            }
-            if progress.changed().await.is_err() {
-                return Err(Error::Closed);
-            }
+        let core = &self.inner.core;
+        if self.durable() >= lsn {
+            return Ok(());
         }
+        let mut progress = core.progress.subscribe();
+        let reached = progress.wait_for(|progress| progress.durable >= lsn || progress.stopped).await;
+        if reached.is_ok_and(|progress| progress.durable >= lsn) {
+            return Ok(());
+        }
+        core.check(&core.state.lock())?;
+        Err(Error::Closed)
     }
 
-    /// Entries of `stream` from `from_seq` on without a gap: number, `aux`, body. Blocks on the disk.
+    /// Entries of `stream` from `from_seq` on, as (seq, aux, body): without a gap, at most `max_records`, and no more once they have
+    /// `max_bytes`. Empty when `from_seq` is not in the journal or not yet durable. Blocks on the disk.
+    ///
+    /// Bodies are slices of the read buffer, which lives as long as any of them.
     ///
     /// # Errors
-    /// The disk cannot be read, or what it returns is damaged.
+    /// [`Error::Corrupt`] or [`Error::Io`], when not even the first can be read.
     pub fn read(
         &self,
         stream: u64,
@@ -144,110 +161,177 @@ impl Journal {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<(u64, u32, Bytes)>> {
-        read::read(&self.shared.core.index, stream, from_seq, max_records, max_bytes)
+        read::read(&self.inner.core.index, stream, from_seq, max_records, max_bytes)
     }
 
-    /// The first entry of `stream` that is still here.
-    #[must_use]
+    /// The oldest entry of `stream` that is here and durable.
     pub fn first_seq(&self, stream: u64) -> Option<u64> {
-        self.shared.core.index.read().first_seq(stream)
+        self.inner.core.index.read().first_seq(stream)
     }
 
-    /// The last durable entry of `stream` that is here.
-    #[must_use]
+    /// The youngest entry of `stream` that is here and durable.
     pub fn last_seq(&self, stream: u64) -> Option<u64> {
-        self.shared.core.index.read().last_seq(stream)
+        self.inner.core.index.read().last_seq(stream)
     }
 
-    /// Whether this entry is here.
-    #[must_use]
+    /// Whether [`Journal::read`] would find this entry.
     pub fn contains(&self, stream: u64, seq: u64) -> bool {
-        self.shared.core.index.read().contains(stream, seq)
+        self.inner.core.index.read().contains(stream, seq)
     }
 
-    /// All files, oldest first.
-    #[must_use]
+    /// The files that hold data, oldest first.
     pub fn files(&self) -> Vec<FileInfo> {
-        self.shared.core.index.read().infos()
+        self.inner.core.index.read().infos()
     }
 
-    /// What each stream has in a file.
+    /// What streams have in one file, forgotten ones left out, in no order.
     ///
     /// # Errors
     /// [`Error::NoFile`].
     pub fn streams(&self, file: u64) -> Result<Vec<StreamRange>> {
-        let index = self.shared.core.index.read();
-        let entry = index.file(file).ok_or(Error::NoFile(file))?;
-        Ok(index.spans_in(file, &entry.streams).iter().map(StreamRange::from).collect())
+        let index = &self.inner.core.index;
+        let streams = index.read().file(file).ok_or(Error::NoFile(file))?.streams.clone();
+        let mut ranges = Vec::with_capacity(streams.len());
+        // In pieces, so that a writer never waits long.
+        for some in streams.chunks(1024) {
+            ranges.extend(index.read().spans_in(file, some).iter().map(StreamRange::from));
+        }
+        Ok(ranges)
     }
 
-    /// Gives the oldest sealed file back; its entries can no longer be read.
+    /// Gives the space of the oldest sealed file back; nothing in it can be read any more. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::NotOldest`], [`Error::NoFile`], or the directory cannot be changed.
+    /// [`Error::NotOldest`] or [`Error::NoFile`]: nothing was done. [`Error::Io`]: the file's space comes back with the next start.
     pub fn recycle(&self, file: u64) -> Result<()> {
-        self.shared.core.recycle(file)
+        self.inner.core.recycle(file)
     }
 
-    /// Forgets a stream that nobody will read again.
+    /// Drops what is known of the entries of one stream.
     pub fn forget(&self, stream: u64) {
-        self.shared.core.index.write().forget(stream);
+        self.inner.core.index.write().forget(stream);
     }
 
-    /// Counters since it was opened.
-    #[must_use]
+    /// Counters.
     pub fn stats(&self) -> Stats {
-        let core = &self.shared.core;
-        let counters = &core.counters;
-        let (disk_bytes, full) = {
-            let state = core.state.lock();
-            (state.disk_bytes, state.is_full())
-        };
+        let core = &self.inner.core;
+        let Counters { bytes_submitted, bytes_written, writes, commits, records, write_micros } = &core.counters;
+        let state = core.state.lock();
         Stats {
-            bytes_submitted: counters.bytes_submitted.load(Ordering::Relaxed),
-            bytes_written: counters.bytes_written.load(Ordering::Relaxed),
-            writes: counters.writes.load(Ordering::Relaxed),
-            commits: counters.commits.load(Ordering::Relaxed),
-            records: counters.records.load(Ordering::Relaxed),
-            disk_bytes,
-            write_micros: std::array::from_fn(|n| counters.write_micros[n].load(Ordering::Relaxed)),
+            bytes_submitted: bytes_submitted.load(Ordering::Relaxed),
+            bytes_written: bytes_written.load(Ordering::Relaxed),
+            writes: writes.load(Ordering::Relaxed),
+            commits: commits.load(Ordering::Relaxed),
+            records: records.load(Ordering::Relaxed),
+            disk_bytes: state.disk_bytes,
+            write_micros: std::array::from_fn(|bucket| write_micros[bucket].load(Ordering::Relaxed)),
             sync_mode: core.files.sync_mode(),
-            full,
+            full: state.blocked,
         }
     }
 
-    /// Takes nothing more, writes what it took, and ends its threads. Later commits get [`Error::Closed`].
+    /// Refuses further commits, waits until those made are durable, and stops. Commits for which there is no space are given up,
+    /// as after a failure. Reading goes on. Blocks on the disk; a second call does nothing.
     pub fn close(&self) {
-        self.shared.close();
+        self.inner.close();
     }
 }
 
-impl Shared {
+impl Inner {
     fn close(&self) {
-        {
-            let mut state = self.core.state.lock();
-            state.closed = true;
-            while state.failure.is_none() && !state.is_idle() {
-                self.core.moved.wait_for(&mut state, std::time::Duration::from_millis(5));
-            }
-            state.stopping = true;
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return;
         }
-        self.core.work.notify_all();
-        self.core.chores.notify_all();
-        for thread in self.threads.lock().drain(..) {
-            // A panic was logged by its thread; there is nobody else to tell.
+        self.core.drain();
+        for thread in threads {
             let _ = thread.join();
         }
-        drop(self.core.guard.lock().take());
+        self.core.finish_closing();
     }
 }
 
-impl Drop for Shared {
+impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name).spawn(body).map_err(Error::io("start a journal thread"))
+impl Core {
+    /// Everything but the threads.
+    pub(crate) fn open(
+        config: Config,
+        files: Arc<dyn Files>,
+        replay_after: Lsn,
+        visit: &mut dyn FnMut(Lsn, &Record) -> Result<(), BoxError>,
+    ) -> Result<(Self, Recovery)> {
+        let config = config.normalized();
+        let guard = files.lock().map_err(|source| match source.kind() {
+            std::io::ErrorKind::WouldBlock => Error::InUse(files.place()),
+            _ => Error::Io { what: "lock the journal directory", source },
+        })?;
+        let Recovered { recovery, index, start } = recover(&config, &*files, replay_after, visit)?;
+        let state = State::new(start, &config);
+        let core = Self::new(config, files, state, index, guard);
+        match core.prepare() {
+            Ok(file) => {
+                let mut state = core.state.lock();
+                state.offset = crate::block::FILE_HEADER_BYTES;
+                state.current = file;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                // What is there can be read and recycled; commits are refused until there is room.
+                tracing::warn!(%error, "no space for a journal file");
+                core.state.lock().blocked = true;
+            }
+            Err(error) => return Err(Error::Io { what: "prepare a journal file", source: error }),
+        }
+        Ok((core, recovery))
+    }
+
+    fn check(&self, state: &State) -> Result<()> {
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone().into());
+        }
+        if state.closed && state.is_idle() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Closes to commits and waits until no write is due or under way; then tells the threads to stop.
+    fn drain(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        while !state.is_idle() {
+            let stuck = state.active == 0 && state.blocked && state.prepared.is_none();
+            if stuck {
+                drop(state);
+                self.fail("make room to close", std::io::ErrorKind::StorageFull.into());
+                state = self.state.lock();
+                continue;
+            }
+            self.call_writers(&mut state);
+            self.moved.wait_for(&mut state, std::time::Duration::from_millis(50));
+        }
+        state.stopping = true;
+        self.work.notify_all();
+        self.chores.notify_all();
+    }
+
+    /// Once the threads have stopped: seals the last file, so that the next start need not scan it, and lets others in.
+    fn finish_closing(&self) {
+        while let Some(file) = { self.state.lock().to_seal.pop_front() } {
+            self.seal(file);
+        }
+        let open = self.index.write().files.back_mut().filter(|file| !file.sealed).map(|file| {
+            file.sealed = true;
+            file.number()
+        });
+        let failed = self.state.lock().failure.is_some();
+        // After a failure nobody knows what is behind the last durable block: recovery finds out.
+        if let Some(file) = open.filter(|_| !failed) {
+            self.seal(file);
+        }
+        self.progress.send_modify(|progress| progress.stopped = true);
+        self.moved.notify_all();
+        self.guard.lock().take();
+    }
 }

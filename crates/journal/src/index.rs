@@ -150,13 +150,15 @@ impl Index {
         self.files.get(self.files.partition_point(|file| file.number() <= number))
     }
 
-    /// Adds entries to the youngest file that has any of their stream, which is `file`. `fresh` forces a point of its own.
-    pub(crate) fn touch(&mut self, file: u64, touch: &Touch, fresh: bool) {
+    /// Adds entries to the youngest file that has any of their stream, which is `file`. No walk from a point
+    /// before `hole` can reach what is behind it.
+    pub(crate) fn touch(&mut self, file: u64, touch: &Touch, hole: u32) {
         let spans = self.streams.entry(touch.stream).or_default();
         let point = Point { seq: touch.first_seq, at: touch.at };
         match spans.last_mut() {
             Some(span) if span.file == file => {
-                if fresh || touch.at.saturating_sub(span.last_point().at) >= STRIDE {
+                let from = span.last_point().at;
+                if from < hole || touch.at.saturating_sub(from) >= STRIDE {
                     span.more.push(point);
                 }
                 span.last_seq = span.last_seq.max(touch.last_seq);

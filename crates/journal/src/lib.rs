@@ -1,8 +1,17 @@
-//! The one shared write-ahead log: what is anything worth to survive is a record in a commit here first.
+//! The one shared write-ahead log: whatever must survive is a record in a commit here first.
+//!
+//! A commit is numbered and put in order under one lock that never waits for the disk (`sequencer`); writer threads put blocks of
+//! commits on disk, several at a time, and move `durable` over what is there without a gap (`writer`); a keeper thread has the
+//! next file ready before it is needed (`keeper`). Opening finds out what a crash left (`recovery`).
+//!
+//! What holds: a commit is there whole or not at all; commits are there in the order they were made; what was once reported
+//! durable is there after any crash, or its file is reported as damaged; a record that was never committed is never seen. After a
+//! failed write nothing is reported durable any more.
 
 mod block;
 mod config;
 mod error;
+pub mod faults;
 mod files;
 mod handle;
 mod index;
@@ -12,6 +21,8 @@ mod record;
 mod recovery;
 mod sequencer;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 mod window;
 mod writer;
 
@@ -20,7 +31,7 @@ use std::time::Duration;
 pub use config::Config;
 pub use error::{BoxError, Error, Failure, Result};
 pub use files::{Directory, File, Files, SyncMode};
-pub use handle::Journal;
+pub use handle::{Journal, Stats};
 pub use record::{BODY_BYTES_MAX, Commit, FIRST_UNINDEXED_KIND, Listener, Record};
 
 /// Number of a commit: dense, from 1, continued after recovery. 0 is before everything.
@@ -78,18 +89,4 @@ pub struct StreamRange {
     pub last_seq: u64,
     /// Sum of their bodies.
     pub bytes: u64,
-}
-
-/// Counters since the journal was opened.
-#[derive(Clone, Debug)]
-pub struct Stats {
-    pub bytes_submitted: u64,
-    pub bytes_written: u64,
-    pub writes: u64,
-    pub commits: u64,
-    pub records: u64,
-    pub disk_bytes: u64,
-    pub write_micros: [u64; 24],
-    pub sync_mode: SyncMode,
-    pub full: bool,
 }

@@ -247,7 +247,7 @@ struct Pending {
     lsn: Lsn,
     records: Vec<Record>,
     part: Option<(Record, u32, BytesMut)>,
-    touches: Vec<(u64, Touch, bool)>,
+    touches: Vec<(u64, Touch, u32)>,
 }
 
 /// A fragment of a verified block.
@@ -343,72 +343,80 @@ impl Scan<'_> {
         let data = Arc::clone(&self.found[at].data);
         let side_end = self.found[at].side.as_ref().map(|side| side.end);
         let end = side_end.unwrap_or(data.bytes);
-        let number = data.header.number;
+        let file = data.header;
         let limit = self.limit(at);
         let mut window = Window::sequential(Arc::clone(&data.file), end);
         let mut offset = FILE_HEADER_BYTES;
-        let mut fresh = false;
+        let mut hole = 0;
+        if data.quarantined.load(Ordering::Relaxed) {
+            self.note(&data);
+            self.quarantine(&data, 0, "damage found earlier");
+        }
         loop {
-            let seen = self.block(&mut window, &data, offset, limit)?;
-            if let Seen::Good(header, pieces) = seen {
-                offset += header.span();
-                self.good(&data, &header, pieces, offset, fresh)?;
-                fresh = false;
-                continue;
-            }
+            let part = match self.block(&mut window, &data, offset, limit)? {
+                Seen::Good(header, pieces) => {
+                    offset += header.span();
+                    self.good(&data, &header, pieces, offset, hole)?;
+                    continue;
+                }
+                Seen::Partly(header, pieces) => Some((header, pieces)),
+                Seen::Nothing => None,
+            };
             if side_end == Some(offset) {
                 return Ok(true);
             }
-            if side_end.is_none() && self.expected != 0 && (self.expected >= limit || self.continues(at)?) {
+            let expected = self.expected;
+            if side_end.is_none() && expected != 0 && (expected >= limit || self.continues(at)?) {
                 return Ok(true);
             }
-            let expected = self.expected;
-            let owner = Arc::clone(&data);
-            let next = move |header: &BlockHeader| {
-                header.belongs(&owner.header) && header.block < limit && (expected == 0 || header.block > expected)
+            let next = |header: &BlockHeader| {
+                header.belongs(&file) && header.block < limit && (expected == 0 || header.block > expected)
             };
             let from = if expected == 0 { offset + ALIGN as u64 } else { offset };
-            let ahead = next_block(&mut window, from, end, &next).map_err(failed)?;
+            let ahead = next_block(&mut window, from, end, next).map_err(failed)?;
             let wanted = match (expected, &ahead) {
                 (0, Some((_, header))) => header.block.saturating_sub(1),
                 (expected, _) => expected,
             };
-            let discarded = match self.proof(at, side_end.is_some(), wanted, ahead, limit)? {
-                Err(discarded) => discarded,
+            match self.proof(at, side_end.is_some(), wanted, ahead, limit)? {
                 Ok(reason) => {
-                    if !data.quarantined.swap(true, Ordering::Relaxed)
-                        || self.recovery.quarantined.iter().all(|known| known.file != number)
-                    {
-                        tracing::error!(file = number, offset, reason, "journal file is corrupt: quarantined");
-                        let reason = reason.to_owned();
-                        self.recovery.quarantined.push(Quarantined { file: number, offset, reason });
-                    }
-                    if let Seen::Partly(header, pieces) = seen {
-                        self.good(&data, &header, pieces, offset, fresh)?;
+                    self.quarantine(&data, offset, reason);
+                    self.note(&data);
+                    if let Some((header, pieces)) = part {
+                        self.good(&data, &header, pieces, offset + header.span(), hole)?;
                     }
                     self.pending = None;
-                    self.note(&data);
                     let Some((found_at, header)) = ahead else { return Ok(true) };
-                    offset = found_at;
                     self.expected = header.block;
-                    fresh = true;
-                    continue;
+                    offset = found_at;
+                    hole = found_at as u32;
                 }
-            };
-            // Torn: the log ends here.
-            self.recovery.torn_bytes += discarded.max(match &seen {
-                Seen::Partly(header, _) => header.span(),
-                _ => self.leftover(&mut window, &data.header, offset)?,
-            });
-            if wanted != 0 {
-                self.cut = Some(wanted);
+                Err(discarded) => {
+                    // Torn: the log ends here.
+                    let being_written = match part {
+                        Some((header, _)) => header.span(),
+                        None => self.leftover(&mut window, &file, offset)?,
+                    };
+                    let torn_bytes = discarded + being_written;
+                    self.recovery.torn_bytes += torn_bytes;
+                    self.cut = (wanted != 0).then_some(wanted);
+                    self.pending = None;
+                    if torn_bytes > 0 {
+                        tracing::info!(file = file.number, offset, torn_bytes, "torn tail of the journal cut off");
+                    }
+                    return Ok(false);
+                }
             }
-            self.pending = None;
-            if self.recovery.torn_bytes > 0 {
-                let torn_bytes = self.recovery.torn_bytes;
-                tracing::info!(file = number, offset, torn_bytes, "torn tail of the journal cut off");
-            }
-            return Ok(false);
+        }
+    }
+
+    /// Marks a file as damaged, and says so once.
+    fn quarantine(&mut self, data: &DataFile, offset: u64, reason: &str) {
+        let file = data.header.number;
+        data.quarantined.store(true, Ordering::Relaxed);
+        if self.recovery.quarantined.iter().all(|known| known.file != file) {
+            tracing::error!(file, offset, reason, "journal file is corrupt: quarantined");
+            self.recovery.quarantined.push(Quarantined { file, offset, reason: reason.to_owned() });
         }
     }
 
@@ -520,14 +528,14 @@ impl Scan<'_> {
         Ok(if whole { Seen::Good(header, pieces) } else { Seen::Partly(header, pieces) })
     }
 
-    /// Takes a block's fragments into commits. `end` is where the file is sound up to.
+    /// Takes a block's fragments into commits. `end` is where the block ends; `hole` is where reading went on after damage.
     fn good(
         &mut self,
         data: &Arc<DataFile>,
         header: &BlockHeader,
         pieces: Vec<Piece>,
         end: u64,
-        mut fresh: bool,
+        hole: u32,
     ) -> Result<()> {
         let number = data.header.number;
         self.note(data);
@@ -541,7 +549,7 @@ impl Scan<'_> {
         for piece in pieces {
             let lsn = header.first_lsn + u64::from(piece.head.lsn_delta);
             open_tail = !piece.head.has(mark::END);
-            self.piece(number, lsn, piece, &mut fresh)?;
+            self.piece(number, lsn, piece, hole)?;
         }
         if let Some(entry) = self.index.file_mut(number) {
             entry.open_tail = open_tail;
@@ -556,7 +564,7 @@ impl Scan<'_> {
         }
     }
 
-    fn piece(&mut self, file: u64, lsn: Lsn, piece: Piece, fresh: &mut bool) -> Result<()> {
+    fn piece(&mut self, file: u64, lsn: Lsn, piece: Piece, hole: u32) -> Result<()> {
         let Piece { head, at, part, body } = piece;
         if head.has(mark::BEGIN) {
             self.pending = Some(Pending { lsn, records: Vec::new(), part: None, touches: Vec::new() });
@@ -572,7 +580,7 @@ impl Scan<'_> {
                 bytes: u64::from(total),
                 at: at as u32,
             };
-            pending.touches.push((file, touch, std::mem::take(fresh)));
+            pending.touches.push((file, touch, hole));
         }
         let sound = match (&mut pending.part, part) {
             (None, None) => {
@@ -611,8 +619,8 @@ impl Scan<'_> {
         if head.has(mark::END) {
             let Some(done) = self.pending.take() else { return Ok(()) };
             self.last = self.last.max(lsn);
-            for (file, touch, fresh) in &done.touches {
-                self.index.touch(*file, touch, *fresh);
+            for (file, touch, hole) in &done.touches {
+                self.index.touch(*file, touch, *hole);
             }
             if replay {
                 for record in &done.records {

@@ -29,7 +29,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) durable: Lsn,
-    pub(crate) failed: bool,
+    /// It will not get further.
+    pub(crate) stopped: bool,
 }
 
 #[derive(Default)]
@@ -109,7 +110,7 @@ impl Core {
             durable_block: AtomicU64::new(next_block - 1),
             undurable_bytes: AtomicU64::new(0),
             failed: AtomicBool::new(false),
-            progress: watch::Sender::new(Progress { durable: last, failed: false }),
+            progress: watch::Sender::new(Progress { durable: last, stopped: false }),
             counters: Counters::default(),
             guard: Mutex::new(Some(guard)),
         }
@@ -288,7 +289,7 @@ impl Core {
         for listener in &waiting {
             listener.advanced(durable);
         }
-        self.progress.send_replace(Progress { durable, failed: false });
+        self.progress.send_replace(Progress { durable, stopped: false });
         self.moved.notify_all();
     }
 
@@ -312,7 +313,7 @@ impl Core {
             entry.open_tail = block.open_tail;
         }
         for touch in &block.touches {
-            index.touch(file, touch, false);
+            index.touch(file, touch, 0);
         }
     }
 
@@ -332,7 +333,7 @@ impl Core {
         for (listener, _) in &waiting {
             listener.failed();
         }
-        self.progress.send_replace(Progress { durable, failed: true });
+        self.progress.send_replace(Progress { durable, stopped: true });
         self.moved.notify_all();
     }
 }
