@@ -32,6 +32,8 @@ pub(crate) struct Checkpoint {
 
 /// How often, a millisecond apart, a topic is looked at whose changes sit in a batch.
 const LOOKS: usize = 200;
+/// The same when the journal is full.
+const LOOKS_FULL: usize = 5;
 
 /// What a checkpoint writes, once the journal is durable up to `needed`.
 struct Snapshot {
@@ -100,7 +102,15 @@ impl Inner {
     }
 
     async fn write(self: &Arc<Self>, needed: journal::Lsn, changes: Arc<Changes>) -> Result<()> {
-        self.journal.wait(needed).await?;
+        // A journal that is out of room may hold back what it has accepted: then this checkpoint is for another time.
+        while tokio::time::timeout(Duration::from_secs(1), self.journal.wait(needed))
+            .await
+            .map_or(Ok(true), |r| r.map(|()| false))?
+        {
+            if self.journal.stats().full {
+                return Err(Error::Journal(journal::Error::Full));
+            }
+        }
         let inner = self.clone();
         tokio::task::spawn_blocking(move || inner.catalog.write(&changes)).await.map_err(|_| Error::Closed)?
     }
@@ -119,8 +129,7 @@ impl Inner {
         let mut waiting = dirty;
         for look in 0..=LOOKS {
             // A full journal takes no batch, and what makes room begins with this checkpoint: it must not wait for one then.
-            let late = look == LOOKS;
-            let force = late && self.journal.stats().full;
+            let force = look >= LOOKS_FULL && self.journal.stats().full;
             let mut busy = Vec::new();
             for topic in waiting {
                 let mut state = topic.state.lock();
