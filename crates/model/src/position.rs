@@ -37,13 +37,13 @@ impl Position {
     /// The next position in the same ledger; whether an entry is there is for the managed ledger to say.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self { ledger: self.ledger, entry: self.entry + 1 }
+        Self { ledger: self.ledger, entry: self.entry.saturating_add(1) }
     }
 
     /// The position before this one in the same ledger (-1 before the first).
     #[must_use]
     pub const fn previous(self) -> Self {
-        Self { ledger: self.ledger, entry: self.entry - 1 }
+        Self { ledger: self.ledger, entry: self.entry.saturating_sub(1) }
     }
 }
 

@@ -207,7 +207,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Deletes a topic; without `force` only when nobody is connected and it has no subscription.
+    /// Deletes a topic; without `force` only when nobody is connected.
     ///
     /// # Errors
     /// [`Error::TopicNotFound`]; [`Error::Precondition`] when it is in use.

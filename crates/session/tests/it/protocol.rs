@@ -106,7 +106,7 @@ async fn requests_that_cannot_be_have_pulsars_codes() {
     let seek = proto::CommandSeek { consumer_id: 1, request_id: 1, ..Default::default() };
     assert_eq!(client.ask(&seek, Type::Error).await.error.unwrap().error, ServerError::MetadataError as i32);
 
-    let stats = proto::CommandConsumerStats { consumer_id: 9, request_id: 1, ..Default::default() };
+    let stats = proto::CommandConsumerStats { consumer_id: 9, request_id: 1 };
     let refused = client.ask(&stats, Type::ConsumerStatsResponse).await.consumer_stats_response.unwrap();
     assert_eq!(refused.error_code, Some(ServerError::ConsumerNotFound as i32));
 
