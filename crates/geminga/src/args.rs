@@ -8,7 +8,7 @@ Start a broker on pulsar://127.0.0.1:6650, with its data in ./data:
   geminga standalone
 
 Publish, and receive what was published:
-  geminga produce orders 'hello'
+  geminga produce orders -m hello
   geminga consume orders -s billing
 
 See and change what is there:

@@ -31,8 +31,11 @@ impl TestBroker {
         let clock: Arc<dyn seams::Clock> = Arc::new(seams::SystemClock::new());
         let meta: Arc<dyn metastore::Metastore> =
             Arc::new(metastore::FileStore::open(&dir.path().join("metadata")).expect("metadata"));
-        let ledger_config =
-            ledger::Config { dir: dir.path().to_owned(), journal: journal::Config { dir: dir.path().join("journal"), ..journal::Config::default() }, ..ledger::Config::default() };
+        let ledger_config = ledger::Config {
+            dir: dir.path().to_owned(),
+            journal: journal::Config { dir: dir.path().join("journal"), ..journal::Config::default() },
+            ..ledger::Config::default()
+        };
         let (store, _) = ledger::Store::open(ledger_config, clock.clone(), meta.clone(), 1).await.expect("a store");
         let broker =
             Broker::start(config, broker::Addresses::default(), store.clone(), meta, clock, &tasks, shutdown.clone())

@@ -1,5 +1,7 @@
 //! What the broker promises, seen from its connections.
 
+#![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
+
 mod harness;
 
 use broker::{Ack, Error, KeyShared, Outgoing, SeekTarget};

@@ -1,5 +1,7 @@
 //! Every store keeps the same promises; the file store keeps them over restarts and damage.
 
+#![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
+
 use bytes::Bytes;
 use metastore::{Error, Expect, FileStore, IdBlocks, MemoryStore, Metastore, next_epoch};
 use std::{fs, sync::Arc};

@@ -1,5 +1,7 @@
 //! What goes in comes out, and damage is noticed.
 
+#![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
+
 use bytes::Bytes;
 use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 use proptest::prelude::*;
