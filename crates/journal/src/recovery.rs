@@ -315,7 +315,9 @@ impl Scan<'_> {
         let Some(side) = &mut found.side else { return false };
         self.block_max = self.block_max.max(side.last_block);
         self.last = self.last.max(side.last_lsn.saturating_sub(u64::from(side.open_tail)));
-        if side.last_lsn > self.replay_after || side.open_tail || side.first_block == 0 {
+        // A commit that began in the file before may end in this one, and its entries are known only then.
+        let continues = self.pending.is_some();
+        if side.last_lsn > self.replay_after || side.open_tail || side.first_block == 0 || continues {
             return false;
         }
         let number = found.data.header.number;

@@ -80,6 +80,7 @@ pub(crate) struct State {
     pub(crate) queued: usize,
     unused: Vec<Batch>,
     block_max: usize,
+    capacity_bytes: u64,
     /// Who waits, and for what.
     pub(crate) listeners: Vec<(Arc<dyn Listener>, Lsn)>,
 
@@ -129,6 +130,7 @@ impl State {
             queued: 0,
             unused: Vec::new(),
             block_max: config.write_bytes_max,
+            capacity_bytes: config.capacity_bytes,
             listeners: Vec::new(),
             active: 0,
             wakes: 0,
@@ -162,7 +164,11 @@ impl State {
 
     /// Whether a commit could wait for space that nobody knows how to make.
     pub(crate) fn is_full(&self) -> bool {
-        if !self.blocked || self.prepared.is_some() {
+        // The keeper may not have found out yet that the capacity is used up.
+        let used_up = self.current.is_some()
+            && self.spares.is_empty()
+            && self.disk_bytes + self.file_bytes_next > self.capacity_bytes;
+        if self.prepared.is_some() || !(self.blocked || used_up) {
             return false;
         }
         let room = self.current.as_ref().map_or(0, |file| file.bytes - self.offset);

@@ -103,7 +103,7 @@ impl Broker {
         tasks.spawn("storage upkeep", async move {
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
                     () = stop.triggered() => return,
                 }
                 if let Err(error) = upkeep.maintain().await {

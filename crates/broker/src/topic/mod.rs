@@ -75,6 +75,9 @@ impl Topic {
         for (cursor, name) in cursors {
             topic.add_subscription(cx, name, cursor, true);
         }
+        // The storage keeps everything until it is told what retention applies.
+        let retention = topic.policies.retention;
+        topic.ledger.trim(&mut cx.batch, retention);
         Ok(topic)
     }
 
