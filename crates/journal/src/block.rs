@@ -159,6 +159,11 @@ impl BlockHeader {
         })
     }
 
+    /// Whether a block was begun here for the file with this header, be it sound or not.
+    pub(crate) fn resembles(bytes: &[u8], file: &FileHeader) -> bool {
+        bytes.len() >= BLOCK_HEADER_BYTES && (u64_at(bytes, 8) == file.id || u64_at(bytes, 16) == file.number)
+    }
+
     /// Whether the block was written for the file with this header.
     pub(crate) fn belongs(&self, file: &FileHeader) -> bool {
         (self.id, self.number, self.epoch) == (file.id, file.number, file.epoch)

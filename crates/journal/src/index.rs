@@ -126,6 +126,8 @@ pub(crate) struct Hop {
     pub(crate) data: Arc<DataFile>,
     pub(crate) end: u64,
     pub(crate) at: u64,
+    /// The stream's last entry in that file. One behind it belongs to a commit whose end was lost.
+    pub(crate) last_seq: u64,
 }
 
 #[derive(Default)]
@@ -198,7 +200,8 @@ impl Index {
                 if hops.len() == max {
                     return hops;
                 }
-                hops.push(Hop { data: Arc::clone(&file.data), end: file.end, at: u64::from(point.at) });
+                let (data, end, at) = (Arc::clone(&file.data), file.end, u64::from(point.at));
+                hops.push(Hop { data, end, at, last_seq: span.last_seq });
             }
         }
         hops

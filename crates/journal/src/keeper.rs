@@ -92,7 +92,7 @@ impl Core {
 
     /// Writes the index of a sealed file. Without it the next start scans the file; nothing else is lost.
     pub(crate) fn seal(&self, number: u64) {
-        let _not_while_recycling = self.sealing.lock();
+        let _not_while_recycling = self.returned.lock();
         let index = self.index.read();
         let Some(file) = index.file(number) else { return };
         let streams = file.streams.clone();
@@ -191,45 +191,60 @@ impl Core {
 
     /// Gives the oldest sealed file back.
     pub(crate) fn recycle(&self, number: u64) -> Result<()> {
-        let _not_while_sealing = self.sealing.lock();
+        let mut returned = self.returned.lock();
         let mut index = self.index.write();
         match index.files.front() {
             Some(oldest) if oldest.number() == number && oldest.sealed => {}
             _ if index.file(number).is_none() => return Err(Error::NoFile(number)),
             _ => return Err(Error::NotOldest(number)),
         }
-        let Some(entry) = index.pop() else { return Err(Error::NoFile(number)) };
+        returned.extend(index.pop().map(|entry| entry.data));
         drop(index);
-        let data = entry.data;
-        let io = Error::io("recycle a journal file");
-        match self.files.remove(&index_name(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
+        // Oldest first, and none before the one ahead of it is surely gone: a gap would look like a lost file.
+        while let Some(data) = returned.front() {
+            let spare = self.give_back(data).map_err(Error::io("recycle a journal file"))?;
+            let bytes = data.bytes;
+            returned.pop_front();
+            let mut state = self.state.lock();
+            match spare {
+                Some(spare) => state.spares.push(spare),
+                None => state.disk_bytes -= bytes,
+            }
+            state.look = true;
+            self.chores.notify_one();
         }
-        let bytes = data.bytes;
+        Ok(())
+    }
+
+    /// Renames or removes a file that nothing points to any more; can be tried again.
+    fn give_back(&self, data: &Arc<DataFile>) -> io::Result<Option<Spare>> {
+        let files = &*self.files;
+        let number = data.header.number;
         let log = log_name(number);
-        let keep = bytes == self.config.file_bytes && self.state.lock().spares.len() < SPARES_MAX;
+        let gone = |result: io::Result<()>| match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        gone(files.remove(&index_name(number)))?;
+        let keep = data.bytes == self.config.file_bytes && self.state.lock().spares.len() < SPARES_MAX;
+        let name = spare_name(number);
         let spare = if data.quarantined.load(Ordering::Relaxed) {
             // Someone may want to look at what is left of it.
-            self.files.rename(&log, &quarantine_name(number)).map_err(io)?;
+            gone(files.rename(&log, &quarantine_name(number)))?;
             None
-        } else if let (true, Ok(_)) = (keep, Arc::try_unwrap(data)) {
-            self.files.rename(&log, &spare_name(number)).map_err(io)?;
-            Some(Spare { name: spare_name(number), bytes })
+        } else if keep && Arc::strong_count(data) == 1 && files.rename(&log, &name).is_ok() {
+            Some(Spare { name: name.clone(), bytes: data.bytes })
         } else {
             // Too small, or someone is reading it: its blocks stay as they are until the last reader is done.
-            self.files.remove(&log).map_err(io)?;
+            gone(files.remove(&log))?;
             None
         };
-        self.files.sync_names().map_err(Error::io("recycle a journal file"))?;
-        let mut state = self.state.lock();
-        match spare {
-            Some(spare) => state.spares.push(spare),
-            None => state.disk_bytes -= bytes,
-        }
-        state.look = true;
-        self.chores.notify_one();
-        Ok(())
+        files.sync_names().inspect_err(|_| {
+            if spare.is_some() {
+                let _ = files.remove(&name);
+            }
+        })?;
+        Ok(spare)
     }
 }
 

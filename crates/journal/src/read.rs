@@ -52,7 +52,7 @@ pub(crate) fn read(
                     return Ok(out.entries);
                 }
                 let passed = next_hop.is_some_and(|at| walker.at >= at);
-                if passed || walker.at > hop.at + REACH {
+                if passed || walker.at > hop.at + REACH || out.next > hop.last_seq {
                     break;
                 }
                 let head = match walker.peek() {

@@ -7,7 +7,7 @@
 //! judged the same way ever after. A commit is replayed only when all its parts are there.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     io,
     sync::{
         Arc,
@@ -21,14 +21,15 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     BoxError, Config, Error, Files, Lsn, Quarantined, Record, Recovery, Result,
     block::{
-        ALIGN, BLOCK_HEADER_BYTES, Bad, BlockHeader, FILE_HEADER_BYTES, FRAGMENT_HEADER_BYTES, FileHeader, Head, mark,
-        tag,
+        ALIGN, AlignedBuffer, BLOCK_HEADER_BYTES, Bad, BlockHeader, FILE_HEADER_BYTES, FRAGMENT_HEADER_BYTES,
+        FileHeader, Head, mark, tag,
     },
     index::{DataFile, FileEntry, Index, Touch},
     record::BODY_BYTES_MAX,
     sequencer::{Spare, Start},
     sidecar::{Sidecar, index_name, log_name, quarantine_name, spare_name},
     window::Window,
+    writer::write_block,
 };
 
 type Visit<'a> = &'a mut dyn FnMut(Lsn, &Record) -> Result<(), BoxError>;
@@ -55,6 +56,7 @@ pub(crate) fn recover(config: &Config, files: &dyn Files, replay_after: Lsn, vis
         cut: None,
         last: 0,
         pending: None,
+        unproven: VecDeque::new(),
         recovery: Recovery { quarantined: inventory.quarantined, ..Recovery::default() },
     };
     scan.run()?;
@@ -63,9 +65,13 @@ pub(crate) fn recover(config: &Config, files: &dyn Files, replay_after: Lsn, vis
         tracing::warn!(last = scan.last, replay_after, "journal ends before what was already taken from it");
     }
     let block = scan.cut.unwrap_or(scan.block_max + 1).max(1);
-    let Scan { found, mut index, mut recovery, .. } = scan;
+    let Scan { found, mut index, mut recovery, unproven, .. } = scan;
 
-    // What was read may still be only in the page cache; before anything is built on it, it goes to disk.
+    // What was read may be only in the page cache; before anything is built on it, it goes to disk. After a failed sync the
+    // kernel takes pages for clean that never reached the disk, so what no watermark vouches for is written again.
+    for block in unproven {
+        block.write_again().map_err(Error::io("write the end of the journal again"))?;
+    }
     let mut void = Vec::new();
     let mut epoch = 0;
     let mut disk_bytes = 0;
@@ -258,6 +264,24 @@ struct Piece {
     body: Bytes,
 }
 
+/// A sound block that may not have been durable when the journal stopped.
+struct Unproven {
+    data: Arc<DataFile>,
+    block: u64,
+    offset: u64,
+    span: u64,
+}
+
+impl Unproven {
+    fn write_again(&self) -> io::Result<()> {
+        let mut window = Window::new(Arc::clone(&self.data.file), self.data.bytes);
+        let mut buffer = AlignedBuffer::default();
+        let out = buffer.take(self.span as usize);
+        out.copy_from_slice(window.get(self.offset, self.span as usize)?.ok_or(io::ErrorKind::UnexpectedEof)?);
+        write_block(&*self.data.file, out, self.offset)
+    }
+}
+
 /// What one block turned out to be.
 enum Seen {
     /// Whole and next in order.
@@ -281,6 +305,8 @@ struct Scan<'a> {
     cut: Option<u64>,
     last: Lsn,
     pending: Option<Pending>,
+    /// The last blocks of files without an index, behind every watermark seen.
+    unproven: VecDeque<Unproven>,
     recovery: Recovery,
 }
 
@@ -357,7 +383,17 @@ impl Scan<'_> {
         loop {
             let part = match self.block(&mut window, &data, offset, limit)? {
                 Seen::Good(header, pieces) => {
-                    offset += header.span();
+                    let span = header.span();
+                    self.unproven.retain(|known| known.block > header.durable);
+                    if side_end.is_none() {
+                        self.unproven.push_back(Unproven {
+                            data: Arc::clone(&data),
+                            block: header.block,
+                            offset,
+                            span,
+                        });
+                    }
+                    offset += span;
                     self.good(&data, &header, pieces, offset, hole)?;
                     continue;
                 }
@@ -491,8 +527,7 @@ impl Scan<'_> {
     /// Bytes at a torn end that were being written; what an earlier life of the file left does not count.
     fn leftover(&self, window: &mut Window, file: &FileHeader, offset: u64) -> Result<u64> {
         let Some(bytes) = window.get(offset, ALIGN).map_err(failed)? else { return Ok(0) };
-        let stale = BlockHeader::decode(bytes).is_some_and(|header| !header.belongs(file));
-        Ok(if stale || bytes.iter().all(|byte| *byte == 0) { 0 } else { ALIGN as u64 })
+        Ok(if BlockHeader::resembles(bytes, file) { ALIGN as u64 } else { 0 })
     }
 
     /// Reads and checks the block at `offset`.

@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::{
-    Commit, Config, Error, Failure, Files, Listener, Lsn, Result,
+    Commit, Config, Error, Failure, File, Files, Listener, Lsn, Result,
     block::{ALIGN, AlignedBuffer, BLOCK_HEADER_BYTES, BlockHeader, mark, tag},
     index::{DataFile, FileEntry, Index, Touch},
     sequencer::{Batch, Job, State},
@@ -75,7 +75,8 @@ pub(crate) struct Core {
     pub(crate) moved: Condvar,
     flight: Mutex<Flight>,
     publishing: Mutex<()>,
-    pub(crate) sealing: Mutex<()>,
+    /// Files that were recycled but could not yet be given back; locked by whoever changes a sealed file's names.
+    pub(crate) returned: Mutex<VecDeque<Arc<DataFile>>>,
     pub(crate) index: RwLock<Index>,
     pub(crate) durable: AtomicU64,
     durable_block: AtomicU64,
@@ -104,7 +105,7 @@ impl Core {
             moved: Condvar::new(),
             flight: Mutex::new(Flight { first: next_block, blocks: VecDeque::new() }),
             publishing: Mutex::new(()),
-            sealing: Mutex::new(()),
+            returned: Mutex::new(VecDeque::new()),
             index: RwLock::new(index),
             durable: AtomicU64::new(last),
             durable_block: AtomicU64::new(next_block - 1),
@@ -217,16 +218,7 @@ impl Core {
         let out = buffer.take(job.batch.span());
         let touches = encode(job, self.durable_block.load(Ordering::Acquire), out);
         let started = Instant::now();
-        let mut done = 0;
-        while done < out.len() {
-            match job.data.file.write_durable(&out[done..], job.offset + done as u64) {
-                // What does not end on a boundary is written again from the last one.
-                Ok(written) if written >= ALIGN => done += written / ALIGN * ALIGN,
-                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        write_block(&*job.data.file, out, job.offset)?;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let bucket = (64 - micros.leading_zeros() as usize).min(23);
         let counters = &self.counters;
@@ -336,6 +328,21 @@ impl Core {
         self.progress.send_replace(Progress { durable, stopped: true });
         self.moved.notify_all();
     }
+}
+
+/// Writes an aligned range durably.
+pub(crate) fn write_block(file: &dyn File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.write_durable(&bytes[done..], offset + done as u64) {
+            // What does not end on a boundary is written again from the last one.
+            Ok(written) if written >= ALIGN => done += written / ALIGN * ALIGN,
+            Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Fills `out`, which is as long as the block, and says where its entries are.
