@@ -244,9 +244,9 @@ impl World {
 
     fn recycle(&mut self) {
         let Some(oldest) = self.core.index.read().infos().into_iter().next().filter(|file| file.sealed) else { return };
-        if oldest.last_lsn <= self.model.durable && self.core.recycle(oldest.number).is_ok() {
-            self.model.floor = self.model.floor.max(oldest.last_lsn);
-        } else if self.core.index.read().file(oldest.number).is_none() {
+        let recycled = oldest.last_lsn <= self.model.durable && self.core.recycle(oldest.number).is_ok();
+        // One that failed half way is gone from the index all the same.
+        if recycled || self.core.index.read().file(oldest.number).is_none() {
             self.model.floor = self.model.floor.max(oldest.last_lsn);
         }
     }
