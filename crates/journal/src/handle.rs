@@ -103,6 +103,15 @@ impl Journal {
         self.inner.core.state.lock().last
     }
 
+    /// Gives the space of recycled files back, all but `keep` of them. A busy journal is spared the filling of new files by having
+    /// some; who sees that it is no longer busy calls this.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: a file could not be removed; it can still be used, or removed later.
+    pub fn release_spares(&self, keep: usize) -> Result<()> {
+        self.inner.core.release_spares(keep)
+    }
+
     /// Bytes of bodies that are committed but not yet durable.
     pub fn queued_bytes(&self) -> u64 {
         self.inner.core.undurable_bytes.load(Ordering::Relaxed)

@@ -25,8 +25,9 @@ const FILL_BYTES: usize = 256 << 10;
 const FILL_PAUSE: Duration = Duration::from_millis(5);
 /// Pause before trying to make a file again after it failed.
 const RETRY: Duration = Duration::from_secs(1);
-/// Recycled files kept for reuse.
-const SPARES_MAX: usize = 2;
+/// Recycled files kept for reuse: as many as become free together when a checkpoint of a busy broker is written. A quiet one gives
+/// them back, see [`Core::release_spares`].
+const SPARES_MAX: u64 = 8;
 
 impl Core {
     /// Body of the keeper's thread.
@@ -216,6 +217,28 @@ impl Core {
         Ok(())
     }
 
+    /// Gives the space of all recycled files but `keep` back to the file system.
+    pub(crate) fn release_spares(&self, keep: usize) -> Result<()> {
+        loop {
+            let mut state = self.state.lock();
+            if state.spares.len() <= keep {
+                return Ok(());
+            }
+            let Some(spare) = state.spares.pop() else { return Ok(()) };
+            drop(state);
+            // Whether its removal survives a crash does not matter: a start takes it for what it is.
+            let removed = self.files.remove(&spare.name);
+            let mut state = self.state.lock();
+            match removed {
+                Ok(()) => state.disk_bytes -= spare.bytes,
+                Err(source) => {
+                    state.spares.push(spare);
+                    return Err(Error::Io { what: "remove a recycled journal file", source });
+                }
+            }
+        }
+    }
+
     /// Renames or removes a file that nothing points to any more; can be tried again.
     fn give_back(&self, data: &Arc<DataFile>) -> io::Result<Option<Spare>> {
         let files = &*self.files;
@@ -226,7 +249,8 @@ impl Core {
             _ => Ok(()),
         };
         gone(files.remove(&index_name(number)))?;
-        let keep = data.bytes == self.config.file_bytes && self.state.lock().spares.len() < SPARES_MAX;
+        let spares_max = (self.config.capacity_bytes / 8 / data.bytes).clamp(2, SPARES_MAX) as usize;
+        let keep = data.bytes == self.config.file_bytes && self.state.lock().spares.len() < spares_max;
         let name = spare_name(number);
         let spare = if data.quarantined.load(Ordering::Relaxed) {
             // Someone may want to look at what is left of it.

@@ -27,6 +27,8 @@ pub(crate) struct Maintenance {
     looked_ms: u64,
     /// The journal's last commit then: without another one nothing more was consumed.
     looked_lsn: journal::Lsn,
+    /// Bytes the journal had written then.
+    looked_bytes: u64,
     swept_ms: u64,
 }
 
@@ -69,13 +71,21 @@ impl Inner {
         let high = capacity / 100 * u64::from(self.config.compact_above_percent.min(100));
         let pressed = stats.full || stats.disk_bytes > high;
         let last = self.journal.last();
-        let look =
-            last != maintenance.looked_lsn && elapsed(now_ms, maintenance.looked_ms, self.config.reclaim_interval);
+        let quiet = elapsed(now_ms, maintenance.looked_ms, self.config.reclaim_interval);
+        let look = quiet && last != maintenance.looked_lsn;
         let sweep = elapsed(now_ms, maintenance.swept_ms, self.config.sweep_interval);
+        if quiet {
+            let written = stats.bytes_written - maintenance.looked_bytes;
+            let keep = 1 + written.div_ceil(self.config.journal.file_bytes.max(1)) as usize;
+            let inner = self.clone();
+            let released = tokio::task::spawn_blocking(move || inner.journal.release_spares(keep)).await;
+            released.map_err(|_| Error::Closed)??;
+        }
         if !(due || pressed || look || sweep) {
             return Ok(());
         }
         maintenance.looked_ms = now_ms;
+        maintenance.looked_bytes = stats.bytes_written;
         maintenance.looked_lsn = last;
         if sweep {
             maintenance.swept_ms = now_ms;

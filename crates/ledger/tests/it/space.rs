@@ -48,6 +48,31 @@ async fn what_is_consumed_is_never_written_twice() {
 }
 
 #[tokio::test]
+async fn a_busy_journal_uses_its_files_again_and_a_quiet_one_gives_them_back() {
+    const FILE: u64 = 64 << 10;
+    let mut fixture = Fixture::new();
+    fixture.config.journal.capacity_bytes = 64 * FILE;
+    fixture.config.checkpoint_bytes = 10 * FILE;
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    for round in 0..3 {
+        publish(&mut o, &mut ledger, round * 240, 240).await;
+        ledger.trim(&mut o.batch, NOTHING);
+        o.flush(&mut ledger).await;
+        o.store.maintain().await.unwrap();
+    }
+    let busy = o.store.journal_stats().disk_bytes;
+    assert!(busy >= 9 * FILE, "{busy}: eight files wait to be used again");
+    for _ in 0..2 {
+        fixture.clock.advance(Duration::from_secs(61));
+        o.store.maintain().await.unwrap();
+    }
+    let quiet = o.store.journal_stats().disk_bytes;
+    assert!(quiet <= 4 * FILE, "{quiet}");
+    assert_eq!(files(&fixture.dir.path().join("journal")) / FILE, quiet / FILE);
+}
+
+#[tokio::test]
 async fn a_backlog_larger_than_the_journal_moves_to_segments_and_stays_readable() {
     let mut fixture = Fixture::new();
     let mut o = fixture.open().await;
