@@ -1,6 +1,7 @@
 //! `cargo xtask bench --peer`: Geminga and Apache Pulsar measured alternately, by the same client, with the same promise
 //! (synced before it is acknowledged), and written to `docs/benchmarks.md` as medians and ratios.
 
+mod limits;
 mod server;
 
 use anyhow::{Context, Result, bail};
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     only: Option<String>,
 }
 
-/// A row of the table: what it is called, where its number is in the report, and whether more is better.
+/// A number of a report of `geminga perf`: what it is called, and where it is.
 struct Metric {
     name: &'static str,
     unit: &'static str,
@@ -42,8 +43,9 @@ struct Metric {
 /// One measurement: arguments of `geminga perf`, and what is read from its report.
 struct Scenario {
     name: &'static str,
-    args: Vec<String>,
-    metrics: Vec<Metric>,
+    /// `HALF` stands for half of the peer's maximum, in messages a second.
+    words: &'static str,
+    metrics: &'static [Metric],
 }
 
 const CPU: Metric =
@@ -58,60 +60,88 @@ const RSS: Metric = Metric { name: "RSS", unit: "bytes", pointer: "/broker/rssBy
 const WRITTEN: Metric =
     Metric { name: "written per published byte", unit: "", pointer: "/broker/writtenBytesPerPublishedByte" };
 
-fn scenarios(seconds: u64, half_of_peak: Option<f64>) -> Vec<Scenario> {
-    let time = format!("{seconds}s");
-    let run = |name, words: &str, metrics: Vec<Metric>| {
-        let mut args: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        if !words.starts_with("consume") {
-            args.extend(["--duration".to_owned(), time.clone()]);
+const IDLE: &str = "idle";
+const BATCHED: &str = "publish, batched";
+const CATCH_UP: &str = "catch-up read of 5 GB";
+
+/// In this order: what comes first finds new journal files, what comes later recycled ones.
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: IDLE,
+        words: "idle --duration 30s",
+        metrics: &[RSS, Metric { name: "CPU", unit: "cores", pointer: "/broker/cores" }],
+    },
+    Scenario { name: BATCHED, words: "produce --topic batched --warmup 10s", metrics: &[RATE_IN, CPU, WRITTEN] },
+    Scenario {
+        name: "publish, unbatched",
+        words: "produce --topic unbatched --batch-max-messages 1 --outstanding 1000 --warmup 5s",
+        metrics: &[RATE_IN, CPU, WRITTEN],
+    },
+    Scenario {
+        name: "publish at 5,000 msg/s, unbatched",
+        words: "produce --topic steady --rate 5000 --batch-max-messages 1 --warmup 3s",
+        metrics: &[P50, P99, CPU, WRITTEN],
+    },
+    Scenario {
+        name: "publish and consume at 50,000 msg/s, batched",
+        words: "latency --topic flow --rate 50000 --warmup 3s",
+        metrics: &[E2E_P50, E2E_P99, CPU, WRITTEN],
+    },
+    Scenario {
+        name: "end to end at half of Pulsar's maximum",
+        words: "latency --topic half --rate HALF --warmup 3s",
+        metrics: &[E2E_P50, E2E_P99, CPU, WRITTEN],
+    },
+    Scenario {
+        name: "fan-out to 10 subscriptions at 5,000 msg/s",
+        words: "fanout --topic fanout --subscriptions 10 --rate 5000 --warmup 3s",
+        metrics: &[RATE_OUT, E2E_P99, CPU],
+    },
+    Scenario {
+        name: "1,000 topics, 10 msg/s each",
+        words: "latency --topic many --topics 1000 --rate 10000 --batch-max-messages 1 --warmup 5s",
+        metrics: &[E2E_P50, E2E_P99, CPU, RSS],
+    },
+    Scenario {
+        name: "1,000 connections, 10 msg/s each",
+        words: "produce --topic conns --topics 1000 --connections 1000 --rate 10000 --batch-max-messages 1 --warmup 5s",
+        metrics: &[P50, P99, CPU, RSS],
+    },
+    Scenario {
+        name: "publish 5 GB for a reader to come",
+        words: "produce --topic backlog --keep-for reader --rate 125000 --warmup 0s --duration 40s",
+        metrics: &[RATE_IN, CPU],
+    },
+    Scenario {
+        name: CATCH_UP,
+        words: "consume --topic backlog --subscription reader --no-ack --queue 100000 --read 5GB",
+        metrics: &[Metric { name: "read", unit: "MB/s", pointer: "/delivered/megabytesPerS" }, CPU],
+    },
+];
+
+impl Scenario {
+    /// The command line, once it is known what it needs.
+    fn args(&self, seconds: u64, peak: Option<f64>) -> Option<Vec<String>> {
+        let mut args: Vec<String> = self.words.split_whitespace().map(str::to_owned).collect();
+        if let Some(half) = args.iter_mut().find(|arg| *arg == "HALF") {
+            *half = format!("{:.0}", peak? / 2.0);
         }
-        Scenario { name, args, metrics }
-    };
-    let mut all = vec![
-        run("idle", "idle", vec![RSS, Metric { name: "CPU", unit: "cores", pointer: "/broker/cores" }]),
-        run("publish, batched", "produce --topic batched --warmup 10s", vec![RATE_IN, CPU, WRITTEN]),
-        run(
-            "publish, unbatched",
-            "produce --topic unbatched --batch-max-messages 1 --outstanding 1000 --warmup 5s",
-            vec![RATE_IN, CPU, WRITTEN],
-        ),
-        run(
-            "publish at 5,000 msg/s, unbatched",
-            "produce --topic steady --rate 5000 --batch-max-messages 1 --warmup 3s",
-            vec![P50, P99, CPU, WRITTEN],
-        ),
-        run(
-            "publish and consume at 50,000 msg/s, batched",
-            "latency --topic flow --rate 50000 --warmup 3s",
-            vec![E2E_P50, E2E_P99, CPU, WRITTEN],
-        ),
-        run(
-            "fan-out to 10 subscriptions at 5,000 msg/s",
-            "fanout --topic fanout --subscriptions 10 --rate 5000 --warmup 3s",
-            vec![RATE_OUT, E2E_P99, CPU],
-        ),
-        run(
-            "1,000 topics, 10 msg/s each",
-            "latency --topic many --topics 1000 --rate 10000 --batch-max-messages 1 --warmup 5s",
-            vec![E2E_P50, E2E_P99, CPU, RSS],
-        ),
-        run(
-            "1,000 connections, 10 msg/s each",
-            "produce --topic conns --topics 1000 --connections 1000 --rate 10000 --batch-max-messages 1 --warmup 5s",
-            vec![P50, P99, CPU, RSS],
-        ),
-    ];
-    if let Some(rate) = half_of_peak {
-        let words = format!("latency --topic half --rate {rate:.0} --warmup 3s");
-        all.push(run("end to end at half of Pulsar's maximum", &words, vec![E2E_P50, E2E_P99, CPU]));
+        if self.words.starts_with("consume") || self.words.contains("--duration") {
+            return Some(args);
+        }
+        args.extend(["--duration".to_owned(), format!("{seconds}s")]);
+        Some(args)
     }
-    all.push(run("fill 5 GB", "produce --topic backlog --warmup 0s --duration 40s", vec![RATE_IN]));
-    all.push(run(
-        "catch-up read",
-        "consume --topic backlog --from earliest --no-ack --queue 100000 --read 5GB",
-        vec![Metric { name: "read", unit: "MB/s", pointer: "/delivered/megabytesPerS" }, CPU],
-    ));
-    all
+}
+
+/// Before it is called idle, a server finishes what its start left to do.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// What the machine can do, in megabytes a second, each time it was asked.
+#[derive(Default)]
+struct Limits {
+    disk: Vec<f64>,
+    loopback: Vec<f64>,
 }
 
 type Figures = BTreeMap<(usize, &'static str, &'static str, &'static str), BTreeMap<Kind, Vec<f64>>>;
@@ -126,25 +156,37 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     fs::create_dir_all(&work)?;
     let kinds: &[Kind] = if args.peer { &[Kind::Pulsar, Kind::Geminga] } else { &[Kind::Geminga] };
     let mut figures = Figures::new();
+    let mut limits = Limits::default();
     let mut peak = None;
     for pair in 0..args.pairs {
+        if args.only.as_ref().is_none_or(|only| CATCH_UP.contains(only.as_str())) {
+            limits.disk.push(limits::disk(&work)?);
+            limits.loopback.push(limits::loopback()?);
+        }
         for &kind in kinds {
             println!("{} of {}: {}", pair + 1, args.pairs, kind.name());
             let server = Server::start(kind, root, &work)?;
             let first = first_message(&server, root)?;
             record(&mut figures, 0, "start", "to the first acknowledged message", "ms", kind, first * 1000.0);
-            for (n, scenario) in scenarios(args.seconds, peak).iter().enumerate() {
+            for (n, scenario) in SCENARIOS.iter().enumerate() {
                 if args.only.as_ref().is_some_and(|only| !scenario.name.contains(only.as_str())) {
                     continue;
                 }
-                match perf(root, &server, &scenario.args) {
+                let Some(words) = scenario.args(args.seconds, peak) else { continue };
+                match scenario.name {
+                    IDLE => std::thread::sleep(SETTLE),
+                    // What one server finds in the page cache, the other has written past it.
+                    CATCH_UP => limits::forget(server.data())?,
+                    _ => {}
+                }
+                match perf(root, &server, &words) {
                     Ok(report) => {
-                        for metric in &scenario.metrics {
+                        for metric in scenario.metrics {
                             let Some(value) = report.pointer(metric.pointer).and_then(Value::as_f64) else { continue };
                             println!("  {}: {} {value:.3} {}", scenario.name, metric.name, metric.unit);
                             record(&mut figures, n + 1, scenario.name, metric.name, metric.unit, kind, value);
-                            if kind == Kind::Pulsar && scenario.name == "publish, batched" && metric.unit == "msg/s" {
-                                peak.get_or_insert(value / 2.0);
+                            if kind == Kind::Pulsar && scenario.name == BATCHED && metric.pointer == RATE_IN.pointer {
+                                peak.get_or_insert(value);
                             }
                         }
                     }
@@ -153,7 +195,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
             }
         }
     }
-    let page = page(&figures, args);
+    let page = page(&figures, &limits, args);
     if args.peer && args.only.is_none() {
         fs::write(root.join("docs/benchmarks.md"), &page)?;
     }
@@ -213,7 +255,7 @@ fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-fn page(figures: &Figures, args: &Args) -> String {
+fn page(figures: &Figures, limits: &Limits, args: &Args) -> String {
     let mut text = String::from(
         "# Benchmarks\n\nWritten by `cargo xtask bench --peer`; nothing here is typed by hand.\n\n\
          Geminga and Apache Pulsar 4.2.4 standalone on the same machine, measured alternately with the same client \
@@ -241,6 +283,20 @@ fn page(figures: &Figures, args: &Args) -> String {
         };
         let show = |cell: &Option<(f64, String)>| cell.as_ref().map(|(_, text)| text.clone()).unwrap_or_default();
         let _ = writeln!(text, "| {scenario} | {metric} | {unit} | {} | {} | {ratio} |", show(&ours), show(&theirs));
+    }
+    if let (Some(disk), Some(loopback)) = (median(&limits.disk), median(&limits.loopback)) {
+        let _ = writeln!(
+            text,
+            "\nThe machine in the same run: a file read in order from the disk {disk:.0} MB/s, one TCP connection over \
+             loopback {loopback:.0} MB/s."
+        );
+        let read = figures.iter().find(|((_, scenario, metric, _), _)| (*scenario, *metric) == (CATCH_UP, "read"));
+        for (kind, values) in read.iter().flat_map(|(_, by_kind)| by_kind.iter()) {
+            if let Some(rate) = median(values) {
+                let percent = rate * 100.0 / disk.min(loopback);
+                let _ = writeln!(text, "{}'s catch-up read is {percent:.0} % of the lower one.", kind.name());
+            }
+        }
     }
     text
 }

@@ -71,6 +71,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The directory it writes to.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
