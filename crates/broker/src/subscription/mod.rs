@@ -52,6 +52,8 @@ pub(crate) struct Subscription {
     cursor: CursorId,
     durable: bool,
     kind: SubscriptionType,
+    /// Whether somebody subscribed since it was loaded: `kind` says something from then on.
+    used: bool,
     consumers: Vec<Consumer>,
     /// Key of the active consumer (Exclusive and Failover).
     active: Option<u64>,
@@ -100,6 +102,7 @@ impl Subscription {
             cursor,
             durable,
             kind: SubscriptionType::Exclusive,
+            used: false,
             consumers: Vec::new(),
             active: None,
             turn: 0,
@@ -235,6 +238,7 @@ impl Subscription {
 
     fn set_kind(&mut self, request: &NewConsumer) {
         self.kind = request.kind;
+        self.used = true;
         self.active = None;
         self.pending.clear();
         self.redeliveries.clear();
@@ -620,9 +624,11 @@ impl Subscription {
         true
     }
 
-    /// Tells consumers of a terminated topic that they have it all.
+    /// Tells consumers of a terminated topic that they have acknowledged it all. Not before: a client that is told with
+    /// messages at hand drops them, and the C++ client takes it for an invalid message and connects anew, each time.
+    /// Source: `PersistentSubscription.topicTerminated` and `acknowledgeMessage`.
     pub(crate) fn notify_end(&mut self, ledger: &ManagedLedger, cx: &mut Context) {
-        if ledger.mark_delete(self.cursor) < ledger.last_confirmed() && self.read_position <= ledger.last_confirmed() {
+        if ledger.backlog(self.cursor) > 0 {
             return;
         }
         for consumer in self.consumers.iter_mut().filter(|c| !c.told_end) {

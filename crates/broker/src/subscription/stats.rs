@@ -25,7 +25,7 @@ impl Subscription {
             msg_delayed: delayed as i64,
             unacked_messages: self.unacked,
             blocked_subscription_on_unacked_msgs: self.blocked,
-            r#type: if self.consumers.is_empty() { String::new() } else { self.kind.name().to_owned() },
+            r#type: if self.used { self.kind.name().to_owned() } else { String::new() },
             active_consumer_name: self
                 .active
                 .filter(|_| self.kind == SubscriptionType::Failover)

@@ -118,7 +118,7 @@ impl Topic {
         if self.ledger.acks_dirty() {
             cx.acks_dirty(self.id, ack.request_id.is_some());
         }
-        if freed {
+        if freed || self.terminated {
             self.set_ready(cx);
         }
     }
