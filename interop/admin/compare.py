@@ -73,8 +73,10 @@ def policies():
         ("replication", "GET", None, False),
     ]
     kept = {"retention", "messageTTL", "deduplication", "persistence", "maxUnackedMessagesPerConsumer",
-            "maxUnackedMessagesPerSubscription", "autoTopicCreation", "schemaCompatibilityStrategy", "encryptionRequired",
-            "subscriptionAuthMode"}
+            "maxUnackedMessagesPerSubscription", "autoTopicCreation", "autoSubscriptionCreation",
+            "schemaCompatibilityStrategy", "encryptionRequired", "subscriptionAuthMode", "properties",
+            "maxProducersPerTopic", "maxConsumersPerTopic", "maxConsumersPerSubscription", "maxSubscriptionsPerTopic",
+            "maxTopicsPerNamespace"}
     for path, method, body, removable in table:
         known = {} if path in kept else {"known": "not kept yet, so setting it is refused"}
         yield same("GET", f"{N}/{path}")
@@ -84,7 +86,16 @@ def policies():
         if removable:
             yield same("DELETE", f"{N}/{path}")
             yield same("GET", f"{N}/{path}")
+        if removable and method == "POST" and isinstance(body, int) and not isinstance(body, bool):
+            yield same("POST", f"{N}/{path}", -7, **known)
+            yield same("DELETE", f"{N}/{path}")
+    yield same("PUT", f"{N}/property/c/d")
+    yield same("GET", f"{N}/property/c")
+    yield same("GET", f"{N}/property/none")
+    yield same("DELETE", f"{N}/property/c")
+    yield same("DELETE", f"{N}/property/none")
     yield same("DELETE", f"{N}/properties")
+    yield same("GET", f"{N}/properties")
     yield same("GET", f"{N}/backlogQuotaMap")
     yield same("POST", f"{N}/backlogQuota?backlogQuotaType=destination_storage",
                {"limitSize": 100000000, "policy": "producer_exception"})
@@ -212,8 +223,14 @@ def topics():
     yield same("GET", f"{P}/plain/subscriptions")
     yield same("GET", f"{P}/parts/subscriptions")
     yield same("GET", f"{P}/plain/{sub}/s1/properties")
-    yield same("PUT", f"{P}/plain/{sub}/s1/properties", {"k": "v"}, known="properties are set at creation only, yet")
-    yield same("GET", f"{P}/plain/{sub}/s1/properties", known="properties are set at creation only, yet")
+    yield same("PUT", f"{P}/plain/{sub}/s1/properties", {"k": "v"})
+    yield same("GET", f"{P}/plain/{sub}/s1/properties")
+    yield same("PUT", f"{P}/plain/{sub}/s1/properties", {"l": "w"})
+    yield same("GET", f"{P}/plain/{sub}/s1/properties")
+    yield same("PUT", f"{P}/parts/{sub}/s1/properties", {"k": "v"})
+    yield same("GET", f"{P}/parts/{sub}/s1/properties")
+    yield same("PUT", f"{P}/plain/{sub}/none/properties", {"k": "v"})
+    yield same("PUT", f"{P}/none/{sub}/none/properties", {"k": "v"})
     yield same("GET", f"{P}/plain/{sub}/s3/properties")
     yield same("GET", f"{P}/plain/{sub}/none/properties")
     for topic in ["plain", "parts", "none"]:
@@ -251,10 +268,7 @@ def topics():
     yield same("GET", f"{P}/plain/offload", known="there is nothing to offload to")
     yield same("DELETE", f"{P}/plain/truncate")
     yield same("DELETE", f"{P}/none/truncate")
-    for policy in ["retention", "messageTTL", "backlogQuotaMap", "persistence", "deduplicationEnabled", "delayedDelivery",
-                   "maxUnackedMessagesOnConsumer", "maxUnackedMessagesOnSubscription", "maxProducers", "maxConsumers",
-                   "compactionThreshold", "publishRate", "dispatchRate", "subscribeRate", "inactiveTopicPolicies"]:
-        yield same("GET", f"{P}/plain/{policy}", known="topic policies are not there yet")
+    yield from topic_policies()
     yield same("PUT", f"{N}/unload")
     yield same("PUT", f"{N}/0x00000000_0x40000000/unload")
     yield same("POST", f"{N}/clearBacklog")
@@ -271,7 +285,64 @@ def topics():
     yield same("DELETE", f"{P}/none")
 
 
+def topic_policies():
+    """Every policy of a topic: get, set, get, what applies, remove, get; then on others than plain topics."""
+    table = [
+        ("retention", {"retentionTimeInMinutes": 10, "retentionSizeInMB": 20}),
+        ("persistence", {"bookkeeperEnsemble": 1, "bookkeeperWriteQuorum": 1, "bookkeeperAckQuorum": 1,
+                         "managedLedgerMaxMarkDeleteRate": 1.5}),
+        ("deduplicationEnabled", True),
+        ("maxUnackedMessagesOnConsumer", 11),
+        ("maxUnackedMessagesOnSubscription", 12),
+        ("maxProducers", 5),
+        ("maxConsumers", 5),
+        ("maxConsumersPerSubscription", 5),
+        ("maxSubscriptionsPerTopic", 5),
+    ]
+    for path, body in table:
+        url = f"{P}/plain/{path}"
+        yield same("GET", url)
+        yield same("GET", f"{url}?applied=true")
+        yield same("POST", url, body)
+        yield dict(same("GET", url), settle=True)
+        yield same("GET", f"{url}?applied=true")
+        if isinstance(body, int) and not isinstance(body, bool):
+            yield same("POST", url, -7)
+        yield same("DELETE", url)
+        yield dict(same("GET", url), settle=True)
+    url = f"{P}/plain/messageTTL"
+    yield same("GET", url)
+    yield same("GET", f"{url}?applied=true")
+    yield same("POST", f"{url}?messageTTL=77")
+    yield dict(same("GET", url), settle=True)
+    yield same("POST", f"{url}?messageTTL=-5")
+    yield same("DELETE", url)
+    yield dict(same("GET", url), settle=True)
+    quota = f"{P}/plain/backlogQuota"
+    yield same("GET", f"{quota}Map")
+    yield same("GET", f"{quota}Map?applied=true", known="Pulsar's default quota has no bound and is shown; here there is none")
+    yield same("POST", f"{quota}?backlogQuotaType=destination_storage", {"limitSize": 1000000, "policy": "producer_exception"})
+    yield same("POST", f"{quota}?backlogQuotaType=message_age", {"limitTime": 10, "policy": "consumer_backlog_eviction"})
+    yield dict(same("GET", f"{quota}Map"), settle=True)
+    yield same("POST", f"{P}/plain/retention", {"retentionTimeInMinutes": 10, "retentionSizeInMB": 0})
+    yield same("DELETE", f"{quota}?backlogQuotaType=message_age")
+    yield same("DELETE", quota)
+    yield dict(same("GET", f"{quota}Map"), settle=True)
+    for policy in ["delayedDelivery", "compactionThreshold", "publishRate", "dispatchRate", "subscriptionDispatchRate",
+                   "subscribeRate", "inactiveTopicPolicies", "maxMessageSize", "deduplicationSnapshotInterval",
+                   "offloadPolicies", "subscriptionTypesEnabled", "schemaCompatibilityStrategy",
+                   "schemaValidationEnforced", "entryFilters", "autoSubscriptionCreation", "replication"]:
+        yield same("GET", f"{P}/plain/{policy}")
+    yield same("GET", f"{P}/none/retention")
+    yield same("POST", f"{P}/none/retention", {"retentionTimeInMinutes": 10, "retentionSizeInMB": 20})
+    yield same("DELETE", f"{P}/none/retention")
+    yield same("POST", f"{P}/parts/maxProducers", 7)
+    yield dict(same("GET", f"{P}/parts/maxProducers"), settle=True)
+    yield same("GET", f"{P}/parts-partition-1/maxProducers")
+
+
 def elsewhere():
+    yield same("GET", f"/lookup/v2/destination/persistent/{TENANT}/standalone/ns/plain")
     yield same("GET", f"/lookup/v2/topic/persistent/{NS}/plain")
     yield same("GET", f"/lookup/v2/topic/persistent/{NS}/plain?authoritative=false")
     yield same("GET", f"/lookup/v2/topic/persistent/{NS}/plain?listenerName=x", known="there are no listener names yet")
@@ -405,6 +476,8 @@ def run(base):
     answers = []
     for part in [before, topics, elsewhere]:
         for case in part():
+            if case.get("settle"):
+                time.sleep(0.5)  # Pulsar reads its own policies back from a topic
             answers.append((case, request(base, case)))
             if "cleanup" in case:
                 request(base, same("DELETE", case["cleanup"]))

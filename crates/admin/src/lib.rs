@@ -16,6 +16,7 @@ mod schemas;
 mod stats;
 mod subscriptions;
 mod tenants;
+mod topic_policies;
 mod topics;
 
 pub use config::Config;
@@ -86,7 +87,11 @@ pub fn router(broker: Broker, config: Config) -> Router {
         .nest("/admin/v2/namespaces", namespaces::routes())
         .nest(
             "/admin/v2/persistent",
-            topics::routes().merge(stats::routes()).merge(messages::routes()).merge(subscriptions::routes()),
+            topics::routes()
+                .merge(stats::routes())
+                .merge(messages::routes())
+                .merge(subscriptions::routes())
+                .merge(topic_policies::routes()),
         )
         .nest("/admin/v2/non-persistent", topics::non_persistent())
         .nest("/admin/v2/schemas", schemas::routes())

@@ -1,4 +1,4 @@
-//! `/lookup/v2/topic`: which broker serves a topic.
+//! `/lookup/v2/topic`: which broker serves a topic. Pulsar 4 has no lookup of version 1 any more.
 
 use admin_api::LookupData;
 use axum::{Json, Router, extract::State, routing::get};

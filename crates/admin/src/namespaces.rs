@@ -10,8 +10,8 @@ use axum::{
 };
 use broker::Error;
 use model::{
-    AutoTopicCreation, BacklogQuota, BacklogQuotaType, NamespacePolicies, PersistencePolicies, RetentionPolicies,
-    SchemaCompatibility, TopicName,
+    AutoSubscriptionCreation, AutoTopicCreation, BacklogQuota, BacklogQuotaType, NamespacePolicies,
+    PersistencePolicies, RetentionPolicies, SchemaCompatibility, TopicName,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,21 +20,22 @@ use std::collections::BTreeMap;
 use crate::{
     App,
     at::{At, Query},
-    reply::{self, Done, Failure, Reply, in_namespace},
+    reply::{self, Done, Failure, Reply, Setting, in_namespace},
     tenants::Force,
 };
 
-/// GET, POST and DELETE of one optional policy; `$check` refuses what Pulsar refuses.
+/// GET, POST and DELETE of one optional policy; `$check` refuses what Pulsar refuses, `$unset` is shown for what is not set.
 macro_rules! policy {
-    ($router:expr, $path:literal, $field:ident: $type:ty, $check:expr) => {
+    ($router:expr, $path:literal, $field:ident: $type:ty, $check:expr, $unset:expr) => {
         $router.route(
             concat!("/{tenant}/{namespace}/", $path),
             get(|State(app): State<App>, at: At| async move {
-                Ok::<_, Failure>(reply::optional(app.broker.policies(&at.namespace()?)?.$field.clone()))
+                let value: Option<$type> = app.broker.policies(&at.namespace()?)?.$field.clone();
+                Ok::<_, Failure>(reply::optional(value.or($unset)))
             })
             .post(|State(app): State<App>, at: At, bytes: Bytes| async move {
                 let name = at.namespace()?;
-                let value: $type = reply::required(&bytes)?;
+                let value = <$type as Setting>::of(&bytes, concat!($path, " must be 0 or more"))?;
                 let check: fn(&$type, &NamespacePolicies) -> Reply<()> = $check;
                 check(&value, &*app.broker.policies(&name)?)?;
                 app.broker.update_policies(&name, |p| p.$field = Some(value.clone())).await?;
@@ -47,24 +48,18 @@ macro_rules! policy {
         )
     };
     ($router:expr, $path:literal, $field:ident: $type:ty) => {
-        policy!($router, $path, $field: $type, |_, _| Ok(()))
+        policy!($router, $path, $field: $type, |_, _| Ok(()), None)
     };
 }
 
 /// Policies of Pulsar that this broker does not keep yet, with what holds as long as nobody sets them.
-const NOT_KEPT: [(&str, &str); 32] = [
-    ("autoSubscriptionCreation", ""),
+const NOT_KEPT: [(&str, &str); 25] = [
     ("schemaValidationEnforced", "false"),
     ("isAllowAutoUpdateSchema", "true"),
     ("schemaAutoUpdateCompatibilityStrategy", "\"Full\""),
     ("compactionThreshold", ""),
     ("delayedDelivery", ""),
     ("inactiveTopicPolicies", ""),
-    ("maxProducersPerTopic", ""),
-    ("maxConsumersPerTopic", ""),
-    ("maxConsumersPerSubscription", ""),
-    ("maxSubscriptionsPerTopic", ""),
-    ("maxTopicsPerNamespace", "0"),
     ("dispatchRate", ""),
     ("subscriptionDispatchRate", ""),
     ("replicatorDispatchRate", ""),
@@ -81,7 +76,6 @@ const NOT_KEPT: [(&str, &str); 32] = [
     ("deduplicationSnapshotInterval", ""),
     ("resourcegroup", ""),
     ("entryFilters", ""),
-    ("properties", "{}"),
     ("antiAffinity", ""),
     ("dispatcherPauseOnAckStatePersistent", "false"),
     ("allowedClusters", "[]"),
@@ -128,12 +122,22 @@ pub(crate) fn routes() -> Router<App> {
         let path = format!("/{{tenant}}/{{namespace}}/{name}");
         router = router.route(&path, get(show).put(set).post(set).delete(remove));
     }
-    let router = policy!(router, "retention", retention_policies: RetentionPolicies, check_retention);
+    let router = policy!(router, "retention", retention_policies: RetentionPolicies, check_retention, None);
     let router = policy!(router, "deduplication", deduplication_enabled: bool);
     let router = policy!(router, "persistence", persistence: PersistencePolicies);
     let router = policy!(router, "autoTopicCreation", auto_topic_creation: AutoTopicCreation);
     let router = policy!(router, "maxUnackedMessagesPerConsumer", max_unacked_messages_per_consumer: u32);
     let router = policy!(router, "maxUnackedMessagesPerSubscription", max_unacked_messages_per_subscription: u32);
+    let router = policy!(router, "autoSubscriptionCreation", auto_subscription_creation: AutoSubscriptionCreation);
+    let router = policy!(router, "maxProducersPerTopic", max_producers_per_topic: u32);
+    let router = policy!(router, "maxConsumersPerTopic", max_consumers_per_topic: u32);
+    let router = policy!(router, "maxConsumersPerSubscription", max_consumers_per_subscription: u32);
+    let router = policy!(router, "maxSubscriptionsPerTopic", max_subscriptions_per_topic: u32);
+    let router = policy!(router, "maxTopicsPerNamespace", max_topics_per_namespace: u32, |_, _| Ok(()), Some(0));
+    let router = router
+        .route("/{tenant}/{namespace}/properties", get(properties).put(set_properties).delete(clear_properties))
+        .route("/{tenant}/{namespace}/property/{key}", get(property).delete(remove_property))
+        .route("/{tenant}/{namespace}/property/{key}/{value}", put(set_property));
     router.route("/{tenant}/{namespace}/messageTTL", get(ttl).post(set_ttl).delete(remove_ttl))
 }
 
@@ -153,7 +157,7 @@ async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         "replication_clusters": policies.replication_clusters,
         "allowed_clusters": [],
         "bundles": boundaries(&policies),
-        "backlog_quota_map": quota_map(&policies),
+        "backlog_quota_map": quota_map(&policies.backlog_quota_map),
         "clusterDispatchRate": {},
         "topicDispatchRate": {},
         "subscriptionDispatchRate": {},
@@ -170,7 +174,7 @@ async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         "is_allow_auto_update_schema": true,
         "schema_validation_enforced": false,
         "subscription_types_enabled": [],
-        "properties": {},
+        "properties": policies.properties,
         "migrated": false,
     });
     let optional = [
@@ -181,6 +185,12 @@ async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         ("retention_policies", json!(policies.retention_policies)),
         ("max_unacked_messages_per_consumer", json!(policies.max_unacked_messages_per_consumer)),
         ("max_unacked_messages_per_subscription", json!(policies.max_unacked_messages_per_subscription)),
+        ("autoSubscriptionCreationOverride", json!(policies.auto_subscription_creation)),
+        ("max_producers_per_topic", json!(policies.max_producers_per_topic)),
+        ("max_consumers_per_topic", json!(policies.max_consumers_per_topic)),
+        ("max_consumers_per_subscription", json!(policies.max_consumers_per_subscription)),
+        ("max_subscriptions_per_topic", json!(policies.max_subscriptions_per_topic)),
+        ("max_topics_per_namespace", json!(policies.max_topics_per_namespace)),
     ];
     for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_null()) {
         all[name] = value;
@@ -245,6 +255,14 @@ struct NewNamespace {
     schema_compatibility_strategy: Option<SchemaCompatibility>,
     #[serde(rename = "autoTopicCreationOverride")]
     auto_topic_creation: Option<AutoTopicCreation>,
+    #[serde(rename = "autoSubscriptionCreationOverride")]
+    auto_subscription_creation: Option<AutoSubscriptionCreation>,
+    max_producers_per_topic: Option<u32>,
+    max_consumers_per_topic: Option<u32>,
+    max_consumers_per_subscription: Option<u32>,
+    max_subscriptions_per_topic: Option<u32>,
+    max_topics_per_namespace: Option<u32>,
+    properties: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -279,6 +297,13 @@ async fn create(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
         max_unacked_messages_per_subscription: new.max_unacked_messages_per_subscription,
         schema_compatibility_strategy: new.schema_compatibility_strategy.unwrap_or_default(),
         auto_topic_creation: new.auto_topic_creation,
+        auto_subscription_creation: new.auto_subscription_creation,
+        max_producers_per_topic: new.max_producers_per_topic,
+        max_consumers_per_topic: new.max_consumers_per_topic,
+        max_consumers_per_subscription: new.max_consumers_per_subscription,
+        max_subscriptions_per_topic: new.max_subscriptions_per_topic,
+        max_topics_per_namespace: new.max_topics_per_namespace,
+        properties: new.properties.unwrap_or_default(),
     };
     if let Some(retention) = &policies.retention_policies {
         check_retention(retention, &policies)?;
@@ -367,8 +392,48 @@ async fn remove_ttl(State(app): State<App>, at: At) -> Reply {
     Ok(Done)
 }
 
+async fn properties(State(app): State<App>, at: At) -> Reply<Json<BTreeMap<String, String>>> {
+    Ok(Json(app.broker.policies(&at.namespace()?)?.properties.clone()))
+}
+
+async fn set_properties(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let properties: BTreeMap<String, String> = reply::required(&bytes)?;
+    app.broker.update_policies(&at.namespace()?, |p| p.properties.extend(properties.clone())).await?;
+    Ok(Done)
+}
+
+async fn clear_properties(State(app): State<App>, at: At) -> Reply {
+    app.broker.update_policies(&at.namespace()?, |p| p.properties.clear()).await?;
+    Ok(Done)
+}
+
+async fn property(State(app): State<App>, at: At) -> Reply<axum::response::Response> {
+    Ok(reply::optional(app.broker.policies(&at.namespace()?)?.properties.get(at.text("key")).cloned()))
+}
+
+async fn set_property(State(app): State<App>, at: At) -> Reply {
+    let (key, value) = (at.text("key"), at.text("value"));
+    app.broker
+        .update_policies(&at.namespace()?, |p| {
+            p.properties.insert(key.to_owned(), value.to_owned());
+        })
+        .await?;
+    Ok(Done)
+}
+
+async fn remove_property(State(app): State<App>, at: At) -> Reply<axum::response::Response> {
+    let (name, key) = (at.namespace()?, at.text("key"));
+    let value = app.broker.policies(&name)?.properties.get(key).cloned();
+    app.broker
+        .update_policies(&name, |p| {
+            p.properties.remove(key);
+        })
+        .await?;
+    Ok(reply::optional(value))
+}
+
 /// Source: `NamespacesBase.validateRetentionPolicies` and `checkQuotas`.
-fn check_retention(retention: &RetentionPolicies, policies: &NamespacePolicies) -> Reply<()> {
+pub(crate) fn check_retention(retention: &RetentionPolicies, policies: &NamespacePolicies) -> Reply<()> {
     let (time, size) = (retention.retention_time_in_minutes, retention.retention_size_in_mb);
     if size < -1 {
         return Err(Failure::precondition("Invalid retention policy: size limit must be >= -1"));
@@ -390,14 +455,14 @@ fn check_retention(retention: &RetentionPolicies, policies: &NamespacePolicies) 
 }
 
 /// Whether a quota acts before retention would drop what it counts.
-fn fits(quota: &BacklogQuota, retention: &RetentionPolicies) -> bool {
+pub(crate) fn fits(quota: &BacklogQuota, retention: &RetentionPolicies) -> bool {
     let (minutes, mebibytes) = (retention.retention_time_in_minutes, retention.retention_size_in_mb);
     let size = mebibytes <= 0 || quota.limit_size < mebibytes.saturating_mul(1024 * 1024);
     let time = minutes <= 0 || quota.limit_time < minutes.saturating_mul(60);
     size && time
 }
 
-fn quota_of(kind: BacklogQuotaType, data: BacklogQuotaData) -> BacklogQuota {
+pub(crate) fn quota_of(kind: BacklogQuotaType, data: BacklogQuotaData) -> BacklogQuota {
     let (size, time) = (data.limit_size.or(data.limit), data.limit_time);
     let policy = data.policy.unwrap_or_default();
     match kind {
@@ -406,7 +471,9 @@ fn quota_of(kind: BacklogQuotaType, data: BacklogQuotaData) -> BacklogQuota {
     }
 }
 
-fn quota_map(policies: &NamespacePolicies) -> BTreeMap<BacklogQuotaType, BacklogQuotaData> {
+pub(crate) fn quota_map(
+    quotas: &BTreeMap<BacklogQuotaType, BacklogQuota>,
+) -> BTreeMap<BacklogQuotaType, BacklogQuotaData> {
     let data = |kind, quota: &BacklogQuota| {
         // What the other kind bounds is 0, as Pulsar has it.
         let (size, time) = match kind {
@@ -420,17 +487,17 @@ fn quota_map(policies: &NamespacePolicies) -> BTreeMap<BacklogQuotaType, Backlog
             policy: Some(quota.policy),
         }
     };
-    policies.backlog_quota_map.iter().map(|(kind, quota)| (*kind, data(*kind, quota))).collect()
+    quotas.iter().map(|(kind, quota)| (*kind, data(*kind, quota))).collect()
 }
 
 async fn quotas(State(app): State<App>, at: At) -> Reply<Json<BTreeMap<BacklogQuotaType, BacklogQuotaData>>> {
-    Ok(Json(quota_map(&*app.broker.policies(&at.namespace()?)?)))
+    Ok(Json(quota_map(&app.broker.policies(&at.namespace()?)?.backlog_quota_map)))
 }
 
 #[derive(Deserialize)]
-struct QuotaQuery {
+pub(crate) struct QuotaQuery {
     #[serde(rename = "backlogQuotaType")]
-    kind: Option<BacklogQuotaType>,
+    pub(crate) kind: Option<BacklogQuotaType>,
 }
 
 async fn set_quota(State(app): State<App>, at: At, Query(query): Query<QuotaQuery>, bytes: Bytes) -> Reply {

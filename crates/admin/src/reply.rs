@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use broker::Error;
+use model::{AutoSubscriptionCreation, AutoTopicCreation, PersistencePolicies, RetentionPolicies};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What a handler returns.
@@ -34,6 +35,11 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into() }
+    }
+
+    /// The same reason with another status.
+    pub(crate) fn with(self, status: StatusCode) -> Self {
+        Self { status, ..self }
     }
 
     /// 404.
@@ -136,6 +142,31 @@ pub(crate) fn body<T: DeserializeOwned>(bytes: &Bytes) -> Reply<Option<T>> {
 pub(crate) fn required<T: DeserializeOwned>(bytes: &Bytes) -> Reply<T> {
     body(bytes)?.ok_or_else(|| Failure::bad("The request entity cannot be empty."))
 }
+
+/// What the body of a policy's POST says.
+pub(crate) trait Setting: Sized {
+    /// `refusal`: what Pulsar says to a number that is negative.
+    fn of(bytes: &Bytes, refusal: &str) -> Reply<Self>;
+}
+
+impl Setting for u32 {
+    fn of(bytes: &Bytes, refusal: &str) -> Reply<Self> {
+        // Java's numbers end where these begin to be too large.
+        let number: i32 = required(bytes)?;
+        Self::try_from(number).map_err(|_| Failure::precondition(refusal))
+    }
+}
+
+macro_rules! settings {
+    ($($type:ty),*) => {$(
+        impl Setting for $type {
+            fn of(bytes: &Bytes, _refusal: &str) -> Reply<Self> {
+                required(bytes)
+            }
+        }
+    )*};
+}
+settings!(bool, RetentionPolicies, PersistencePolicies, AutoTopicCreation, AutoSubscriptionCreation);
 
 /// JSON, or an empty 200 for what is not set.
 pub(crate) fn optional<T: Serialize>(value: Option<T>) -> Response {

@@ -42,7 +42,8 @@ async fn stats(State(app): State<App>, at: At) -> Reply<Json<TopicStats>> {
 pub(crate) fn completed(app: &App, name: &TopicName, mut stats: TopicStats) -> TopicStats {
     stats.owner_broker = Some(crate::brokers::id(app));
     let policies = app.broker.policies(name.namespace()).unwrap_or_default();
-    let quota = |kind| policies.backlog_quota_map.get(&kind);
+    let own = app.broker.topic_policies(name);
+    let quota = |kind| own.backlog_quota_map.get(&kind).or(policies.backlog_quota_map.get(&kind));
     let no_bound = |limit: i64| if limit > 0 { limit } else { -1 };
     stats.backlog_quota_limit_size = quota(BacklogQuotaType::DestinationStorage).map_or(-1, |q| no_bound(q.limit_size));
     stats.backlog_quota_limit_time = quota(BacklogQuotaType::MessageAge).map_or(-1, |q| no_bound(q.limit_time));

@@ -27,7 +27,7 @@ pub(crate) fn routes() -> Router<App> {
         .route(&format!("{t}/subscriptions"), get(list))
         .route(&format!("{t}/all_subscription/expireMessages/{{seconds}}"), post(expire_all))
         .route(s, put(create).delete(delete))
-        .route(&on("properties"), get(properties).put(no_properties))
+        .route(&on("properties"), get(properties).put(set_properties))
         .route(&on("skip/{n}"), post(skip))
         .route(&on("skip_all"), post(skip_all))
         .route(&on("resetcursor/{timestamp}"), post(reset_to_time))
@@ -149,21 +149,21 @@ async fn delete(State(app): State<App>, at: At, Query(query): Query<Force>) -> R
 async fn properties(State(app): State<App>, at: At) -> Reply<Json<BTreeMap<String, String>>> {
     let name = at.topic()?;
     let mut all = BTreeMap::new();
-    let mut found = false;
     for one in each(&app, &name).await? {
-        if let Some(stats) = app.broker.topic_stats(&one).await?.subscriptions.remove(at.subscription()?) {
-            found = true;
-            all.extend(stats.subscription_properties);
-        }
-    }
-    if !found {
-        return Err(Error::SubscriptionNotFound { topic: name, subscription: at.subscription()?.to_owned() }.into());
+        let found = app.broker.subscription_properties(&one, at.subscription()?).await;
+        all.extend(found.map_err(|e| of_whole(&name, e))?);
     }
     Ok(Json(all))
 }
 
-async fn no_properties() -> Failure {
-    Failure::not_allowed("properties of a subscription are set when it is created; changing them is not supported yet")
+async fn set_properties(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let name = at.topic()?;
+    let properties: BTreeMap<String, String> = reply::body(&bytes)?.unwrap_or_default();
+    for one in each(&app, &name).await? {
+        let set = app.broker.set_subscription_properties(&one, at.subscription()?, properties.clone()).await;
+        set.map_err(|e| of_whole(&name, e))?;
+    }
+    Ok(Done)
 }
 
 async fn skip(State(app): State<App>, at: At) -> Reply {

@@ -25,43 +25,10 @@ use crate::{
     tenants::Force,
 };
 
-/// Policies that a single topic may have in Pulsar. They are refused as Pulsar does when they are switched off.
-const TOPIC_POLICIES: [&str; 29] = [
-    "retention",
-    "messageTTL",
-    "backlogQuota",
-    "backlogQuotaMap",
-    "persistence",
-    "deduplicationEnabled",
-    "deduplicationSnapshotInterval",
-    "maxUnackedMessagesOnConsumer",
-    "maxUnackedMessagesOnSubscription",
-    "delayedDelivery",
-    "maxProducers",
-    "maxConsumers",
-    "maxConsumersPerSubscription",
-    "maxSubscriptionsPerTopic",
-    "maxMessageSize",
-    "compactionThreshold",
-    "publishRate",
-    "dispatchRate",
-    "subscriptionDispatchRate",
-    "replicatorDispatchRate",
-    "subscribeRate",
-    "inactiveTopicPolicies",
-    "offloadPolicies",
-    "subscriptionTypesEnabled",
-    "replication",
-    "schemaValidationEnforced",
-    "schemaCompatibilityStrategy",
-    "entryFilters",
-    "autoSubscriptionCreation",
-];
-
 pub(crate) fn routes() -> Router<App> {
     let t = "/{tenant}/{namespace}/{topic}";
     let at = |path: &str| format!("{t}/{path}");
-    let mut router = Router::new()
+    Router::new()
         .route("/{tenant}/{namespace}", get(list))
         .route("/{tenant}/{namespace}/partitioned", get(list_partitioned))
         .route(t, put(create).delete(delete))
@@ -79,11 +46,7 @@ pub(crate) fn routes() -> Router<App> {
         .route(&at("compaction"), get(not_run).put(no_compaction))
         .route(&at("offload"), get(not_run).put(no_offload))
         .route(&at("trim"), post(no_trim))
-        .route(&at("replicatedSubscriptionStatus"), any(no_replication));
-    for policy in TOPIC_POLICIES {
-        router = router.route(&at(policy), any(topic_policies));
-    }
-    router
+        .route(&at("replicatedSubscriptionStatus"), any(no_replication))
 }
 
 /// Non-persistent topics are not there yet: lists are empty, the rest is refused.
@@ -137,12 +100,6 @@ pub(crate) fn missing(app: &App, name: &TopicName) -> Failure {
 async fn none(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>> {
     app.broker.policies(&at.namespace()?)?;
     Ok(Json(Vec::new()))
-}
-
-async fn topic_policies(State(app): State<App>, at: At) -> Failure {
-    const OFF: &str = "Topic level policies is disabled, to enable the topic level policy and retry.";
-    let checked = async { existing(&app, &at.topic()?).await };
-    checked.await.err().unwrap_or_else(|| Failure::not_allowed(OFF))
 }
 
 async fn refused(app: &App, at: &At, why: &str) -> Failure {

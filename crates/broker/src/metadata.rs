@@ -5,7 +5,9 @@
 use admin_api::TenantInfo;
 use bytes::Bytes;
 use metastore::{Expect, Metastore, Version};
-use model::{BacklogQuota, BacklogQuotaType, NamespaceName, NamespacePolicies, RetentionPolicy};
+use model::{
+    BacklogQuota, BacklogQuotaType, NamespaceName, NamespacePolicies, RetentionPolicy, TopicLevelPolicies, TopicName,
+};
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -17,6 +19,7 @@ use crate::{
 
 const TENANTS: &str = "/tenants/";
 const NAMESPACES: &str = "/namespaces/";
+const TOPICS: &str = "/topics/";
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -29,6 +32,10 @@ struct Inner {
     config: Arc<Config>,
     tenants: RwLock<BTreeMap<String, Row<TenantInfo>>>,
     namespaces: RwLock<BTreeMap<NamespaceName, Row<Arc<NamespacePolicies>>>>,
+    /// Only topics that have policies of their own; a partitioned one by its name without suffix.
+    topics: RwLock<BTreeMap<TopicName, Arc<TopicLevelPolicies>>>,
+    /// One change at a time, so that each builds on the last.
+    changing_topics: tokio::sync::Mutex<()>,
 }
 
 struct Row<T> {
@@ -46,6 +53,12 @@ pub(crate) struct TopicPolicies {
     pub(crate) time_quota: Option<BacklogQuota>,
     pub(crate) max_unacked_per_consumer: u32,
     pub(crate) max_unacked_per_subscription: u32,
+    pub(crate) auto_subscription_creation: bool,
+    /// 0 is no bound, here and below.
+    pub(crate) max_producers: usize,
+    pub(crate) max_consumers: usize,
+    pub(crate) max_consumers_per_subscription: usize,
+    pub(crate) max_subscriptions: usize,
 }
 
 impl TopicPolicies {
@@ -62,7 +75,14 @@ impl Metadata {
     /// Reads everything there is; a new store gets the tenants and namespaces that Pulsar's standalone has.
     pub(crate) async fn open(store: Arc<dyn Metastore>, config: Arc<Config>) -> Result<Self> {
         let metadata = Self {
-            inner: Arc::new(Inner { store, config, tenants: RwLock::default(), namespaces: RwLock::default() }),
+            inner: Arc::new(Inner {
+                store,
+                config,
+                tenants: RwLock::default(),
+                namespaces: RwLock::default(),
+                topics: RwLock::default(),
+                changing_topics: tokio::sync::Mutex::default(),
+            }),
         };
         for (key, value, version) in metadata.inner.store.list(TENANTS).await? {
             let value = parse(&key, &value)?;
@@ -73,6 +93,12 @@ impl Metadata {
                 key[NAMESPACES.len()..].parse().map_err(|e| Error::Storage(format!("metastore key {key}: {e}")))?;
             let value = Arc::new(parse(&key, &value)?);
             metadata.inner.namespaces.write().insert(name, Row { value, version });
+        }
+        for (key, value, _) in metadata.inner.store.list(TOPICS).await? {
+            let name: TopicName =
+                key[TOPICS.len()..].parse().map_err(|e| Error::Storage(format!("metastore key {key}: {e}")))?;
+            let value = Arc::new(parse(&key, &value)?);
+            metadata.inner.topics.write().insert(name, value);
         }
         for (tenant, namespace) in [("public", "default"), ("pulsar", "system")] {
             if metadata.tenant(tenant).is_err() {
@@ -208,11 +234,49 @@ impl Metadata {
         Ok(())
     }
 
-    /// What applies to a topic of this namespace.
-    pub(crate) fn topic_policies(&self, name: &NamespaceName) -> Arc<TopicPolicies> {
+    /// What a topic says about itself, or the topic that it is a partition of.
+    pub(crate) fn topic_level_policies(&self, topic: &TopicName) -> Arc<TopicLevelPolicies> {
+        let topics = self.inner.topics.read();
+        if topics.is_empty() {
+            return Arc::default();
+        }
+        topics.get(&topic.partitioned()).cloned().unwrap_or_default()
+    }
+
+    /// Changes what a topic says about itself.
+    pub(crate) async fn update_topic_policies(
+        &self,
+        topic: &TopicName,
+        change: impl FnOnce(&mut TopicLevelPolicies),
+    ) -> Result<()> {
+        let _one = self.inner.changing_topics.lock().await;
+        let topic = topic.partitioned();
+        let before = self.topic_level_policies(&topic);
+        let mut policies = TopicLevelPolicies::clone(&before);
+        change(&mut policies);
+        if policies == *before {
+            return Ok(());
+        }
+        let key = format!("{TOPICS}{topic}");
+        if policies == TopicLevelPolicies::default() {
+            self.inner.store.delete(&key, Expect::Any).await?;
+            self.inner.topics.write().remove(&topic);
+        } else {
+            self.put(&key, &policies, Expect::Any).await?;
+            self.inner.topics.write().insert(topic, Arc::new(policies));
+        }
+        Ok(())
+    }
+
+    /// What applies to a topic.
+    pub(crate) fn topic_policies(&self, topic: &TopicName) -> Arc<TopicPolicies> {
         let config = &self.inner.config;
-        let policies = self.policies(name).unwrap_or_default();
-        let retention = match policies.retention_policies {
+        let policies = self.policies(topic.namespace()).unwrap_or_default();
+        let own = self.topic_level_policies(topic);
+        let bound = |own: Option<u32>, namespace: Option<u32>, default: usize| {
+            own.or(namespace).map_or(default, |n| n as usize)
+        };
+        let retention = match own.retention_policies.or(policies.retention_policies) {
             Some(retention) => ledger::Retention {
                 time: u64::try_from(retention.retention_time_in_minutes).ok().map(|m| Duration::from_secs(m * 60)),
                 bytes: u64::try_from(retention.retention_size_in_mb).ok().map(|mb| mb * 1024 * 1024),
@@ -222,7 +286,7 @@ impl Metadata {
                 bytes: Some(config.default_retention_bytes),
             },
         };
-        let ttl = match policies.message_ttl_in_seconds {
+        let ttl = match own.message_ttl_in_seconds.or(policies.message_ttl_in_seconds) {
             Some(seconds) => Duration::from_secs(u64::from(seconds)),
             None => config.default_message_ttl,
         };
@@ -231,23 +295,39 @@ impl Metadata {
             limit_time: -1,
             policy: RetentionPolicy::ProducerRequestHold,
         });
-        let quotas = &policies.backlog_quota_map;
+        let quota = |kind| own.backlog_quota_map.get(&kind).or(policies.backlog_quota_map.get(&kind)).copied();
         Arc::new(TopicPolicies {
-            deduplication: policies.deduplication_enabled.unwrap_or(config.deduplication_enabled),
+            deduplication: own
+                .deduplication_enabled
+                .or(policies.deduplication_enabled)
+                .unwrap_or(config.deduplication_enabled),
             retention,
             ttl: (!ttl.is_zero()).then_some(ttl),
-            size_quota: quotas
-                .get(&BacklogQuotaType::DestinationStorage)
-                .copied()
-                .or(default_quota)
-                .filter(|q| q.limit_size >= 0),
-            time_quota: quotas.get(&BacklogQuotaType::MessageAge).copied().filter(|q| q.limit_time > 0),
-            max_unacked_per_consumer: policies
+            size_quota: quota(BacklogQuotaType::DestinationStorage).or(default_quota).filter(|q| q.limit_size >= 0),
+            time_quota: quota(BacklogQuotaType::MessageAge).filter(|q| q.limit_time > 0),
+            max_unacked_per_consumer: own
                 .max_unacked_messages_per_consumer
+                .or(policies.max_unacked_messages_per_consumer)
                 .unwrap_or(config.max_unacked_messages_per_consumer),
-            max_unacked_per_subscription: policies
+            max_unacked_per_subscription: own
                 .max_unacked_messages_per_subscription
+                .or(policies.max_unacked_messages_per_subscription)
                 .unwrap_or(config.max_unacked_messages_per_subscription),
+            auto_subscription_creation: policies
+                .auto_subscription_creation
+                .map_or(config.allow_auto_subscription_creation, |auto| auto.allow_auto_subscription_creation),
+            max_producers: bound(own.max_producers, policies.max_producers_per_topic, config.max_producers_per_topic),
+            max_consumers: bound(own.max_consumers, policies.max_consumers_per_topic, config.max_consumers_per_topic),
+            max_consumers_per_subscription: bound(
+                own.max_consumers_per_subscription,
+                policies.max_consumers_per_subscription,
+                config.max_consumers_per_subscription,
+            ),
+            max_subscriptions: bound(
+                own.max_subscriptions,
+                policies.max_subscriptions_per_topic,
+                config.max_subscriptions_per_topic,
+            ),
         })
     }
 

@@ -8,8 +8,9 @@ mod subscription;
 mod topic_name;
 
 pub use policies::{
-    AutoTopicCreation, BacklogQuota, BacklogQuotaType, InactiveTopicDeleteMode, NamespacePolicies, PersistencePolicies,
-    RetentionPolicies, RetentionPolicy, SchemaCompatibility,
+    AutoSubscriptionCreation, AutoTopicCreation, BacklogQuota, BacklogQuotaType, InactiveTopicDeleteMode,
+    NamespacePolicies, PersistencePolicies, RetentionPolicies, RetentionPolicy, SchemaCompatibility,
+    TopicLevelPolicies,
 };
 pub use position::{LedgerId, MessageId, Position};
 pub use subscription::{AccessMode, InitialPosition, KeySharedMode, SubscriptionType};

@@ -135,6 +135,56 @@ pub struct NamespacePolicies {
     pub schema_compatibility_strategy: SchemaCompatibility,
     /// Whether a client that names a missing topic creates it; `None` is the broker's default.
     pub auto_topic_creation: Option<AutoTopicCreation>,
+    /// Whether a consumer that names a missing subscription creates it; `None` is the broker's default.
+    pub auto_subscription_creation: Option<AutoSubscriptionCreation>,
+    /// Producers one topic may have; 0 is no bound.
+    pub max_producers_per_topic: Option<u32>,
+    /// Consumers one topic may have; 0 is no bound.
+    pub max_consumers_per_topic: Option<u32>,
+    /// Consumers one subscription may have; 0 is no bound.
+    pub max_consumers_per_subscription: Option<u32>,
+    /// Subscriptions one topic may have; 0 is no bound.
+    pub max_subscriptions_per_topic: Option<u32>,
+    /// Topics the namespace may have, each partition counted; 0 is no bound.
+    pub max_topics_per_namespace: Option<u32>,
+    /// What an administrator attached to it.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What one topic says about itself; it goes before what its namespace says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TopicLevelPolicies {
+    /// How long acknowledged messages stay.
+    pub retention_policies: Option<RetentionPolicies>,
+    /// Seconds until an unacknowledged message expires.
+    pub message_ttl_in_seconds: Option<u32>,
+    /// How much may stay unacknowledged.
+    pub backlog_quota_map: BTreeMap<BacklogQuotaType, BacklogQuota>,
+    /// Messages are deduplicated by producer name and sequence id.
+    pub deduplication_enabled: Option<bool>,
+    /// Kept for administrators.
+    pub persistence: Option<PersistencePolicies>,
+    /// Unacknowledged messages one consumer may hold.
+    pub max_unacked_messages_per_consumer: Option<u32>,
+    /// Unacknowledged messages one subscription may hold.
+    pub max_unacked_messages_per_subscription: Option<u32>,
+    /// Producers the topic may have; 0 is no bound.
+    pub max_producers: Option<u32>,
+    /// Consumers the topic may have; 0 is no bound.
+    pub max_consumers: Option<u32>,
+    /// Consumers one subscription may have; 0 is no bound.
+    pub max_consumers_per_subscription: Option<u32>,
+    /// Subscriptions the topic may have; 0 is no bound.
+    pub max_subscriptions: Option<u32>,
+}
+
+/// Whether a consumer that names a missing subscription creates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoSubscriptionCreation {
+    /// Whether at all.
+    pub allow_auto_subscription_creation: bool,
 }
 
 /// Whether and how a client that names a missing topic creates it.

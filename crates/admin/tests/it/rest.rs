@@ -119,6 +119,56 @@ async fn policies_are_kept_removed_and_checked() {
 }
 
 #[tokio::test]
+async fn a_topic_goes_before_its_namespace() {
+    let server = Server::start().await;
+    server.done("PUT", &format!("{P}/orders/partitions"), "2").await;
+    let own = format!("{P}/orders/maxProducers");
+    assert_eq!(server.get(&own).await.body.len(), 0);
+    server.done("POST", &format!("{N}/maxProducersPerTopic"), "5").await;
+    assert_eq!(server.get(&format!("{own}?applied=true")).await.json(), 5);
+    server.done("POST", &own, "2").await;
+    assert_eq!(server.get(&format!("{own}?applied=true")).await.json(), 2);
+    let negative = server.send("POST", &own, "-1").await.refusal();
+    assert_eq!(negative, (412, "maxProducers must be 0 or more".to_owned()));
+    let partition = server.get(&format!("{P}/orders-partition-0/maxProducers")).await.refusal();
+    assert_eq!(partition, (412, "Not allowed to set/get topic policy for a partition".to_owned()));
+    server.done("POST", &format!("{P}/orders/messageTTL?messageTTL=9"), "").await;
+    assert_eq!(server.get(&format!("{P}/orders/messageTTL")).await.json(), 9);
+    // They go with the topic: another one of that name begins without.
+    server.done("DELETE", &format!("{P}/orders/partitions"), "").await;
+    server.done("PUT", &format!("{P}/orders"), "").await;
+    assert_eq!(server.get(&own).await.body.len(), 0);
+    assert_eq!(server.get(&format!("{P}/orders/messageTTL")).await.body.len(), 0);
+}
+
+#[tokio::test]
+async fn a_namespace_bounds_its_topics() {
+    let server = Server::start().await;
+    server.done("POST", &format!("{N}/maxTopicsPerNamespace"), "2").await;
+    server.done("PUT", &format!("{P}/a"), "").await;
+    let full = server.send("PUT", &format!("{P}/b/partitions"), "2").await;
+    assert_eq!(full.status, 412, "{}", full.text());
+    server.done("PUT", &format!("{P}/b"), "").await;
+    assert_eq!(server.send("PUT", &format!("{P}/c"), "").await.status, 412);
+    // What is the broker's own cannot be slipped in.
+    server.done("DELETE", &format!("{N}/maxTopicsPerNamespace"), "").await;
+    let slipped = server.send("PUT", &format!("{P}/c"), r#"{"geminga.terminated":"true"}"#).await;
+    assert_eq!(slipped.status, 400);
+}
+
+#[tokio::test]
+async fn properties_of_a_subscription_are_replaced() {
+    let server = Server::start().await;
+    server.done("PUT", &format!("{P}/t/partitions"), "2").await;
+    let path = format!("{P}/t/subscription/s");
+    server.done("PUT", &path, r#"{"ledgerId":-1,"entryId":-1,"properties":{"a":"b"}}"#).await;
+    server.done("PUT", &format!("{path}/properties"), r#"{"c":"d"}"#).await;
+    assert_eq!(server.get(&format!("{path}/properties")).await.json(), json!({"c": "d"}));
+    let stats = server.get(&format!("{P}/t-partition-1/stats")).await.json();
+    assert_eq!(stats["subscriptions"]["s"]["subscriptionProperties"], json!({"c": "d"}));
+}
+
+#[tokio::test]
 async fn tenants_and_namespaces_come_and_go() {
     let server = Server::start().await;
     let unknown = server.send("PUT", "/admin/v2/tenants/acme", r#"{"allowedClusters":["nowhere"]}"#).await.refusal();
@@ -176,7 +226,7 @@ async fn health_lookup_and_what_is_not_there() {
     let functions = server.get("/admin/v3/functions/public/default").await;
     assert_eq!(functions.status, 409);
     server.done("PUT", &format!("{P}/t"), "").await;
-    assert_eq!(server.get(&format!("{P}/t/retention")).await.status, 405);
+    assert_eq!(server.send("POST", &format!("{P}/t/publishRate"), "{}").await.status, 405);
     assert_eq!(server.get(&format!("{P}/t/odd")).await.status, 404);
     assert_eq!(server.send("PATCH", "/admin/v2/clusters", "").await.status, 405);
     assert_eq!(server.get("/admin/v2/clusters/").await.json(), json!(["standalone"]));

@@ -5,7 +5,7 @@ use admin_api::{
     stats::{ConsumerStats, InternalStats, PartitionedTopicStats, TopicStats},
 };
 use bytes::Bytes;
-use model::{NamespaceName, NamespacePolicies, Position, TopicName};
+use model::{NamespaceName, NamespacePolicies, Position, TopicLevelPolicies, TopicName};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::Broker;
@@ -109,6 +109,32 @@ impl Broker {
         for shard in self.inner.shards.iter() {
             let namespace = namespace.clone();
             shard.call(move |shard| shard.policies_changed(&namespace)).await?;
+        }
+        Ok(())
+    }
+
+    /// What a topic, or the topic it is a partition of, says about itself.
+    #[must_use]
+    pub fn topic_policies(&self, topic: &TopicName) -> Arc<TopicLevelPolicies> {
+        self.inner.metadata.topic_level_policies(topic)
+    }
+
+    /// Changes what a topic says about itself; of a partitioned one, for all its partitions. It follows at once.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn update_topic_policies(
+        &self,
+        topic: &TopicName,
+        change: impl FnOnce(&mut TopicLevelPolicies),
+    ) -> Result<()> {
+        if !self.exists(topic).await? {
+            return Err(Error::TopicNotFound(topic.clone()));
+        }
+        self.inner.metadata.update_topic_policies(topic, change).await?;
+        for shard in self.inner.shards.iter() {
+            let whole = topic.partitioned();
+            shard.call(move |shard| shard.topic_policies_changed(&whole)).await?;
         }
         Ok(())
     }
@@ -262,6 +288,43 @@ impl Broker {
                 return Err(Error::Precondition("Subscription has active connected consumers".into()));
             }
             topic.drop_subscription(cx, id);
+            Ok(())
+        })
+        .await
+    }
+
+    /// What was attached to a subscription.
+    ///
+    /// # Errors
+    /// [`Error::SubscriptionNotFound`].
+    pub async fn subscription_properties(
+        &self,
+        topic: &TopicName,
+        subscription: &str,
+    ) -> Result<BTreeMap<String, String>> {
+        let name = subscription.to_owned();
+        self.with_topic(topic, move |topic, _| {
+            let (subscription, ledger) = topic.subscription(&name)?;
+            Ok(ledger.cursor_properties(subscription.cursor()))
+        })
+        .await
+    }
+
+    /// Replaces what was attached to a subscription; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::SubscriptionNotFound`].
+    pub async fn set_subscription_properties(
+        &self,
+        topic: &TopicName,
+        subscription: &str,
+        properties: BTreeMap<String, String>,
+    ) -> Result<()> {
+        let name = subscription.to_owned();
+        self.change_topic(topic, move |topic, cx| {
+            let (subscription, ledger) = topic.subscription(&name)?;
+            let cursor = subscription.cursor();
+            ledger.set_cursor_properties(&mut cx.batch, cursor, properties);
             Ok(())
         })
         .await

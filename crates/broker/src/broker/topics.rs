@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use ledger::Batch;
-use model::{NamespaceName, TopicName};
+use model::{NamespaceName, TopicLevelPolicies, TopicName};
 use std::collections::BTreeMap;
 
 use super::{Broker, TopicChange, supported};
@@ -78,8 +78,11 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicExists`], [`Error::NamespaceNotFound`].
     pub async fn create_topic(&self, topic: &TopicName, properties: BTreeMap<String, String>) -> Result<()> {
-        self.inner.metadata.policies(topic.namespace())?;
+        if let Some(own) = properties.keys().find(|k| k.starts_with(OWN)) {
+            return Err(Error::BadRequest(format!("property names may not start with {OWN}: {own}")));
+        }
         supported(topic)?;
+        self.check_room(topic.namespace(), 1)?;
         let name = topic.clone();
         self.change(topic, move |store, batch| {
             if store.partitions(&name)?.is_some() {
@@ -91,8 +94,29 @@ impl Broker {
             })
         })
         .await?;
+        if topic.partition().is_none() {
+            self.forget_policies(topic).await?;
+        }
         self.changed(TopicChange::Created(topic.clone()));
         Ok(())
+    }
+
+    /// Whether a namespace may have `more` topics. They are counted only where there is a bound.
+    fn check_room(&self, namespace: &NamespaceName, more: usize) -> Result<()> {
+        let max = self.inner.metadata.policies(namespace)?.max_topics_per_namespace.unwrap_or(0) as usize;
+        if max > 0 && self.inner.store.topics(namespace)?.len() + more > max {
+            return Err(Error::Precondition("Exceed maximum number of topics in namespace.".into()));
+        }
+        Ok(())
+    }
+
+    /// What a topic said about itself goes with it. Its name may have been left with something by a crash between the
+    /// two, so a new topic begins with this, too.
+    async fn forget_policies(&self, topic: &TopicName) -> Result<()> {
+        if *self.inner.metadata.topic_level_policies(topic) == TopicLevelPolicies::default() {
+            return Ok(());
+        }
+        self.inner.metadata.update_topic_policies(topic, |policies| *policies = TopicLevelPolicies::default()).await
     }
 
     /// Partitions of a topic, 0 when it is not partitioned. With `auto_create` a missing topic is created when policy
@@ -152,6 +176,7 @@ impl Broker {
         if topic.partition().is_some() {
             return Err(Error::Precondition("Partitioned Topic Name should not contain '-partition-'".into()));
         }
+        self.check_room(topic.namespace(), partitions as usize)?;
         let name = topic.clone();
         self.change(topic, move |store, batch| {
             if store.exists(&name)? || store.partitions(&name)?.is_some() {
@@ -160,6 +185,7 @@ impl Broker {
             Ok(store.set_partitions(batch, &name, Some(partitions))?)
         })
         .await?;
+        self.forget_policies(topic).await?;
         self.create_missed_partitions(topic).await
     }
 
@@ -240,6 +266,9 @@ impl Broker {
                 }
             })
             .await?;
+        if topic.partition().is_none() {
+            self.forget_policies(topic).await?;
+        }
         self.changed(TopicChange::Deleted(topic.clone()));
         Ok(())
     }
@@ -272,7 +301,8 @@ impl Broker {
             }
         }
         let name = topic.clone();
-        self.change(topic, move |store, batch| Ok(store.set_partitions(batch, &name, None)?)).await
+        self.change(topic, move |store, batch| Ok(store.set_partitions(batch, &name, None)?)).await?;
+        self.forget_policies(topic).await
     }
 
     /// Topics of a namespace, each partition by itself, sorted.

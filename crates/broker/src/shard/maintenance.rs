@@ -21,10 +21,20 @@ impl Shard {
 
     /// Gives every loaded topic of a namespace its policies anew.
     pub(crate) fn policies_changed(&mut self, namespace: &model::NamespaceName) {
-        let policies = self.cx.metadata.topic_policies(namespace);
         for topic in self.topics.values_mut().filter(|t| t.name().namespace() == namespace) {
-            topic.policies = policies.clone();
+            topic.policies = self.cx.metadata.topic_policies(topic.name());
             topic.maintain(&mut self.cx);
+        }
+    }
+
+    /// The same for one topic, or the partitions of one.
+    pub(crate) fn topic_policies_changed(&mut self, whole: &model::TopicName) {
+        for topic in self.topics.values_mut() {
+            let name = topic.name();
+            if name == whole || name.namespace() == whole.namespace() && name.partitioned() == *whole {
+                topic.policies = self.cx.metadata.topic_policies(name);
+                topic.maintain(&mut self.cx);
+            }
         }
     }
 }

@@ -186,7 +186,7 @@ impl Subscription {
         self.delayed.clear();
     }
 
-    /// Adds a consumer to the subscription, or says why not.
+    /// Adds a consumer to the subscription, which may have `max` (0 is no bound), or says why not.
     pub(crate) fn add_consumer(
         &mut self,
         cx: &mut Context,
@@ -194,6 +194,7 @@ impl Subscription {
         consumer: Consumer,
         request: &NewConsumer,
         partition: Option<u32>,
+        max: usize,
     ) -> Result<()> {
         if self.fenced {
             return Err(Error::NotReady("Subscription is fenced".into()));
@@ -212,7 +213,6 @@ impl Subscription {
         if self.kind == SubscriptionType::Exclusive && !self.consumers.is_empty() {
             return Err(Error::ConsumerBusy("Exclusive consumer is already connected".into()));
         }
-        let max = cx.config.max_consumers_per_subscription;
         if max > 0 && self.consumers.len() >= max {
             return Err(Error::ConsumerBusy("Subscription reached max consumers limit".into()));
         }

@@ -18,7 +18,7 @@ impl Topic {
     /// A reader's subscription is not durable and starts where the request says: a message id steps back one entry, so
     /// that the client can filter within a batch. Source: Pulsar's `PersistentTopic.getNonDurableSubscription`.
     pub(crate) fn subscribe(&mut self, cx: &mut Context, peer: &Arc<Peer>, request: NewConsumer) -> Result<At> {
-        let max = cx.config.max_consumers_per_topic;
+        let max = self.policies.max_consumers;
         if max > 0 && self.subscriptions.values().map(|s| s.consumers().len()).sum::<usize>() >= max {
             return Err(Error::ConsumerBusy("Topic reached max consumers limit".into()));
         }
@@ -42,7 +42,8 @@ impl Topic {
         };
         let consumer = Consumer::new(key, peer.clone(), &request, cx.now_ms);
         let partition = self.ledger.name().partition();
-        let added = subscription.add_consumer(cx, &mut self.ledger, consumer, &request, partition);
+        let max = self.policies.max_consumers_per_subscription;
+        let added = subscription.add_consumer(cx, &mut self.ledger, consumer, &request, partition, max);
         if let Err(error) = added {
             if opened && !request.durable {
                 self.drop_subscription(cx, id);
@@ -55,14 +56,14 @@ impl Topic {
     }
 
     fn open_subscription(&mut self, cx: &mut Context, request: &NewConsumer) -> Result<u64> {
-        let max = cx.config.max_subscriptions_per_topic;
+        let max = self.policies.max_subscriptions;
         if max > 0 && self.subscriptions.len() >= max {
             return Err(Error::NotAllowed(format!(
                 "Exceed the maximum number of subscriptions of the topic: {}",
                 self.name()
             )));
         }
-        if request.durable && !cx.config.allow_auto_subscription_creation {
+        if request.durable && !self.policies.auto_subscription_creation {
             return Err(Error::SubscriptionNotFound {
                 topic: self.name().clone(),
                 subscription: request.subscription.clone(),

@@ -51,7 +51,7 @@ pub(crate) struct Topic {
 impl Topic {
     /// A topic just loaded, with the subscriptions its row knows.
     pub(crate) fn load(id: u64, ledger: ManagedLedger, cx: &mut Context) -> Result<Self> {
-        let policies = cx.metadata.topic_policies(ledger.name().namespace());
+        let policies = cx.metadata.topic_policies(ledger.name());
         let terminated = ledger.properties().contains_key(TERMINATED);
         let mut topic = Self {
             id,

@@ -64,7 +64,7 @@ impl Topic {
             let exception = self.policies.quota_is_exception();
             return Err(Error::ProducerBlockedQuota { exception });
         }
-        let max = cx.config.max_producers_per_topic;
+        let max = self.policies.max_producers;
         if max > 0 && self.producers.len() >= max {
             return Err(Error::ProducerBusy("Topic reached max producers limit".into()));
         }

@@ -1,0 +1,290 @@
+//! `/admin/v2/persistent/...`: what one topic says about itself; it goes before what its namespace says.
+//!
+//! What is set for a partitioned topic holds for all its partitions. `?applied=true` asks for what holds in the end: the
+//! topic's own word, else its namespace's, else the broker's. Source: `PersistentTopicsBase`, PIP-39.
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use broker::Config;
+use model::{
+    BacklogQuotaType, NamespacePolicies, PersistencePolicies, RetentionPolicies, TopicLevelPolicies, TopicName,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+use crate::{
+    App,
+    at::{At, Query},
+    namespaces::{QuotaQuery, check_retention, fits, quota_map, quota_of},
+    reply::{self, Done, Failure, Reply, Setting},
+    topics::existing,
+};
+
+/// Policies of Pulsar's topics that this broker does not keep yet, with what Pulsar answers while they are not set.
+const NOT_KEPT: [(&str, Unset); 18] = [
+    ("deduplicationSnapshotInterval", Unset::Empty),
+    ("delayedDelivery", Unset::Empty),
+    ("maxMessageSize", Unset::NoContent),
+    ("compactionThreshold", Unset::Empty),
+    ("publishRate", Unset::NoContent),
+    ("dispatchRate", Unset::Empty),
+    ("subscriptionDispatchRate", Unset::Empty),
+    ("replicatorDispatchRate", Unset::Empty),
+    ("subscribeRate", Unset::Empty),
+    ("inactiveTopicPolicies", Unset::Empty),
+    ("offloadPolicies", Unset::Empty),
+    ("subscriptionTypesEnabled", Unset::Is("[]")),
+    ("replication", Unset::Empty),
+    ("schemaValidationEnforced", Unset::Is("false")),
+    ("schemaCompatibilityStrategy", Unset::Empty),
+    ("entryFilters", Unset::Empty),
+    ("autoSubscriptionCreation", Unset::Empty),
+    ("dispatcherPauseOnAckStatePersistent", Unset::Is("false")),
+];
+
+/// How Pulsar answers for what is not set; it has several ways.
+#[derive(Clone, Copy)]
+enum Unset {
+    /// 200 without a body.
+    Empty,
+    /// 204.
+    NoContent,
+    /// JSON.
+    Is(&'static str),
+}
+
+impl Unset {
+    fn answer(self) -> Response {
+        match self {
+            Self::Empty => reply::optional(None::<()>),
+            Self::NoContent => Done.into_response(),
+            Self::Is(json) => reply::optional(serde_json::from_str::<Value>(json).ok()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Applied {
+    #[serde(default)]
+    applied: bool,
+}
+
+/// GET, POST and DELETE of one policy: its field here and in the namespace, and the broker's default, which is shown where
+/// a client asks for what applies; or how Pulsar answers, where it does not look at what applies.
+macro_rules! policy {
+    ($router:expr, $path:literal, $own:ident: $type:ty, $refusal:expr, $check:expr, $get:expr) => {
+        $router.route(
+            concat!("/{tenant}/{namespace}/{topic}/", $path),
+            $get.post(|State(app): State<App>, at: At, bytes: Bytes| async move {
+                let name = topic(&app, &at).await?;
+                let value = <$type as Setting>::of(&bytes, $refusal)?;
+                let check: fn(&$type, &TopicLevelPolicies) -> Reply<()> = $check;
+                check(&value, &app.broker.topic_policies(&name))?;
+                app.broker.update_topic_policies(&name, |p| p.$own = Some(value)).await?;
+                Ok::<_, Failure>(Done)
+            })
+            .delete(|State(app): State<App>, at: At| async move {
+                let name = topic(&app, &at).await?;
+                app.broker.update_topic_policies(&name, |p| p.$own = None).await?;
+                Ok::<_, Failure>(Done)
+            }),
+        )
+    };
+}
+
+/// GET of a policy that may be asked for as it applies.
+macro_rules! applied {
+    ($own:ident, $namespace:ident, $default:expr) => {
+        get(|State(app): State<App>, at: At, Query(query): Query<Applied>| async move {
+            let name = topic(&app, &at).await?;
+            let mut value = app.broker.topic_policies(&name).$own;
+            if query.applied {
+                let namespace = app.broker.policies(name.namespace())?.$namespace;
+                value = value.or(namespace).or_else(|| $default(app.broker.config()));
+            }
+            Ok::<_, Failure>(reply::optional(value))
+        })
+    };
+}
+
+/// GET of a policy where Pulsar looks at the topic alone.
+macro_rules! own {
+    ($own:ident) => {
+        get(|State(app): State<App>, at: At| async move {
+            let name = topic(&app, &at).await?;
+            let value = app.broker.topic_policies(&name).$own;
+            Ok::<_, Failure>(if value.is_some() { reply::optional(value) } else { Unset::NoContent.answer() })
+        })
+    };
+}
+
+pub(crate) fn routes() -> Router<App> {
+    let at = |path: &str| format!("/{{tenant}}/{{namespace}}/{{topic}}/{path}");
+    let mut router = Router::new()
+        .route(&at("messageTTL"), get(ttl).post(set_ttl).delete(remove_ttl))
+        .route(&at("backlogQuotaMap"), get(quotas))
+        .route(&at("backlogQuota"), post(set_quota).delete(remove_quota));
+    for (policy, unset) in NOT_KEPT {
+        let refuse = move |State(app): State<App>, at: At| async move {
+            let checked = topic(&app, &at).await;
+            checked.err().unwrap_or_else(|| Failure::not_allowed(format!("{policy} of a topic is not supported yet")))
+        };
+        let show = move |State(app): State<App>, at: At| async move { topic(&app, &at).await.map(|_| unset.answer()) };
+        router = router.route(&at(policy), any(refuse).get(show));
+    }
+    router = policy!(
+        router, "retention", retention_policies: RetentionPolicies, "", check_own_retention,
+        applied!(retention_policies, retention_policies, default_retention)
+    );
+    router = policy!(
+        router, "deduplicationEnabled", deduplication_enabled: bool, "", unchecked,
+        applied!(deduplication_enabled, deduplication_enabled, |c: &Config| Some(c.deduplication_enabled))
+    );
+    router = policy!(
+        router, "persistence", persistence: PersistencePolicies, "", unchecked,
+        applied!(persistence, persistence, |_| Some(ONE_COPY))
+    );
+    const UNACKED: &str = "maxUnackedNum must be 0 or more";
+    router = policy!(
+        router, "maxUnackedMessagesOnConsumer", max_unacked_messages_per_consumer: u32, UNACKED, unchecked,
+        applied!(max_unacked_messages_per_consumer, max_unacked_messages_per_consumer, |c: &Config| {
+            Some(c.max_unacked_messages_per_consumer)
+        })
+    );
+    router = policy!(
+        router, "maxUnackedMessagesOnSubscription", max_unacked_messages_per_subscription: u32, UNACKED, unchecked,
+        applied!(max_unacked_messages_per_subscription, max_unacked_messages_per_subscription, |c: &Config| {
+            Some(c.max_unacked_messages_per_subscription)
+        })
+    );
+    router = policy!(
+        router, "maxProducers", max_producers: u32, "maxProducers must be 0 or more", unchecked,
+        applied!(max_producers, max_producers_per_topic, |c: &Config| u32::try_from(c.max_producers_per_topic).ok())
+    );
+    router = policy!(
+        router, "maxConsumers", max_consumers: u32, "maxConsumers must be 0 or more", unchecked,
+        applied!(max_consumers, max_consumers_per_topic, |c: &Config| u32::try_from(c.max_consumers_per_topic).ok())
+    );
+    router = policy!(
+        router, "maxConsumersPerSubscription", max_consumers_per_subscription: u32,
+        "Invalid value for maxConsumersPerSubscription", unchecked, own!(max_consumers_per_subscription)
+    );
+    policy!(
+        router, "maxSubscriptionsPerTopic", max_subscriptions: u32, "maxSubscriptionsPerTopic must be 0 or more",
+        unchecked, own!(max_subscriptions)
+    )
+}
+
+/// Copies are what the storage below makes, so this is what is shown where nobody said anything.
+const ONE_COPY: PersistencePolicies = PersistencePolicies {
+    bookkeeper_ensemble: 1,
+    bookkeeper_write_quorum: 1,
+    bookkeeper_ack_quorum: 1,
+    managed_ledger_max_mark_delete_rate: 1.0,
+};
+
+fn unchecked<T>(_: &T, _: &TopicLevelPolicies) -> Reply<()> {
+    Ok(())
+}
+
+fn default_retention(config: &Config) -> Option<RetentionPolicies> {
+    let (minutes, mebibytes) = (config.default_retention_time.as_secs() / 60, config.default_retention_bytes >> 20);
+    Some(RetentionPolicies {
+        retention_time_in_minutes: i64::try_from(minutes).unwrap_or(-1),
+        retention_size_in_mb: i64::try_from(mebibytes).unwrap_or(-1),
+    })
+}
+
+/// The same as for a namespace, but for the status of the answer.
+fn check_own_retention(retention: &RetentionPolicies, own: &TopicLevelPolicies) -> Reply<()> {
+    let quotas = NamespacePolicies { backlog_quota_map: own.backlog_quota_map.clone(), ..NamespacePolicies::default() };
+    check_retention(retention, &quotas).map_err(|failure| failure.with(StatusCode::BAD_REQUEST))
+}
+
+/// The topic of a request, which must exist.
+async fn topic(app: &App, at: &At) -> Reply<TopicName> {
+    let name = at.topic()?;
+    if name.partition().is_some() {
+        return Err(Failure::precondition("Not allowed to set/get topic policy for a partition"));
+    }
+    existing(app, &name).await?;
+    Ok(name)
+}
+
+async fn ttl(State(app): State<App>, at: At, Query(query): Query<Applied>) -> Reply<Response> {
+    let name = topic(&app, &at).await?;
+    let mut ttl = app.broker.topic_policies(&name).message_ttl_in_seconds;
+    if query.applied && ttl.is_none() {
+        let default = u32::try_from(app.broker.config().default_message_ttl.as_secs()).unwrap_or(u32::MAX);
+        ttl = Some(app.broker.policies(name.namespace())?.message_ttl_in_seconds.unwrap_or(default));
+    }
+    Ok(reply::optional(ttl))
+}
+
+#[derive(Deserialize)]
+struct Ttl {
+    #[serde(rename = "messageTTL", default)]
+    seconds: i64,
+}
+
+async fn set_ttl(State(app): State<App>, at: At, Query(query): Query<Ttl>) -> Reply {
+    let name = topic(&app, &at).await?;
+    let Ok(seconds) = u32::try_from(query.seconds) else {
+        return Err(Failure::precondition("Invalid value for message TTL"));
+    };
+    app.broker.update_topic_policies(&name, |p| p.message_ttl_in_seconds = Some(seconds)).await?;
+    Ok(Done)
+}
+
+async fn remove_ttl(State(app): State<App>, at: At) -> Reply {
+    let name = topic(&app, &at).await?;
+    app.broker.update_topic_policies(&name, |p| p.message_ttl_in_seconds = None).await?;
+    Ok(Done)
+}
+
+async fn quotas(State(app): State<App>, at: At, Query(query): Query<Applied>) -> Reply<Json<impl Serialize>> {
+    let name = topic(&app, &at).await?;
+    let mut quotas = BTreeMap::new();
+    if query.applied {
+        quotas.extend(app.broker.policies(name.namespace())?.backlog_quota_map.clone());
+    }
+    quotas.extend(app.broker.topic_policies(&name).backlog_quota_map.clone());
+    Ok(Json(quota_map(&quotas)))
+}
+
+async fn set_quota(State(app): State<App>, at: At, Query(query): Query<QuotaQuery>, bytes: Bytes) -> Reply {
+    let name = topic(&app, &at).await?;
+    let kind = query.kind.unwrap_or(BacklogQuotaType::DestinationStorage);
+    let quota = quota_of(kind, reply::required(&bytes)?);
+    let own = app.broker.topic_policies(&name).retention_policies;
+    let retention = own.or(app.broker.policies(name.namespace())?.retention_policies);
+    if retention.is_some_and(|retention| !fits(&quota, &retention)) {
+        return Err(Failure::precondition(
+            "Backlog Quota exceeds configured retention quota for topic. Please increase retention quota and retry",
+        ));
+    }
+    app.broker
+        .update_topic_policies(&name, |p| {
+            p.backlog_quota_map.insert(kind, quota);
+        })
+        .await?;
+    Ok(Done)
+}
+
+async fn remove_quota(State(app): State<App>, at: At, Query(query): Query<QuotaQuery>) -> Reply {
+    let name = topic(&app, &at).await?;
+    let kind = query.kind.unwrap_or(BacklogQuotaType::DestinationStorage);
+    app.broker
+        .update_topic_policies(&name, |p| {
+            p.backlog_quota_map.remove(&kind);
+        })
+        .await?;
+    Ok(Done)
+}
