@@ -10,6 +10,7 @@ use std::sync::OnceLock;
     geminga completion zsh > \"${fpath[1]}/_geminga\"\n  \
     geminga completion fish > ~/.config/fish/completions/geminga.fish")]
 pub struct Args {
+    /// The shell
     shell: Shell,
 }
 

@@ -109,13 +109,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
     let mut received = 0u64;
-    while args.num == 0 || received < args.num {
+    // A reader of the output that has seen enough (`| head`) ends it, too.
+    let mut closed = false;
+    while !closed && (args.num == 0 || received < args.num) {
         let message = match consumer.try_receive() {
             Ok(Some(message)) => Ok(message),
             Err(error) => Err(error),
             Ok(None) => {
                 // Nothing more at hand: this is when a reader of the output wants to see it.
-                out.flush().context("write to standard output")?;
+                closed = is_closed(out.flush())?;
+                if closed {
+                    break;
+                }
                 let idle = async {
                     match args.idle {
                         Some(idle) => tokio::time::sleep(idle).await,
@@ -142,14 +147,26 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Output::Json => json(&message).to_string(),
             Output::Pretty => pretty(&message, is_terminal),
         };
-        writeln!(out, "{line}").context("write to standard output")?;
+        closed = is_closed(writeln!(out, "{line}"))?;
         received += 1;
-        if acks {
+        // What nobody sees any more stays for the next.
+        if acks && !closed {
             consumer.ack(message.id).map_err(explain)?;
         }
     }
-    out.flush().context("write to standard output")?;
+    if !closed {
+        is_closed(out.flush())?;
+    }
     consumer.close().await.map_err(explain)
+}
+
+/// Whether the reader of standard output is gone.
+fn is_closed(written: std::io::Result<()>) -> anyhow::Result<bool> {
+    match written {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(true),
+        Err(error) => Err(error).context("write to standard output"),
+    }
 }
 
 /// `ledger:entry:partition`, and `:batch-index` for a message of a batch; -1 is no partition. As Pulsar's clients print it.

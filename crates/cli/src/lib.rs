@@ -10,7 +10,7 @@ mod completion;
 pub mod consume;
 pub mod http;
 mod namespaces;
-mod output;
+pub mod output;
 mod peek;
 pub mod perf;
 pub mod produce;

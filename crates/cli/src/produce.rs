@@ -1,6 +1,9 @@
 //! `geminga produce`: publishes what is given on the command line, in a file or on standard input.
 
-use crate::service::{Service, explain, pair};
+use crate::{
+    output::line,
+    service::{Service, explain, pair},
+};
 use anyhow::Context;
 use client::{Batching, CompressionType, Outgoing, Producer, Publication};
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
@@ -119,16 +122,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     producer.close().await.map_err(explain)?;
     let last = last.map(|id| crate::consume::id_text(&id));
     match args.output {
-        Output::Json => println!("{}", serde_json::json!({ "published": stored, "lastMessageId": last })),
+        Output::Json => line(serde_json::json!({ "published": stored, "lastMessageId": last }).to_string()),
         Output::Pretty => {
             let plural = if stored == 1 { "message" } else { "messages" };
             let topic = &args.topic;
             let id = last.map(|id| format!(", last id {id}")).unwrap_or_default();
             let how = if stopped { " before it was stopped" } else { "" };
-            println!("{stored} {plural} published to {topic} in {:.1?}{id}{how}", started.elapsed());
+            line(format!("{stored} {plural} published to {topic} in {:.1?}{id}{how}", started.elapsed()))
         }
     }
-    Ok(())
 }
 
 /// Receipts are looked at this far behind the sends.

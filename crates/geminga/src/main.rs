@@ -36,10 +36,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             telemetry::start(&settings.log)?;
             runtime.block_on(standalone::run(settings)).map(|()| ExitCode::SUCCESS)
         }
-        Command::Config => {
-            print!("{}", settings::template());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Config => cli::output::print(&settings::template()).map(|()| ExitCode::SUCCESS),
         Command::Client(command) => runtime.block_on(cli::run(command)).map(|()| ExitCode::SUCCESS),
     };
     // Reads from disk that nobody waits for any more shall not hold the process.

@@ -4,6 +4,7 @@ use super::{
     meter::Count,
     process::{Process, Sample},
 };
+use crate::output;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::{fmt::Write as _, time::Duration};
@@ -144,12 +145,11 @@ impl Cost {
 
 impl Report {
     /// Prints it to standard output.
-    pub(super) fn print(&self, output: Output) -> anyhow::Result<()> {
-        match output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(self)?),
-            Output::Text => print!("{}", self.text()),
+    pub(super) fn print(&self, format: Output) -> anyhow::Result<()> {
+        match format {
+            Output::Json => output::json(self),
+            Output::Text => output::print(&self.text()),
         }
-        Ok(())
     }
 
     fn text(&self) -> String {
