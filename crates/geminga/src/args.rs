@@ -113,4 +113,65 @@ mod tests {
     fn the_command_line_is_consistent() {
         <Args as clap::CommandFactory>::command().debug_assert();
     }
+
+    /// `UPDATE_EXPECT=1 cargo test -p geminga` writes the page again.
+    #[test]
+    fn the_reference_page_is_this_command_line() {
+        let mut root = <Args as clap::CommandFactory>::command();
+        root.build();
+        let mut page = "# Command line\n\n\
+             What `geminga help COMMAND` says, on one page. Commands that talk to a broker work with any Pulsar broker; a\n\
+             command that fails says why on standard error and exits with 1, and with 2 when it was called wrongly.\n"
+            .to_owned();
+        for command in root.get_subcommands() {
+            describe(&mut page, 2, command);
+        }
+        expect_test::expect_file!["../../../docs/reference/command-line.md"].assert_eq(&page);
+    }
+
+    fn describe(page: &mut String, level: usize, command: &clap::Command) {
+        if command.get_name() == "help" || command.is_hide_set() {
+            return;
+        }
+        let mut usage = command.clone().render_usage().to_string().replace("Usage: ", "");
+        usage = usage.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        *page += &format!("\n{} {}\n\n", "#".repeat(level), command.get_bin_name().unwrap_or(command.get_name()));
+        let about = command.get_long_about().or(command.get_about());
+        *page += &format!("{}\n\n`{usage}`\n", about.map(ToString::to_string).unwrap_or_default());
+        // Options of a group hold for all its commands.
+        let is_group = command.has_subcommands();
+        let args = command.get_arguments().filter(|a| !a.is_hide_set() && (is_group || !a.is_global_set()));
+        let args: Vec<_> = args.filter(|a| !["help", "version"].contains(&a.get_id().as_str())).collect();
+        if !args.is_empty() {
+            page.push('\n');
+        }
+        for arg in args {
+            *page += &format!("- `{}`", arg.to_string().replace('`', "'"));
+            if let (Some(short), Some(_)) = (arg.get_short(), arg.get_long()) {
+                *page += &format!(", `-{short}`");
+            }
+            let mut notes: Vec<String> = Vec::new();
+            if let Some(help) = arg.get_help() {
+                notes.push(help.to_string());
+            }
+            let values: Vec<_> = arg.get_possible_values().iter().map(|v| format!("`{}`", v.get_name())).collect();
+            if !values.is_empty() && arg.get_action().takes_values() {
+                notes.push(format!("one of {}", values.join(", ")));
+            }
+            if let Some(variable) = arg.get_env() {
+                notes.push(format!("environment: `{}`", variable.to_string_lossy()));
+            }
+            let defaults: Vec<_> = arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect();
+            if !defaults.is_empty() && arg.get_action().takes_values() {
+                notes.push(format!("default: `{}`", defaults.join(" ")));
+            }
+            *page += &format!(": {}\n", notes.join("; "));
+        }
+        if let Some(after) = command.get_after_help() {
+            *page += &format!("\n```text\n{after}\n```\n");
+        }
+        for inner in command.get_subcommands() {
+            describe(page, level + 1, inner);
+        }
+    }
 }
