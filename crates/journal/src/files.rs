@@ -98,12 +98,7 @@ impl Directory {
     /// The directory cannot be made or read.
     pub fn open(path: impl Into<PathBuf>, direct: bool) -> io::Result<Self> {
         let path = path.into();
-        if !path.is_dir() {
-            fs::create_dir_all(&path)?;
-            if let Some(parent) = path.canonicalize()?.parent() {
-                fs::File::open(parent)?.sync_all()?;
-            }
-        }
+        seams::make_dir(&path)?;
         Ok(Self { path, mode: Arc::new(Mode(AtomicU8::new(if direct { UNPROVEN } else { PLAIN }))) })
     }
 

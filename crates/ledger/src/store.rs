@@ -101,7 +101,7 @@ impl Store {
         epoch: u32,
     ) -> Result<(Self, Recovered)> {
         let io = |what| move |source| Error::Io { what, source };
-        std::fs::create_dir_all(&config.dir).map_err(io("make the data directory"))?;
+        seams::make_dir(&config.dir).map_err(io("make the data directory"))?;
         let dir = config.journal.dir.clone();
         let files = journal::Directory::open(dir, config.journal.direct).map_err(io("open the journal directory"))?;
         Self::open_on(config, Arc::new(files), clock, meta, epoch).await
@@ -124,6 +124,9 @@ impl Store {
         let blocking = config.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let catalog = Catalog::open(&blocking.dir.join("catalog.redb"), blocking.catalog_cache_bytes)?;
+            // The first checkpoint lets journal files go: the catalog's name must be on disk as well as its content.
+            let names = std::fs::File::open(&blocking.dir).and_then(|dir| dir.sync_all());
+            names.map_err(|source| Error::Io { what: "sync the data directory", source })?;
             let mut replay = Replay::new(catalog)?;
             let checkpoint = replay.checkpoint;
             let (journal, recovery) =

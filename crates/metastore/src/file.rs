@@ -54,7 +54,7 @@ impl FileStore {
     /// [`Error::Locked`] when another process has it, [`Error::Corrupt`] when the file is damaged.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("metadata.log");
-        fs::create_dir_all(dir).map_err(io_error("create", dir))?;
+        seams::make_dir(dir).map_err(io_error("create", dir))?;
         let lock_path = dir.join("metadata.lock");
         let lock = File::create(&lock_path).map_err(io_error("create", &lock_path))?;
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {

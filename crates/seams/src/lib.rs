@@ -2,7 +2,10 @@
 //! spawns a task that nobody waits for, so that tests can hold time still and a panic has a name.
 
 use std::{
+    fs,
     future::Future,
+    io,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -159,6 +162,23 @@ impl Tasks {
         }
         left
     }
+}
+
+/// Makes a directory, and those above it that are missing, so that power loss takes none of them with what is in them.
+///
+/// # Errors
+/// One cannot be made or synced.
+pub fn make_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dir(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::File::open(parent)?.sync_all()
 }
 
 #[cfg(test)]
