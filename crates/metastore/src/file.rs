@@ -113,14 +113,27 @@ impl FileStore {
 
 impl Inner {
     fn append(&mut self, record: &[u8]) -> Result<()> {
-        let written = self.file.write_all(record).and_then(|()| self.file.sync_data());
-        if let Err(source) = written {
+        let failed = io_error("write", &self.path);
+        if let Err(source) = self.file.write_all(record) {
+            // A full disk may have room again later; what it took of the record goes, so that the next one follows the last whole one.
+            let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            self.failed = !full || self.cut().is_err();
+            return Err(failed(source));
+        }
+        if let Err(source) = self.file.sync_data() {
             // Whether it is on disk is not known, and a second sync would not tell.
             self.failed = true;
-            return Err(Error::Io { doing: "write", path: self.path.clone(), source });
+            return Err(failed(source));
         }
         self.bytes += record.len() as u64;
         Ok(())
+    }
+
+    /// Takes away what was written behind the last record that was answered.
+    fn cut(&mut self) -> io::Result<()> {
+        self.file.set_len(self.bytes)?;
+        self.file.seek(SeekFrom::Start(self.bytes))?;
+        self.file.sync_all()
     }
 
     /// Writes the keys as they are now to a new file and puts it in place of the log.
