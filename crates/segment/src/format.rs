@@ -118,7 +118,17 @@ pub(crate) fn parse_index(footer: &[u8], offset: u64, expected: u32) -> Result<V
             if block.offset.checked_add(u64::from(block.length)).is_none_or(|end| end > offset) {
                 return Err("a block lies outside");
             }
+            // Reading takes blocks that follow each other at once.
+            let follows =
+                |last: &Block| last.first < block.first && last.offset + u64::from(last.length) == block.offset;
+            if !ledger.blocks.last().is_none_or(follows) {
+                return Err("blocks are out of order");
+            }
             ledger.blocks.push(block);
+        }
+        let rises = ledgers.last().is_none_or(|last: &Ledger| last.range.ledger < ledger.range.ledger);
+        if ledger.blocks.is_empty() || !rises {
+            return Err("ledgers are out of order");
         }
         ledgers.push(ledger);
     }
@@ -149,4 +159,30 @@ pub(crate) fn entries(block: &Bytes, ledger: u64, from: u64, out: &mut Vec<crate
         at = end;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(ledgers: &[(u64, &[(u64, u64, u32)])]) -> Result<usize, &'static str> {
+        let ledger = |&(ledger, blocks): &(u64, &[(u64, u64, u32)])| Ledger {
+            range: LedgerRange { ledger, first: 0, last: 9, entries: 10, bytes: 1 },
+            blocks: blocks.iter().map(|&(first, offset, length)| Block { first, offset, length }).collect(),
+        };
+        let ledgers: Vec<_> = ledgers.iter().map(ledger).collect();
+        let bytes = index(&ledgers, 1000);
+        let (offset, length, crc) = trailer(&bytes, 1000 + bytes.len() as u64)?;
+        parse_index(&bytes[..length as usize], offset, crc).map(|ledgers| ledgers.len())
+    }
+
+    #[test]
+    fn an_index_that_reading_could_not_rely_on_is_refused() {
+        assert_eq!(check(&[(1, &[(0, 0, 10), (5, 10, 20)]), (2, &[(0, 30, 970)])]), Ok(2));
+        assert_eq!(check(&[(1, &[])]), Err("ledgers are out of order"));
+        assert_eq!(check(&[(2, &[(0, 0, 10)]), (1, &[(0, 10, 10)])]), Err("ledgers are out of order"));
+        assert_eq!(check(&[(1, &[(0, 10, 10), (5, 0, 10)])]), Err("blocks are out of order"));
+        assert_eq!(check(&[(1, &[(5, 0, 10), (0, 10, 10)])]), Err("blocks are out of order"));
+        assert_eq!(check(&[(1, &[(0, 900, 101)])]), Err("a block lies outside"));
+    }
 }

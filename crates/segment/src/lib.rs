@@ -71,6 +71,14 @@ pub enum Error {
     Directory { source: object_store::Error },
 }
 
+impl Error {
+    /// Whether the segment is damaged or missing, which does not pass.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Store { source: object_store::Error::NotFound { .. }, .. })
+    }
+}
+
 /// Segments of one store.
 #[derive(Clone)]
 pub struct Store {
@@ -85,14 +93,15 @@ impl Store {
         Self { objects, prefix: Path::from(prefix) }
     }
 
-    /// Segments in a directory of this machine, which is created where it is missing. Files and directory are synced.
+    /// Segments in a directory of this machine, which is created where it is missing. Files and directory are synced. What a stop
+    /// left of a segment that was being written is removed.
     ///
     /// # Errors
     /// [`Error::Directory`].
     pub fn local(directory: &std::path::Path) -> Result<Self> {
-        let created = std::fs::create_dir_all(directory);
         let source = |source| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(source) };
-        created.map_err(|e| Error::Directory { source: source(e) })?;
+        let ready = seams::make_dir(directory).and_then(|()| remove_unfinished(directory));
+        ready.map_err(|e| Error::Directory { source: source(e) })?;
         let local = object_store::local::LocalFileSystem::new_with_prefix(directory)
             .map_err(|source| Error::Directory { source })?
             .with_fsync(true);
@@ -146,4 +155,15 @@ impl Store {
     fn path(&self, id: SegmentId) -> Path {
         self.prefix.clone().join(format!("{id}.seg"))
     }
+}
+
+/// `object_store` writes to a file named like the one to be, `#` and a number behind it, and never looks at it again after a stop.
+fn remove_unfinished(directory: &std::path::Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.contains(".seg#")) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

@@ -59,6 +59,14 @@ impl Segment {
         self.ledgers.iter().map(|l| l.range)
     }
 
+    /// The first entry of a ledger behind the block that holds `entry`: where to go on when that block is damaged.
+    #[must_use]
+    pub fn next_block(&self, ledger: u64, entry: u64) -> Option<u64> {
+        let at = self.ledgers.binary_search_by_key(&ledger, |l| l.range.ledger).ok()?;
+        let blocks = &self.ledgers[at].blocks;
+        blocks.get(blocks.partition_point(|b| b.first <= entry)).map(|b| b.first)
+    }
+
     /// Entries of a ledger from `from` on, at most `max_entries` and about `max_bytes`, at least one where there is one.
     ///
     /// # Errors
@@ -89,8 +97,12 @@ impl Segment {
             let bytes: Option<Bytes> = (offset + block.length as usize <= data.len())
                 .then(|| data.slice(offset..offset + block.length as usize));
             let corrupt = |reason| Error::Corrupt { segment: self.id, reason };
-            let bytes = bytes.ok_or(corrupt("the object is shorter than its index says"))?;
-            format::entries(&bytes, ledger, from, &mut entries).map_err(corrupt)?;
+            let whole = bytes.ok_or("the object is shorter than its index says");
+            match whole.and_then(|bytes| format::entries(&bytes, ledger, from, &mut entries)) {
+                // What is before the damage is good; the next read begins with it.
+                Err(_) if !entries.is_empty() => break,
+                read => read.map_err(corrupt)?,
+            }
             if entries.len() >= max_entries {
                 break;
             }

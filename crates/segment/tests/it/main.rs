@@ -55,7 +55,10 @@ async fn a_directory_keeps_segments_and_shows_only_whole_ones() {
     let mut unfinished = store.writer(SegmentId(10)).await.unwrap();
     unfinished.add(1, 1, 1, &Bytes::from_static(b"x")).await.unwrap();
     drop(unfinished);
+    // A process that is killed while it writes leaves a file behind.
+    std::fs::write(dir.path().join("000000000000000b.seg#1"), b"half").unwrap();
     let store = Store::local(dir.path()).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     assert_eq!(store.list().await.unwrap(), [SegmentId(9)]);
     let segment = store.open(SegmentId(9)).await.unwrap();
     assert_eq!(segment.bytes(), summary.bytes);
@@ -109,6 +112,26 @@ async fn a_flipped_bit_is_an_error_or_harmless() {
         objects.put(&path, whole.slice(..cut).into()).await.unwrap();
         assert!(store.open(SegmentId(1)).await.is_err(), "cut at {cut}");
     }
+}
+
+#[tokio::test]
+async fn what_is_before_and_behind_a_damaged_block_is_read() {
+    let objects = Arc::new(InMemory::new());
+    let store = Store::new(objects.clone(), "");
+    let entry = |n: u64| ((1, n), (1, Bytes::from(vec![n as u8; 100 << 10])));
+    let model: Model = (0..20).map(entry).collect();
+    write(&store, SegmentId(1), &model).await;
+    let path = Path::from("0000000000000001.seg");
+    let mut bytes = objects.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+    bytes[1 << 20] ^= 1;
+    objects.put(&path, bytes.into()).await.unwrap();
+    let segment = store.open(SegmentId(1)).await.unwrap();
+    let before = segment.read(1, 0, 100, 10 << 20).await.unwrap();
+    assert_eq!(before.len(), 9);
+    assert!(segment.read(1, 9, 100, 10 << 20).await.unwrap_err().is_damage());
+    assert_eq!(segment.next_block(1, 9), Some(12));
+    assert_eq!(segment.read(1, 12, 100, 10 << 20).await.unwrap().len(), 8);
+    assert_eq!(segment.next_block(1, 19), None);
 }
 
 proptest! {
