@@ -3,10 +3,11 @@
 //! It is written only by [`Catalog::write`], in one durable transaction a checkpoint, and has no log of its own beyond that: what
 //! came later is in the journal. See docs/adr/0002-catalog-store.md.
 
+use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Numbers about the catalog itself.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -24,7 +25,9 @@ const SEGMENTS: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("seg
 const CHECKPOINT: &str = "checkpoint";
 
 pub(crate) struct Catalog {
-    db: Database,
+    open: Box<dyn Fn() -> Result<Database> + Send + Sync>,
+    /// `None` when it could not be opened again.
+    db: RwLock<Option<Database>>,
 }
 
 /// What one checkpoint changes.
@@ -57,9 +60,16 @@ pub(crate) struct Row {
 }
 
 impl Catalog {
+    /// Opens the file, or makes it.
     pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
-        let db = Database::builder().set_cache_size(cache_bytes).create(path)?;
-        let txn = db.begin_write()?;
+        let path = path.to_owned();
+        Self::open_with(move || Ok(Database::builder().set_cache_size(cache_bytes).create(&path)?))
+    }
+
+    fn open_with(open: impl Fn() -> Result<Database> + Send + Sync + 'static) -> Result<Self> {
+        let db = open()?;
+        let mut txn = db.begin_write()?;
+        txn.set_quick_repair(true);
         txn.open_table(META)?;
         txn.open_table(NAMES)?;
         txn.open_table(TOPICS)?;
@@ -67,132 +77,228 @@ impl Catalog {
         txn.open_table(PARTITIONS)?;
         txn.open_table(SEGMENTS)?;
         txn.commit()?;
-        Ok(Self { db })
+        Ok(Self { open: Box::new(open), db: RwLock::new(Some(db)) })
+    }
+
+    /// Does `work`. After a failed read or write the store refuses everything, also when the disk has room again, until it is
+    /// opened anew; then it is as of the last checkpoint.
+    fn with<T>(&self, work: impl Fn(&Database) -> Result<T>) -> Result<T> {
+        if let Some(db) = &*self.db.read() {
+            match work(db) {
+                Err(Error::Catalog(error)) if matches!(*error, redb::Error::Io(_) | redb::Error::PreviousIo) => {
+                    tracing::warn!(%error, "the catalog failed and is opened again");
+                }
+                result => return result,
+            }
+        }
+        let mut db = self.db.write();
+        // It is locked until it is closed.
+        *db = None;
+        work(db.insert((self.open)()?))
     }
 
     /// The commit up to which the rows are complete.
     pub(crate) fn checkpoint(&self) -> Result<u64> {
-        let value = self.db.begin_read()?.open_table(META)?.get(CHECKPOINT)?;
-        Ok(value.map_or(0, |v| v.value()))
+        self.with(|db| {
+            let value = db.begin_read()?.open_table(META)?.get(CHECKPOINT)?;
+            Ok(value.map_or(0, |v| v.value()))
+        })
     }
 
     pub(crate) fn topic_id(&self, name: &str) -> Result<Option<u64>> {
-        let value = self.db.begin_read()?.open_table(NAMES)?.get(name)?;
-        Ok(value.map(|v| v.value()))
+        self.with(|db| {
+            let value = db.begin_read()?.open_table(NAMES)?.get(name)?;
+            Ok(value.map(|v| v.value()))
+        })
     }
 
     pub(crate) fn row(&self, id: u64) -> Result<Option<Vec<u8>>> {
-        let value = self.db.begin_read()?.open_table(TOPICS)?.get(id)?;
-        Ok(value.map(|v| v.value().to_vec()))
+        self.with(|db| {
+            let value = db.begin_read()?.open_table(TOPICS)?.get(id)?;
+            Ok(value.map(|v| v.value().to_vec()))
+        })
     }
 
     /// The topic a ledger (or topic) id belongs to.
     pub(crate) fn owner(&self, ledger: u64) -> Result<Option<u64>> {
-        let txn = self.db.begin_read()?;
-        if txn.open_table(TOPICS)?.get(ledger)?.is_some() {
-            return Ok(Some(ledger));
-        }
-        let owner = txn.open_table(LEDGERS)?.get(ledger)?;
-        Ok(owner.map(|v| v.value()))
+        self.with(|db| {
+            let txn = db.begin_read()?;
+            if txn.open_table(TOPICS)?.get(ledger)?.is_some() {
+                return Ok(Some(ledger));
+            }
+            let owner = txn.open_table(LEDGERS)?.get(ledger)?;
+            Ok(owner.map(|v| v.value()))
+        })
     }
 
     /// Topic names that start with `prefix`, in order.
     pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
-        let table = self.db.begin_read()?.open_table(NAMES)?;
-        let mut names = Vec::new();
-        for row in table.range(prefix..)? {
-            let (name, _) = row?;
-            if !name.value().starts_with(prefix) {
-                break;
+        self.with(|db| {
+            let table = db.begin_read()?.open_table(NAMES)?;
+            let mut names = Vec::new();
+            for row in table.range(prefix..)? {
+                let (name, _) = row?;
+                if !name.value().starts_with(prefix) {
+                    break;
+                }
+                names.push(name.value().to_owned());
             }
-            names.push(name.value().to_owned());
-        }
-        Ok(names)
+            Ok(names)
+        })
     }
 
     pub(crate) fn partitions(&self, name: &str) -> Result<Option<u32>> {
-        let value = self.db.begin_read()?.open_table(PARTITIONS)?.get(name)?;
-        Ok(value.map(|v| v.value()))
+        self.with(|db| {
+            let value = db.begin_read()?.open_table(PARTITIONS)?.get(name)?;
+            Ok(value.map(|v| v.value()))
+        })
     }
 
     /// Partitioned topics whose names start with `prefix`, in order.
     pub(crate) fn partitioned(&self, prefix: &str) -> Result<Vec<(String, u32)>> {
-        let table = self.db.begin_read()?.open_table(PARTITIONS)?;
-        let mut found = Vec::new();
-        for row in table.range(prefix..)? {
-            let (name, partitions) = row?;
-            if !name.value().starts_with(prefix) {
-                break;
+        self.with(|db| {
+            let table = db.begin_read()?.open_table(PARTITIONS)?;
+            let mut found = Vec::new();
+            for row in table.range(prefix..)? {
+                let (name, partitions) = row?;
+                if !name.value().starts_with(prefix) {
+                    break;
+                }
+                found.push((name.value().to_owned(), partitions.value()));
             }
-            found.push((name.value().to_owned(), partitions.value()));
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     pub(crate) fn segments(&self) -> Result<Vec<(u64, (u64, u64))>> {
-        let table = self.db.begin_read()?.open_table(SEGMENTS)?;
-        let mut found = Vec::new();
-        for row in table.iter()? {
-            let (id, bytes) = row?;
-            found.push((id.value(), bytes.value()));
-        }
-        Ok(found)
+        self.with(|db| {
+            let table = db.begin_read()?.open_table(SEGMENTS)?;
+            let mut found = Vec::new();
+            for row in table.iter()? {
+                let (id, bytes) = row?;
+                found.push((id.value(), bytes.value()));
+            }
+            Ok(found)
+        })
     }
 
     /// One checkpoint, durable when this returns.
     pub(crate) fn write(&self, changes: &Changes) -> Result<()> {
-        let mut txn = self.db.begin_write()?;
-        // After a kill the store opens at once instead of reading all of itself.
-        txn.set_quick_repair(true);
-        {
-            let mut names = txn.open_table(NAMES)?;
-            let mut topics = txn.open_table(TOPICS)?;
-            let mut ledgers = txn.open_table(LEDGERS)?;
-            for gone in &changes.deleted {
-                let named = names.get(gone.name.as_str())?.map(|v| v.value());
-                if named == Some(gone.id) {
-                    names.remove(gone.name.as_str())?;
-                }
-                topics.remove(gone.id)?;
-                for &ledger in &gone.ledgers {
-                    ledgers.remove(ledger)?;
-                }
+        self.with(|db| write(db, changes))
+    }
+}
+
+fn write(db: &Database, changes: &Changes) -> Result<()> {
+    let mut txn = db.begin_write()?;
+    // After a kill the store opens at once instead of reading all of itself.
+    txn.set_quick_repair(true);
+    {
+        let mut names = txn.open_table(NAMES)?;
+        let mut topics = txn.open_table(TOPICS)?;
+        let mut ledgers = txn.open_table(LEDGERS)?;
+        for gone in &changes.deleted {
+            let named = names.get(gone.name.as_str())?.map(|v| v.value());
+            if named == Some(gone.id) {
+                names.remove(gone.name.as_str())?;
             }
-            for row in &changes.rows {
-                topics.insert(row.id, row.state.as_slice())?;
-                for &ledger in &row.opened {
-                    ledgers.insert(ledger, row.id)?;
-                }
-                for &ledger in &row.closed {
-                    ledgers.remove(ledger)?;
-                }
+            topics.remove(gone.id)?;
+            for &ledger in &gone.ledgers {
+                ledgers.remove(ledger)?;
             }
-            // In order of name, so that each page is touched once.
-            let mut by_name: Vec<_> = changes.rows.iter().map(|r| (r.name.as_str(), r.id)).collect();
-            by_name.sort_unstable();
-            for (name, id) in by_name {
-                let known = names.get(name)?.map(|v| v.value());
-                if known != Some(id) {
-                    names.insert(name, id)?;
-                }
-            }
-            let mut partitions = txn.open_table(PARTITIONS)?;
-            for (name, count) in &changes.partitions {
-                match count {
-                    Some(count) => partitions.insert(name.as_str(), count)?,
-                    None => partitions.remove(name.as_str())?,
-                };
-            }
-            if let Some(all) = &changes.segments {
-                let mut segments = txn.open_table(SEGMENTS)?;
-                segments.retain(|id, _| all.binary_search_by_key(&id, |s| s.0).is_ok())?;
-                for (id, bytes) in all {
-                    segments.insert(id, bytes)?;
-                }
-            }
-            txn.open_table(META)?.insert(CHECKPOINT, changes.checkpoint)?;
         }
-        txn.commit()?;
-        Ok(())
+        for row in &changes.rows {
+            topics.insert(row.id, row.state.as_slice())?;
+            for &ledger in &row.opened {
+                ledgers.insert(ledger, row.id)?;
+            }
+            for &ledger in &row.closed {
+                ledgers.remove(ledger)?;
+            }
+        }
+        // In order of name, so that each page is touched once.
+        let mut by_name: Vec<_> = changes.rows.iter().map(|r| (r.name.as_str(), r.id)).collect();
+        by_name.sort_unstable();
+        for (name, id) in by_name {
+            let known = names.get(name)?.map(|v| v.value());
+            if known != Some(id) {
+                names.insert(name, id)?;
+            }
+        }
+        let mut partitions = txn.open_table(PARTITIONS)?;
+        for (name, count) in &changes.partitions {
+            match count {
+                Some(count) => partitions.insert(name.as_str(), count)?,
+                None => partitions.remove(name.as_str())?,
+            };
+        }
+        if let Some(all) = &changes.segments {
+            let mut segments = txn.open_table(SEGMENTS)?;
+            segments.retain(|id, _| all.binary_search_by_key(&id, |s| s.0).is_ok())?;
+            for (id, bytes) in all {
+                segments.insert(id, bytes)?;
+            }
+        }
+        txn.open_table(META)?.insert(CHECKPOINT, changes.checkpoint)?;
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::{StorageBackend, backends::InMemoryBackend};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    };
+
+    /// A file that outlives those who opened it, on a disk that may be full.
+    #[derive(Clone, Debug)]
+    struct Disk(Arc<(InMemoryBackend, AtomicBool)>);
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> Result<u64, std::io::Error> {
+            self.0.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+            self.0.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+            self.0.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> Result<(), std::io::Error> {
+            self.0.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+            if self.0.1.load(Relaxed) {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            self.0.0.write(offset, data)
+        }
+    }
+
+    fn row(id: u64) -> Row {
+        Row { name: format!("t{id}"), id, state: vec![1; 100], opened: Vec::new(), closed: Vec::new() }
+    }
+
+    #[test]
+    fn after_a_full_disk_it_can_be_read_and_written_again() {
+        let disk = Disk(Arc::new((InMemoryBackend::new(), AtomicBool::new(false))));
+        let file = disk.clone();
+        let catalog = Catalog::open_with(move || Ok(Database::builder().create_with_backend(file.clone())?)).unwrap();
+        catalog.write(&Changes { checkpoint: 1, rows: vec![row(1)], ..Changes::default() }).unwrap();
+        disk.0.1.store(true, Relaxed);
+        let more = Changes { checkpoint: 2, rows: vec![row(2)], ..Changes::default() };
+        catalog.write(&more).unwrap_err();
+        disk.0.1.store(false, Relaxed);
+        assert_eq!(catalog.checkpoint().unwrap(), 1);
+        assert_eq!((catalog.topic_id("t1").unwrap(), catalog.topic_id("t2").unwrap()), (Some(1), None));
+        catalog.write(&more).unwrap();
+        assert_eq!((catalog.checkpoint().unwrap(), catalog.names("t").unwrap().len()), (2, 2));
     }
 }
