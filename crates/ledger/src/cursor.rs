@@ -314,6 +314,13 @@ fn first_bits(messages: u32, index: usize) -> u64 {
 }
 
 impl Acks {
+    /// Behind the last entry that is named here.
+    pub(crate) fn end(&self) -> u64 {
+        let islands = self.ranges.last().map_or(0, |range| range.1);
+        let batches = self.partial.last().map_or(0, |(ordinal, _)| ordinal.saturating_add(1));
+        self.next.max(islands).max(batches)
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_u64(out, self.next);
         put_u64(out, self.ranges.len() as u64);

@@ -148,14 +148,12 @@ impl ManagedLedger {
     pub fn flush_acks(&mut self, batch: &mut Batch) {
         let (topic, known) = self.slot_mut();
         let mut state = topic.state.lock();
-        if state.dirty_cursors.is_empty() {
-            return;
-        }
-        state.uncommitted = true;
         for slot in std::mem::take(&mut state.dirty_cursors) {
+            // A reset since then leaves nothing to be written, and so no commit that would end what is uncommitted.
             if let Some(cursor) = state.cursor_mut(slot).filter(|c| c.is_dirty()) {
                 let delta = Delta::Acks { slot, acks: cursor.flush() };
                 batch.delta(topic, known, &delta);
+                state.uncommitted = true;
             }
         }
     }

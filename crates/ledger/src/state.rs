@@ -386,6 +386,10 @@ impl State {
                 }
             }
             Delta::Acks { slot, acks } => {
+                // Entries were acknowledged that a damaged file took with it. Their numbers are not given twice, or what comes next
+                // would be acknowledged before it is there.
+                let last = self.last_mut();
+                last.entries = last.entries.max(acks.end().saturating_sub(last.base));
                 if let Some(cursor) = self.cursor_mut(*slot) {
                     cursor.apply(acks);
                 }

@@ -258,3 +258,14 @@ proptest! {
         let _ = State::decode(&row[..at]);
     }
 }
+
+#[test]
+fn an_acknowledgement_of_lost_entries_does_not_take_later_ones_with_it() {
+    let mut state = state();
+    open(&mut state, 12);
+    // A damaged file took entries 4 to 7 of the last ledger; that they were acknowledged is known from a later one.
+    state.apply(&Delta::Acks { slot: 0, acks: Acks { next: 14, ranges: vec![(15, 16)], partial: Vec::new() } });
+    assert_eq!(state.append(100, 1), Position::new(30, 8));
+    let cursor = state.cursor(0).unwrap();
+    assert!(cursor.is_acked(15) && !cursor.is_acked(16));
+}

@@ -219,3 +219,26 @@ async fn properties_of_a_topic_survive() {
     assert_eq!(o.load("t").properties(), &BTreeMap::from([("x".to_owned(), "y".to_owned())]));
     assert!(o.store.exists(&topic("t")).unwrap());
 }
+
+#[tokio::test]
+async fn a_flush_that_writes_nothing_leaves_nothing_uncommitted() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    let id = o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+    let p = o.publish(&mut ledger, &[entry(0, 9), entry(1, 9)]).await;
+    // Acknowledged, and taken back by a seek before it was flushed: the topic waited for a commit that never came, and with it
+    // every checkpoint.
+    ledger.ack(id, p[1]);
+    ledger.reset_cursor(&mut o.batch, id, p[0].previous());
+    o.commit().await;
+    o.flush(&mut ledger).await;
+    drop(ledger);
+    o.store.checkpoint().await.unwrap();
+    assert_eq!(o.store.topics_in_memory(), 0);
+    drop(o);
+    let o = fixture.open().await;
+    assert_eq!(o.recovered.records, 0);
+    let ledger = o.load("t");
+    assert_eq!(ledger.backlog(cursor(&ledger, "s").unwrap()), 2);
+}
