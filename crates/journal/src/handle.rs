@@ -173,6 +173,31 @@ impl Journal {
         read::read(&self.inner.core.index, stream, from_seq, max_records, max_bytes)
     }
 
+    /// The first entry of `stream` at or behind `from` that can be read: where to go on when one cannot, because it is lost or
+    /// damaged. Of those beside a damaged one some may be passed over.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: that is not known now.
+    pub fn next_readable(&self, stream: u64, mut from: u64) -> Result<Option<u64>> {
+        let index = &self.inner.core.index;
+        // A damaged body leaves the next entry readable; a damaged head leaves nothing before the next point.
+        let mut near = true;
+        loop {
+            match read::read(index, stream, from, 1, 1) {
+                Ok(entries) if !entries.is_empty() => return Ok(Some(from)),
+                Ok(_) | Err(Error::Corrupt { .. }) if near && index.read().contains(stream, from.saturating_add(1)) => {
+                    from += 1
+                }
+                Ok(_) | Err(Error::Corrupt { .. }) => {
+                    let Some(next) = index.read().next_point(stream, from) else { return Ok(None) };
+                    from = next;
+                }
+                Err(error) => return Err(error),
+            }
+            near = !near;
+        }
+    }
+
     /// The oldest entry of `stream` that is here and durable.
     pub fn first_seq(&self, stream: u64) -> Option<u64> {
         self.inner.core.index.read().first_seq(stream)

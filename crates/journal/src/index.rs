@@ -207,6 +207,14 @@ impl Index {
         hops
     }
 
+    /// The first entry behind `seq` that can be found without walking over those before it.
+    pub(crate) fn next_point(&self, stream: u64, seq: u64) -> Option<u64> {
+        let spans = self.streams.get(&stream)?;
+        let at = spans.partition_point(|span| span.last_seq <= seq);
+        let points = spans[at..].iter().flat_map(|span| std::iter::once(&span.first).chain(&span.more));
+        points.map(|point| point.seq).find(|&point| point > seq)
+    }
+
     pub(crate) fn contains(&self, stream: u64, seq: u64) -> bool {
         self.span(stream, seq).is_some()
     }

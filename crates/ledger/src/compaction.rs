@@ -87,51 +87,66 @@ impl Inner {
         maintenance.looked_ms = now_ms;
         maintenance.looked_bytes = stats.bytes_written;
         maintenance.looked_lsn = last;
+        // What fails here does not keep the rest from being done: on a full disk a segment cannot be written, and what others give
+        // back is what helps.
+        let mut failed = Ok(());
         if sweep {
             maintenance.swept_ms = now_ms;
-            self.sweep(&mut maintenance.obsolete).await?;
+            failed = self.sweep(&mut maintenance.obsolete).await;
         }
         let mut excess = stats.disk_bytes.saturating_sub(high);
         if stats.full {
             excess = excess.max(1);
         }
-        for file in self.journal.files() {
-            if !file.sealed {
-                break;
-            }
-            if !maintenance.ready.iter().any(|r| r.number == file.number) {
-                let parts = self.parts(file.number).await?;
-                if parts.iter().any(|p| p.wanted.is_some()) {
-                    if excess == 0 {
-                        break;
-                    }
-                    self.compact(file.number, parts, stats.full).await?;
-                } else if !self.give_up(&parts) {
-                    break;
-                }
-                maintenance.ready.push(file.clone());
-            }
-            excess = excess.saturating_sub(file.bytes);
-        }
+        failed = failed.and(self.make_ready(&mut maintenance.ready, excess).await);
         if !due && maintenance.ready.is_empty() && maintenance.obsolete.is_empty() {
             self.evict_idle();
-            return Ok(());
+            return failed;
         }
         let Checkpoint { upto, whole } = self.checkpoint(maintenance).await?;
         if !whole {
-            return Ok(());
+            return failed;
         }
         while let Some(file) = maintenance.ready.first().filter(|file| file.last_lsn <= upto) {
             let (inner, number) = (self.clone(), file.number);
             let recycled = tokio::task::spawn_blocking(move || inner.journal.recycle(number)).await;
-            recycled.map_err(|_| Error::Closed)??;
-            tracing::info!(file = file.number, bytes = file.bytes, "journal file recycled");
+            match recycled.map_err(|_| Error::Closed)? {
+                Ok(()) => tracing::info!(file = file.number, bytes = file.bytes, "journal file recycled"),
+                // It was let go and its space could not be given back at once; the journal tries again with the next.
+                Err(journal::Error::NoFile(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
             maintenance.ready.remove(0);
         }
         while let Some(&segment) = maintenance.obsolete.last() {
             self.segments.delete(segment).await?;
             tracing::info!(segment, "segment removed");
             maintenance.obsolete.pop();
+        }
+        failed
+    }
+
+    /// Adds to `ready` the oldest journal files that nobody needs, and those of the first `excess` bytes once what is needed of them
+    /// is in segments.
+    async fn make_ready(self: &Arc<Self>, ready: &mut Vec<journal::FileInfo>, mut excess: u64) -> Result<()> {
+        for file in self.journal.files() {
+            // The end of a file's last commit may be in the next one and not on disk yet: its entry cannot be read before.
+            if !file.sealed || file.last_lsn > self.journal.durable() {
+                break;
+            }
+            if !ready.iter().any(|r| r.number == file.number) {
+                let parts = self.parts(file.number).await?;
+                if parts.iter().any(|p| p.wanted.is_some()) {
+                    if excess == 0 {
+                        break;
+                    }
+                    self.compact(file.number, parts).await?;
+                } else if !self.give_up(&parts) {
+                    break;
+                }
+                ready.push(file.clone());
+            }
+            excess = excess.saturating_sub(file.bytes);
         }
         Ok(())
     }
@@ -188,18 +203,30 @@ impl Inner {
     }
 
     /// Sorts what is wanted of a journal file into a segment.
-    async fn compact(self: &Arc<Self>, file: u64, parts: Vec<Part>, hurry: bool) -> Result<()> {
+    async fn compact(self: &Arc<Self>, file: u64, parts: Vec<Part>) -> Result<()> {
         let id = self.next_id().ok_or(Error::NoLedgerId)?;
-        let mut copy =
-            Copy { inner: self.clone(), writer: self.segments.writer(id).await?, written: 0, slept: 0, hurry };
+        let mut copy = Copy { inner: self.clone(), writer: self.segments.writer(id).await?, written: 0, slept: 0 };
         for part in &parts {
             let Some(mut from) = part.wanted else { continue };
             while from <= part.last {
                 let inner = self.clone();
                 let ledger = part.ledger;
                 let read = move || inner.journal.read(ledger, from, READ_ENTRIES, READ_BYTES);
-                let entries = tokio::task::spawn_blocking(read).await.map_err(|_| Error::Closed)??;
-                from = copy.add(ledger, part.last, entries).await?.unwrap_or(part.last) + 1;
+                let entries = match tokio::task::spawn_blocking(read).await.map_err(|_| Error::Closed)? {
+                    // What is damaged is lost here as it is for those who read it; the file must not stay for it.
+                    Err(journal::Error::Corrupt { .. }) => Vec::new(),
+                    read => read?,
+                };
+                if let Some(added) = copy.add(ledger, part.last, entries).await? {
+                    from = added + 1;
+                    continue;
+                }
+                let inner = self.clone();
+                let look = move || inner.journal.next_readable(ledger, from + 1);
+                let next = tokio::task::spawn_blocking(look).await.map_err(|_| Error::Closed)??;
+                let next = next.unwrap_or(part.last + 1);
+                tracing::error!(file, ledger, from, to = next, "entries are lost");
+                from = next;
             }
         }
         let written = copy.written;
@@ -253,54 +280,65 @@ impl Inner {
     /// Looks through all segments for what nobody wants any more; those with nothing left are `obsolete`, those with less than
     /// half are written again without the rest.
     async fn sweep(self: &Arc<Self>, obsolete: &mut Vec<u64>) -> Result<()> {
+        let mut failed = Ok(());
         for (id, (total, _)) in self.segments.all() {
-            let segment = self.segments.get(id).await?;
-            let mut parts = Vec::new();
-            for range in segment.ranges() {
-                let mut part = self.part(range.ledger, range.first, range.last, range.bytes)?;
-                let held = |t: &Arc<Topic>| {
-                    let state = t.state.lock();
-                    state.find(range.ledger).is_some_and(|l| l.segments.iter().any(|s| s.segment == id))
-                };
-                if !part.topic.as_ref().is_some_and(held) {
-                    part.topic = None;
-                    part.wanted = None;
-                }
-                parts.push(part);
+            // Publishes wait for journal files; segments are for later.
+            if self.journal.stats().full {
+                break;
             }
-            let mut live = 0;
-            for part in &parts {
-                match (&part.topic, part.wanted) {
-                    (Some(_), Some(_)) => live += part.bytes,
-                    (Some(topic), None) => {
-                        self.drop_below(topic, part.ledger, part.last + 1, part.bytes);
-                        self.drop_ref(topic, part.ledger, id);
-                    }
-                    (None, _) => {}
+            let swept = self.sweep_segment(id, total, obsolete).await;
+            failed = failed.and(swept);
+        }
+        failed
+    }
+
+    async fn sweep_segment(self: &Arc<Self>, id: u64, total: u64, obsolete: &mut Vec<u64>) -> Result<()> {
+        let segment = self.segments.get(id).await?;
+        let mut parts = Vec::new();
+        for range in segment.ranges() {
+            let mut part = self.part(range.ledger, range.first, range.last, range.bytes)?;
+            let held = |t: &Arc<Topic>| {
+                let state = t.state.lock();
+                state.find(range.ledger).is_some_and(|l| l.segments.iter().any(|s| s.segment == id))
+            };
+            if !part.topic.as_ref().is_some_and(held) {
+                part.topic = None;
+                part.wanted = None;
+            }
+            parts.push(part);
+        }
+        let mut live = 0;
+        for part in &parts {
+            match (&part.topic, part.wanted) {
+                (Some(_), Some(_)) => live += part.bytes,
+                (Some(topic), None) => {
+                    self.drop_below(topic, part.ledger, part.last + 1, part.bytes);
+                    self.drop_ref(topic, part.ledger, id);
+                }
+                (None, _) => {}
+            }
+        }
+        if live == 0 {
+            self.segments.remove(id);
+            obsolete.push(id);
+        } else if live < total / 2 {
+            let new = self.next_id().ok_or(Error::NoLedgerId)?;
+            let writer = self.segments.writer(new).await?;
+            let mut copy = Copy { inner: self.clone(), writer, written: 0, slept: 0 };
+            for part in parts.iter().filter(|p| p.wanted.is_some()) {
+                let mut from = part.wanted.unwrap_or(part.first);
+                while from <= part.last {
+                    let read = segment.read(part.ledger, from, READ_ENTRIES, READ_BYTES).await;
+                    let entries = read.map_err(|e| Error::Segment(Box::new(e)))?;
+                    from = copy.add(part.ledger, part.last, entries).await?.unwrap_or(part.last) + 1;
                 }
             }
-            if live == 0 {
-                self.segments.remove(id);
-                obsolete.push(id);
-            } else if live < total / 2 {
-                let new = self.next_id().ok_or(Error::NoLedgerId)?;
-                let writer = self.segments.writer(new).await?;
-                let mut copy = Copy { inner: self.clone(), writer, written: 0, slept: 0, hurry: false };
-                for part in parts.iter().filter(|p| p.wanted.is_some()) {
-                    let mut from = part.wanted.unwrap_or(part.first);
-                    while from <= part.last {
-                        let read = segment.read(part.ledger, from, READ_ENTRIES, READ_BYTES).await;
-                        let entries = read.map_err(|e| Error::Segment(Box::new(e)))?;
-                        from = copy.add(part.ledger, part.last, entries).await?.unwrap_or(part.last) + 1;
-                    }
-                }
-                parts.retain(|p| p.wanted.is_some());
-                self.register_segment(new, copy.writer, &parts, Some(id)).await?;
-                self.segments.remove(id);
-                obsolete.push(id);
-            } else {
-                self.segments.set(id, total, live);
-            }
+            parts.retain(|p| p.wanted.is_some());
+            self.register_segment(new, copy.writer, &parts, Some(id)).await?;
+            self.segments.remove(id);
+            obsolete.push(id);
+        } else {
+            self.segments.set(id, total, live);
         }
         Ok(())
     }
@@ -327,8 +365,6 @@ struct Copy {
     writer: segment::Writer,
     written: u64,
     slept: u64,
-    /// Publishes wait for this: as fast as it goes.
-    hurry: bool,
 }
 
 impl Copy {
@@ -343,11 +379,14 @@ impl Copy {
             self.written += data.len() as u64;
             added = Some(entry);
         }
-        let rate = self.inner.config.compact_bytes_per_s.max(1);
-        if !self.hurry && self.written - self.slept >= READ_BYTES as u64 {
+        if self.written - self.slept >= READ_BYTES as u64 {
+            let rate = self.inner.config.compact_bytes_per_s.max(1);
             let pause = Duration::from_secs_f64((self.written - self.slept) as f64 / rate as f64);
             self.slept = self.written;
-            tokio::time::sleep(pause.min(Duration::from_secs(1))).await;
+            // Without room in the journal publishes wait for this: as fast as it goes.
+            if !self.inner.journal.stats().full {
+                tokio::time::sleep(pause.min(Duration::from_secs(1))).await;
+            }
         }
         Ok(added)
     }

@@ -57,7 +57,14 @@ impl ReadRequest {
                 break;
             }
             let room = self.max_bytes.saturating_sub(bytes).max(1);
-            let found = self.read_some(start, self.max_entries - read.len(), room).await?;
+            let found = match self.read_some(start, self.max_entries - read.len(), room).await {
+                // Damage does not pass: go on behind it.
+                Err(error) if is_damage(&error) => {
+                    tracing::error!(topic = %self.topic.name, from = %start, %error, "entries are damaged");
+                    Vec::new()
+                }
+                found => found?,
+            };
             if found.is_empty() {
                 // Trimmed in the meantime, which the next round sees; or a damaged file took it.
                 if !self.is_trimmed(start) {
@@ -94,27 +101,30 @@ impl ReadRequest {
     /// The first entry after `lost` that is stored.
     async fn next_stored(&self, lost: Position) -> Result<Option<Position>> {
         let (ledger, entry) = (lost.ledger, lost.entry.max(0) as u64);
-        let (segment, following) = {
+        let (parts, following) = {
             let state = self.topic.state.lock();
             let parts = state.find(ledger).map_or(&[][..], |l| &l.segments);
-            let segment = parts.iter().find(|s| s.last > entry).map(|s| s.first.max(entry + 1));
+            let parts: Vec<_> = parts.iter().filter(|s| s.last > entry).copied().collect();
             let at = state.ledgers.partition_point(|l| l.id <= ledger);
-            (segment, state.ledgers.get(at).map(|l| Position::new(l.id, l.first as i64)))
+            (parts, state.ledgers.get(at).map(|l| Position::new(l.id, l.first as i64)))
         };
-        let journal = self.store.journal.clone();
-        let look = move || -> Result<Option<u64>> {
-            for file in journal.files() {
-                let range =
-                    journal.streams(file.number)?.into_iter().find(|r| r.stream == ledger && r.last_seq > entry);
-                if let Some(range) = range {
-                    let from = range.first_seq.max(entry + 1);
-                    return Ok((from..=range.last_seq).find(|&seq| journal.contains(ledger, seq)));
-                }
+        let mut sorted = None;
+        for part in parts {
+            // Of the segment that has the lost one, what is behind the block it is in.
+            sorted = match self.store.segments.get(part.segment).await {
+                Ok(segment) if part.first <= entry => segment.next_block(ledger, entry),
+                Ok(_) => Some(part.first),
+                Err(error) if is_damage(&error) => None,
+                Err(error) => return Err(error),
+            };
+            if sorted.is_some() {
+                break;
             }
-            Ok(None)
-        };
+        }
+        let journal = self.store.journal.clone();
+        let look = move || journal.next_readable(ledger, entry + 1);
         let journaled = tokio::task::spawn_blocking(look).await.map_err(|_| Error::Closed)??;
-        let here = segment.into_iter().chain(journaled).min().map(|entry| Position::new(ledger, entry as i64));
+        let here = sorted.into_iter().chain(journaled).min().map(|entry| Position::new(ledger, entry as i64));
         Ok(here.or(following))
     }
 
@@ -171,6 +181,16 @@ impl ReadRequest {
             None => Place::Journal,
         }
     }
+}
+
+/// Whether what was stored is not what is there now, as opposed to a disk that failed this time.
+fn is_damage(error: &Error) -> bool {
+    let segment = match error {
+        Error::Journal(journal::Error::Corrupt { .. }) => return true,
+        Error::Segment(source) | Error::Read { source, .. } => source.downcast_ref::<segment::Error>(),
+        _ => None,
+    };
+    segment.is_some_and(segment::Error::is_damage)
 }
 
 /// Looks for a point in time; see [`ManagedLedger::locate_time`].

@@ -47,9 +47,14 @@ impl Fixture {
     }
 
     pub(crate) async fn open(&mut self) -> Opened {
+        let files = journal::Directory::open(&self.config.journal.dir, self.config.journal.direct).unwrap();
+        self.open_on(Arc::new(files)).await
+    }
+
+    pub(crate) async fn open_on(&mut self, files: Arc<dyn journal::Files>) -> Opened {
         self.epoch += 1;
-        let opened = Store::open(self.config.clone(), self.clock.clone(), self.meta.clone(), self.epoch).await;
-        let (store, recovered) = opened.unwrap();
+        let (config, clock, meta) = (self.config.clone(), self.clock.clone(), self.meta.clone());
+        let (store, recovered) = Store::open_on(config, files, clock, meta, self.epoch).await.unwrap();
         let batch = store.batch();
         Opened { store, recovered, batch, listener: Arc::new(Deaf) }
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
 
 mod busy;
+mod damage;
 mod fixture;
 mod model;
 mod recovery;

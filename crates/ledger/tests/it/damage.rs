@@ -1,0 +1,139 @@
+//! What is damaged, or cannot be done, stays the only thing that is lost.
+
+use crate::fixture::{Fixture, Opened, entry, read_all};
+use ::model::Position;
+use journal::faults::{MemoryFiles, Plan};
+use ledger::{Entry, ManagedLedger};
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Publishes entries of 1 KiB, each in a commit of its own.
+async fn publish(o: &mut Opened, ledger: &mut ManagedLedger, count: u64) {
+    for n in 0..count {
+        o.publish(ledger, &[entry(n, 1024)]).await;
+    }
+}
+
+/// The oldest file in `dir` whose name ends so.
+fn oldest(dir: &Path, end: &str) -> PathBuf {
+    let files = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    files.filter(|path| path.to_str().unwrap().ends_with(end)).min().unwrap()
+}
+
+/// Overwrites 5,000 bytes in the middle of a file.
+fn damage(path: &Path) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    file.write_all_at(&[0x5a; 5000], middle).unwrap();
+}
+
+/// Checks that all but a few of `count` entries are there; returns how many are not.
+fn check(read: &[Entry], count: u64) -> u64 {
+    let numbers: Vec<u64> = read.iter().map(|e| u64::from_le_bytes(e.data[..8].try_into().unwrap())).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b));
+    assert!(read.iter().zip(&numbers).all(|(e, n)| e.data == entry(*n, 1024)));
+    count - numbers.len() as u64
+}
+
+#[tokio::test]
+async fn a_damaged_journal_file_is_read_around_and_does_not_stay_for_it() {
+    for restart in [false, true] {
+        let mut fixture = Fixture::new();
+        fixture.config.max_entries_per_ledger = 1000;
+        let mut o = fixture.open().await;
+        let mut ledger = o.create("t").await;
+        o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+        publish(&mut o, &mut ledger, 100).await;
+        let dir = fixture.config.journal.dir.clone();
+        damage(&oldest(&dir, ".log"));
+        if restart {
+            // Without the index the file is read, and the damage noticed.
+            fs::remove_file(oldest(&dir, ".index")).unwrap();
+            drop((ledger, o));
+            o = fixture.open().await;
+            assert_eq!(o.recovered.journal.quarantined.len(), 1);
+            ledger = o.load("t");
+        }
+        let lost = check(&read_all(&mut ledger, Position::EARLIEST).await, 100);
+        assert!((1..20).contains(&lost), "{lost} entries are lost");
+        // More than the journal holds: the damaged file is sorted into a segment.
+        let number = dir.join(oldest(&dir, ".log"));
+        publish(&mut o, &mut ledger, 900).await;
+        for _ in 0..10 {
+            o.store.maintain().await.unwrap();
+        }
+        assert!(!number.exists());
+        let read = read_all(&mut ledger, Position::EARLIEST).await;
+        assert_eq!(check(&read[..(100 - lost) as usize], 100), lost);
+        assert_eq!(read.len() as u64, 1000 - lost);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_segment_is_read_around() {
+    let mut fixture = Fixture::new();
+    fixture.config.max_entries_per_ledger = 1000;
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+    publish(&mut o, &mut ledger, 1000).await;
+    for _ in 0..10 {
+        o.store.maintain().await.unwrap();
+    }
+    let segments = fixture.config.dir.join("segments");
+    damage(&oldest(&segments, ".seg"));
+    let lost = check(&read_all(&mut ledger, Position::EARLIEST).await, 1000);
+    assert!((1..100).contains(&lost), "{lost} entries are lost");
+    fs::remove_file(oldest(&segments, ".seg")).unwrap();
+    let lost = check(&read_all(&mut ledger, Position::EARLIEST).await, 1000);
+    assert!((1..100).contains(&lost), "{lost} entries are lost");
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_written_does_not_hold_up_the_rest() {
+    let mut fixture = Fixture::new();
+    fixture.config.checkpoint_bytes = 1;
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+    let segments = fixture.config.dir.join("segments");
+    fs::remove_dir(&segments).unwrap();
+    fs::write(&segments, "in the way").unwrap();
+    publish(&mut o, &mut ledger, 200).await;
+    o.store.maintain().await.unwrap_err();
+    fs::remove_file(&segments).unwrap();
+    fs::create_dir(&segments).unwrap();
+    drop((ledger, o));
+    o = fixture.open().await;
+    assert_eq!(o.recovered.records, 0, "the checkpoint was written all the same");
+    o.store.maintain().await.unwrap();
+    assert_eq!(check(&read_all(&mut o.load("t"), Position::EARLIEST).await, 200), 0);
+}
+
+#[tokio::test]
+async fn a_journal_file_that_could_not_be_recycled_does_not_keep_the_next_one() {
+    let mut fixture = Fixture::new();
+    let files = MemoryFiles::new(7);
+    let mut o = fixture.open_on(Arc::new(files.clone())).await;
+    let mut ledger = o.create("t").await;
+    publish(&mut o, &mut ledger, 400).await;
+    ledger.trim(&mut o.batch, ledger::Retention { time: Some(Duration::ZERO), bytes: Some(0) });
+    o.commit().await;
+    fixture.clock.advance(Duration::from_secs(3600));
+    // Nothing else is written now: the first thing to fail is the recycling.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    files.plan(Plan { fail_at: Some(1), ..Plan::default() });
+    let before = files.lengths().len();
+    o.store.maintain().await.unwrap_err();
+    o.store.maintain().await.unwrap();
+    assert!(files.lengths().len() < before / 2, "{} of {before} files", files.lengths().len());
+    drop((ledger, o));
+    files.restart();
+    let o = fixture.open_on(Arc::new(files)).await;
+    assert_eq!(o.recovered.journal.quarantined, []);
+}
