@@ -333,6 +333,8 @@ def topic_policies():
                    "offloadPolicies", "subscriptionTypesEnabled", "schemaCompatibilityStrategy",
                    "schemaValidationEnforced", "entryFilters", "autoSubscriptionCreation", "replication"]:
         yield same("GET", f"{P}/plain/{policy}")
+        if policy in ("delayedDelivery", "compactionThreshold", "dispatchRate", "subscribeRate"):
+            yield same("GET", f"{P}/plain/{policy}?applied=true")
     yield same("GET", f"{P}/none/retention")
     yield same("POST", f"{P}/none/retention", {"retentionTimeInMinutes": 10, "retentionSizeInMB": 20})
     yield same("DELETE", f"{P}/none/retention")

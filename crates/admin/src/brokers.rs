@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     App,
-    namespaces::bundle_of,
+    namespaces::{bundle_of, bundles},
     reply::{self, Done, Failure, Reply},
     stats::completed,
 };
@@ -63,7 +63,9 @@ async fn owned(State(app): State<App>) -> Json<Value> {
     let mut all = json!({});
     for namespace in app.broker.all_namespaces() {
         let status = json!({ "broker_assignment": "shared", "is_controlled": false, "is_active": true });
-        all[format!("{namespace}/0x00000000_0xffffffff")] = status;
+        for bundle in bundles(&app.broker.policies(&namespace).unwrap_or_default()) {
+            all[format!("{namespace}/{bundle}")] = status.clone();
+        }
     }
     Json(all)
 }
@@ -90,7 +92,7 @@ async fn runtime(State(app): State<App>) -> Json<Value> {
         "ttlDurationDefaultInSeconds": config.default_message_ttl.as_secs().to_string(),
         "defaultRetentionTimeInMinutes": (config.default_retention_time.as_secs() / 60).to_string(),
         "defaultRetentionSizeInMB": (config.default_retention_bytes >> 20).to_string(),
-        "topicLevelPoliciesEnabled": "false",
+        "topicLevelPoliciesEnabled": "true",
         "transactionCoordinatorEnabled": "false",
         "functionsWorkerEnabled": "false",
         "enableNonPersistentTopics": "false",

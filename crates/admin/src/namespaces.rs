@@ -5,7 +5,8 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header},
+    response::IntoResponse,
     routing::{delete, get, post, put},
 };
 use broker::Error;
@@ -89,7 +90,10 @@ pub(crate) fn routes() -> Router<App> {
         .route("/{tenant}/{namespace}/destinations", get(topics))
         .route("/{tenant}/{namespace}/permissions", get(permissions))
         .route("/{tenant}/{namespace}/permissions/subscription", get(permissions))
-        .route("/{tenant}/{namespace}/bundles", get(bundles))
+        .route("/{tenant}/{namespace}/permissions/{role}", post(no_permissions).delete(no_permissions))
+        .route("/{tenant}/{namespace}/permissions/{subscription}/{role}", delete(no_permissions))
+        .route("/{tenant}/{namespace}/permissions/subscription/{subscription}", post(no_permissions))
+        .route("/{tenant}/{namespace}/bundles", get(show_bundles))
         .route("/{tenant}/{namespace}/replication", get(replication).post(set_replication))
         .route("/{tenant}/{namespace}/backlogQuotaMap", get(quotas))
         .route("/{tenant}/{namespace}/backlogQuota", post(set_quota).delete(remove_quota))
@@ -217,6 +221,12 @@ fn boundaries(policies: &NamespacePolicies) -> Value {
     let bundles = bundle_count(policies);
     let boundaries: Vec<_> = (0..=bundles).map(|n| boundary(n, bundles)).collect();
     json!({ "boundaries": boundaries, "numBundles": bundles })
+}
+
+/// All bundles.
+pub(crate) fn bundles(policies: &NamespacePolicies) -> impl Iterator<Item = String> {
+    let bundles = bundle_count(policies);
+    (0..bundles).map(move |n| format!("{}_{}", boundary(n, bundles), boundary(n + 1, bundles)))
 }
 
 /// The bundle a topic is in: by the CRC-32 of its name. Source: `NamespaceBundleFactory`.
@@ -348,7 +358,11 @@ async fn permissions(State(app): State<App>, at: At) -> Reply<Json<Value>> {
     Ok(Json(json!({})))
 }
 
-async fn bundles(State(app): State<App>, at: At) -> Reply<Json<Value>> {
+pub(crate) async fn no_permissions() -> Failure {
+    Failure::not_allowed("Permissions are not supported yet: there is no authorization")
+}
+
+async fn show_bundles(State(app): State<App>, at: At) -> Reply<Json<Value>> {
     Ok(Json(boundaries(&*app.broker.policies(&at.namespace()?)?)))
 }
 
@@ -408,7 +422,7 @@ async fn clear_properties(State(app): State<App>, at: At) -> Reply {
 }
 
 async fn property(State(app): State<App>, at: At) -> Reply<axum::response::Response> {
-    Ok(reply::optional(app.broker.policies(&at.namespace()?)?.properties.get(at.text("key")).cloned()))
+    Ok(raw(app.broker.policies(&at.namespace()?)?.properties.get(at.text("key")).cloned()))
 }
 
 async fn set_property(State(app): State<App>, at: At) -> Reply {
@@ -429,7 +443,12 @@ async fn remove_property(State(app): State<App>, at: At) -> Reply<axum::response
             p.properties.remove(key);
         })
         .await?;
-    Ok(reply::optional(value))
+    Ok(raw(value))
+}
+
+/// A text as it is, which Pulsar calls JSON.
+fn raw(text: Option<String>) -> axum::response::Response {
+    ([(header::CONTENT_TYPE, "application/json")], text.unwrap_or_default()).into_response()
 }
 
 /// Source: `NamespacesBase.validateRetentionPolicies` and `checkQuotas`.
@@ -465,29 +484,27 @@ pub(crate) fn fits(quota: &BacklogQuota, retention: &RetentionPolicies) -> bool 
 pub(crate) fn quota_of(kind: BacklogQuotaType, data: BacklogQuotaData) -> BacklogQuota {
     let (size, time) = (data.limit_size.or(data.limit), data.limit_time);
     let policy = data.policy.unwrap_or_default();
+    // What the other kind bounds says nothing; it is kept as it was sent, or 0 as Pulsar has it.
     match kind {
-        BacklogQuotaType::DestinationStorage => BacklogQuota { limit_size: size.unwrap_or(-1), limit_time: -1, policy },
-        BacklogQuotaType::MessageAge => BacklogQuota { limit_size: -1, limit_time: time.unwrap_or(-1), policy },
+        BacklogQuotaType::DestinationStorage => {
+            BacklogQuota { limit_size: size.unwrap_or(-1), limit_time: time.unwrap_or(0), policy }
+        }
+        BacklogQuotaType::MessageAge => {
+            BacklogQuota { limit_size: size.unwrap_or(0), limit_time: time.unwrap_or(-1), policy }
+        }
     }
 }
 
 pub(crate) fn quota_map(
     quotas: &BTreeMap<BacklogQuotaType, BacklogQuota>,
 ) -> BTreeMap<BacklogQuotaType, BacklogQuotaData> {
-    let data = |kind, quota: &BacklogQuota| {
-        // What the other kind bounds is 0, as Pulsar has it.
-        let (size, time) = match kind {
-            BacklogQuotaType::DestinationStorage => (quota.limit_size, 0),
-            BacklogQuotaType::MessageAge => (0, quota.limit_time),
-        };
-        BacklogQuotaData {
-            limit: Some(size),
-            limit_size: Some(size),
-            limit_time: Some(time),
-            policy: Some(quota.policy),
-        }
+    let data = |quota: &BacklogQuota| BacklogQuotaData {
+        limit: Some(quota.limit_size),
+        limit_size: Some(quota.limit_size),
+        limit_time: Some(quota.limit_time),
+        policy: Some(quota.policy),
     };
-    quotas.iter().map(|(kind, quota)| (*kind, data(*kind, quota))).collect()
+    quotas.iter().map(|(kind, quota)| (*kind, data(quota))).collect()
 }
 
 async fn quotas(State(app): State<App>, at: At) -> Reply<Json<BTreeMap<BacklogQuotaType, BacklogQuotaData>>> {

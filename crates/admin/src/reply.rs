@@ -12,6 +12,7 @@ use axum::{
 use broker::Error;
 use model::{AutoSubscriptionCreation, AutoTopicCreation, PersistencePolicies, RetentionPolicies};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 /// What a handler returns.
 pub(crate) type Reply<T = Done> = Result<T, Failure>;
@@ -130,12 +131,25 @@ pub(crate) fn in_namespace(error: Error) -> Failure {
     }
 }
 
-/// A JSON body, whatever its content type says. An empty one is `None`.
+/// A JSON body, whatever its content type says. An empty one is `None`, and so is `null`: the Go client sends that for what
+/// it has not, as a whole and in fields.
 pub(crate) fn body<T: DeserializeOwned>(bytes: &Bytes) -> Reply<Option<T>> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    serde_json::from_slice(bytes).map(Some).map_err(|error| Failure::bad(format!("the body does not parse: {error}")))
+    let parsed = serde_json::from_slice(bytes).map(without_nulls);
+    let typed = parsed.and_then(|value| if value.is_null() { Ok(None) } else { T::deserialize(value).map(Some) });
+    typed.map_err(|error| Failure::bad(format!("the body does not parse: {error}")))
+}
+
+fn without_nulls(mut value: Value) -> Value {
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|_, field| !field.is_null());
+        for field in fields.values_mut() {
+            *field = without_nulls(std::mem::take(field));
+        }
+    }
+    value
 }
 
 /// A JSON body that must be there.

@@ -27,27 +27,31 @@ use crate::{
     topics::existing,
 };
 
-/// Policies of Pulsar's topics that this broker does not keep yet, with what Pulsar answers while they are not set.
-const NOT_KEPT: [(&str, Unset); 18] = [
-    ("deduplicationSnapshotInterval", Unset::Empty),
-    ("delayedDelivery", Unset::Empty),
-    ("maxMessageSize", Unset::NoContent),
-    ("compactionThreshold", Unset::Empty),
-    ("publishRate", Unset::NoContent),
-    ("dispatchRate", Unset::Empty),
-    ("subscriptionDispatchRate", Unset::Empty),
-    ("replicatorDispatchRate", Unset::Empty),
-    ("subscribeRate", Unset::Empty),
-    ("inactiveTopicPolicies", Unset::Empty),
-    ("offloadPolicies", Unset::Empty),
-    ("subscriptionTypesEnabled", Unset::Is("[]")),
-    ("replication", Unset::Empty),
-    ("schemaValidationEnforced", Unset::Is("false")),
-    ("schemaCompatibilityStrategy", Unset::Empty),
-    ("entryFilters", Unset::Empty),
-    ("autoSubscriptionCreation", Unset::Empty),
-    ("dispatcherPauseOnAckStatePersistent", Unset::Is("false")),
+/// Policies of Pulsar's topics that this broker does not keep yet, with what Pulsar answers while they are not set, and what
+/// applies then.
+const NOT_KEPT: [(&str, Unset, &str); 18] = [
+    ("deduplicationSnapshotInterval", Unset::Empty, ""),
+    ("delayedDelivery", Unset::Empty, r#"{"tickTime":1000,"active":true,"maxDeliveryDelayInMillis":0}"#),
+    ("maxMessageSize", Unset::NoContent, ""),
+    ("compactionThreshold", Unset::Empty, "0"),
+    ("publishRate", Unset::NoContent, ""),
+    ("dispatchRate", Unset::Empty, UNBOUND),
+    ("subscriptionDispatchRate", Unset::Empty, UNBOUND),
+    ("replicatorDispatchRate", Unset::Empty, UNBOUND),
+    ("subscribeRate", Unset::Empty, r#"{"subscribeThrottlingRatePerConsumer":0,"ratePeriodInSecond":30}"#),
+    ("inactiveTopicPolicies", Unset::Empty, ""),
+    ("offloadPolicies", Unset::Empty, ""),
+    ("subscriptionTypesEnabled", Unset::Is("[]"), ""),
+    ("replication", Unset::Empty, ""),
+    ("schemaValidationEnforced", Unset::Is("false"), ""),
+    ("schemaCompatibilityStrategy", Unset::Empty, ""),
+    ("entryFilters", Unset::Empty, ""),
+    ("autoSubscriptionCreation", Unset::Empty, ""),
+    ("dispatcherPauseOnAckStatePersistent", Unset::Is("false"), ""),
 ];
+
+const UNBOUND: &str = r#"{"dispatchThrottlingRateInMsg":0,"dispatchThrottlingRateInByte":0,"relativeToPublishRate":false,
+    "ratePeriodInSecond":1}"#;
 
 /// How Pulsar answers for what is not set; it has several ways.
 #[derive(Clone, Copy)]
@@ -131,12 +135,16 @@ pub(crate) fn routes() -> Router<App> {
         .route(&at("messageTTL"), get(ttl).post(set_ttl).delete(remove_ttl))
         .route(&at("backlogQuotaMap"), get(quotas))
         .route(&at("backlogQuota"), post(set_quota).delete(remove_quota));
-    for (policy, unset) in NOT_KEPT {
+    for (policy, unset, applied) in NOT_KEPT {
         let refuse = move |State(app): State<App>, at: At| async move {
             let checked = topic(&app, &at).await;
             checked.err().unwrap_or_else(|| Failure::not_allowed(format!("{policy} of a topic is not supported yet")))
         };
-        let show = move |State(app): State<App>, at: At| async move { topic(&app, &at).await.map(|_| unset.answer()) };
+        let show = move |State(app): State<App>, at: At, Query(query): Query<Applied>| async move {
+            topic(&app, &at).await?;
+            let applies = if query.applied && !applied.is_empty() { Unset::Is(applied) } else { unset };
+            Ok::<_, Failure>(applies.answer())
+        };
         router = router.route(&at(policy), any(refuse).get(show));
     }
     router = policy!(

@@ -21,6 +21,7 @@ use crate::{
     App,
     at::{At, Query},
     messages::message_id,
+    namespaces::no_permissions,
     reply::{self, Done, Failure, Reply, in_namespace},
     tenants::Force,
 };
@@ -39,6 +40,9 @@ pub(crate) fn routes() -> Router<App> {
         .route(&at("createMissedPartitions"), post(create_missed))
         .route(&at("properties"), get(properties).put(set_properties).delete(remove_property))
         .route(&at("permissions"), get(permissions))
+        .route(&at("permissions/{role}"), post(no_permissions).delete(no_permissions))
+        .route(&at("backlogSize"), put(no_backlog_size))
+        .route(&at("subscription/{subscription}/analyzeBacklog"), post(no_analysis))
         .route(&at("unload"), put(unload))
         .route(&at("terminate"), post(terminate))
         .route(&at("terminate/partitions"), post(terminate_partitions))
@@ -109,6 +113,14 @@ async fn refused(app: &App, at: &At, why: &str) -> Failure {
 
 async fn no_compaction(State(app): State<App>, at: At) -> Failure {
     refused(&app, &at, "Compaction of topics is not supported yet").await
+}
+
+async fn no_backlog_size(State(app): State<App>, at: At) -> Failure {
+    refused(&app, &at, "The backlog from a position on is not counted yet; stats have that of each subscription").await
+}
+
+async fn no_analysis(State(app): State<App>, at: At) -> Failure {
+    refused(&app, &at, "Backlogs are not analyzed yet; stats have their entries and bytes").await
 }
 
 async fn no_offload(State(app): State<App>, at: At) -> Failure {

@@ -25,7 +25,7 @@ impl Subscription {
             msg_delayed: delayed as i64,
             unacked_messages: self.unacked,
             blocked_subscription_on_unacked_msgs: self.blocked,
-            r#type: if self.used { self.kind.name().to_owned() } else { String::new() },
+            r#type: if self.used { self.kind.name() } else { "None" }.to_owned(),
             active_consumer_name: self
                 .active
                 .filter(|_| self.kind == SubscriptionType::Failover)
