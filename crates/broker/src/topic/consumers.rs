@@ -161,7 +161,7 @@ impl Topic {
     /// Takes no more messages; consumers hear of it when they have them all.
     pub(crate) fn set_terminated(&mut self, cx: &mut Context) {
         self.terminated = true;
-        self.disconnect_producers(cx);
+        self.disconnect_producers(cx, &Error::TopicTerminated);
         self.set_ready(cx);
     }
 

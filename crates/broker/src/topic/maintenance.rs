@@ -74,8 +74,10 @@ impl Topic {
         {
             self.evict(cx, u64::try_from(quota.limit_size).unwrap_or(u64::MAX));
         }
-        let holds = over_size.is_some_and(|quota| quota.policy != RetentionPolicy::ConsumerBacklogEviction);
-        self.set_quota_exceeded(cx, holds || self.too_old);
+        let holds = |quota: BacklogQuota| quota.policy != RetentionPolicy::ConsumerBacklogEviction;
+        self.too_large = over_size.is_some_and(holds);
+        self.too_old &= self.policies.time_quota.is_some_and(holds);
+        self.apply_quota(cx);
         if let Some(quota) = self.policies.time_quota {
             self.check_age(cx, quota);
         }
@@ -99,8 +101,7 @@ impl Topic {
                             let next = topic.ledger.next_position(topic.ledger.mark_delete(s.cursor()));
                             next < young && topic.ledger.backlog(s.cursor()) > 0
                         });
-                        let exceeded = topic.too_old;
-                        topic.set_quota_exceeded(cx, exceeded);
+                        topic.apply_quota(cx);
                     }
                 }))),
                 Err(error) => tracing::warn!(%error, "the age of a backlog could not be found"),
@@ -108,10 +109,13 @@ impl Topic {
         });
     }
 
-    fn set_quota_exceeded(&mut self, cx: &mut Context, exceeded: bool) {
+    /// Either part of the quota holds producers.
+    fn apply_quota(&mut self, cx: &mut Context) {
+        let exceeded = self.too_large || self.too_old;
         if exceeded && !self.quota_exceeded {
             tracing::warn!(topic = %self.name(), "backlog quota exceeded: producers are disconnected and refused");
-            self.disconnect_producers(cx);
+            let exception = self.policies.quota_is_exception();
+            self.disconnect_producers(cx, &crate::Error::ProducerBlockedQuota { exception });
         }
         self.quota_exceeded = exceeded;
     }

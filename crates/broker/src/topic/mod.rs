@@ -37,6 +37,8 @@ pub(crate) struct Topic {
     waiting: VecDeque<producers::Waiting>,
     /// The backlog quota is passed: producers are held or refused.
     quota_exceeded: bool,
+    /// The size part of the quota, as last found.
+    too_large: bool,
     /// The age part of the quota, as last found.
     too_old: bool,
     terminated: bool,
@@ -63,6 +65,7 @@ impl Topic {
             exclusive: None,
             waiting: VecDeque::new(),
             quota_exceeded: false,
+            too_large: false,
             too_old: false,
             terminated,
             ready: false,
@@ -168,13 +171,7 @@ impl Topic {
 
     /// Tells every client to look up again. The ledger is the caller's to give back.
     pub(crate) fn close(&mut self, cx: &mut Context) {
-        let producers: Vec<_> = self.producers.keys().copied().collect();
-        for key in producers {
-            self.disconnect_producer(cx, key);
-        }
-        for waiting in std::mem::take(&mut self.waiting) {
-            waiting.fail(cx, crate::Error::NotReady("the topic was unloaded".into()));
-        }
+        self.disconnect_producers(cx, &crate::Error::NotReady("the topic was unloaded".into()));
         for subscription in self.subscriptions.values_mut() {
             subscription.disconnect_all(&mut self.ledger, cx);
         }

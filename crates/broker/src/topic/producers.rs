@@ -78,6 +78,10 @@ impl Topic {
                 "Producer has been fenced: topic epoch {theirs} is older than {ours}"
             )));
         }
+        if request.topic_epoch.is_some_and(|epoch| i64::try_from(epoch).is_err()) {
+            // Signed on the client's side: older than any.
+            return Err(Error::ProducerFenced("Producer has been fenced: its topic epoch is negative".into()));
+        }
         match request.access_mode {
             AccessMode::Shared => {
                 if self.exclusive.is_some() || !self.waiting.is_empty() {
@@ -94,13 +98,8 @@ impl Topic {
                 self.raise_epoch(cx, request.topic_epoch);
             }
             AccessMode::ExclusiveWithFencing => {
-                for key in self.producers.keys().copied().collect::<Vec<_>>() {
-                    self.disconnect_producer(cx, key);
-                }
-                for waiting in std::mem::take(&mut self.waiting) {
-                    waiting.fail(cx, Error::ProducerFenced("Fenced by a producer with exclusive access".into()));
-                }
-                self.exclusive = None;
+                let fenced = Error::ProducerFenced("Fenced by a producer with exclusive access".into());
+                self.disconnect_producers(cx, &fenced);
                 self.raise_epoch(cx, request.topic_epoch);
             }
             AccessMode::WaitForExclusive => {
@@ -185,7 +184,7 @@ impl Topic {
         let next = match (self.epoch, asked) {
             // A producer that had this epoch reconnects with it.
             (Some(ours), Some(theirs)) if theirs == ours => ours,
-            (Some(ours), _) => ours + 1,
+            (Some(ours), _) => ours.saturating_add(1),
             (None, Some(theirs)) => theirs,
             (None, None) => 0,
         };
@@ -242,8 +241,12 @@ impl Topic {
         }
     }
 
-    /// Disconnects every producer (backlog quota with `producer_exception`, terminate).
-    pub(crate) fn disconnect_producers(&mut self, cx: &mut Context) {
+    /// Disconnects every producer. Those that wait are refused first, or the last to leave would hand its place to one
+    /// of them. Source: Pulsar's `AbstractTopic.incrementTopicEpochIfNeeded`, case `ExclusiveWithFencing`.
+    pub(crate) fn disconnect_producers(&mut self, cx: &mut Context, error: &Error) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            waiting.fail(cx, error.clone());
+        }
         for key in self.producers.keys().copied().collect::<Vec<_>>() {
             self.disconnect_producer(cx, key);
         }

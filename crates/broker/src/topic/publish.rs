@@ -25,8 +25,8 @@ impl Topic {
             let (peer, producer_id) = (producer.peer.clone(), producer.producer_id);
             peer.add_pending_publishes(-1);
             cx.publish_buffer.release(bytes);
-            let error = Error::TopicTerminated;
-            cx.outbox.push(&peer, Outgoing::SendError { producer_id, sequence_id: publish.sequence_id, error });
+            let (error, sequence_id) = (Error::TopicTerminated, publish.highest_sequence_id.max(publish.sequence_id));
+            cx.outbox.push(&peer, Outgoing::SendError { producer_id, sequence_id, error });
             return;
         }
         let highest = publish.highest_sequence_id.max(publish.sequence_id);
@@ -80,12 +80,13 @@ impl Topic {
         }
     }
 
-    /// The journal did not take an entry.
+    /// The journal did not take an entry. Clients find what failed by its highest sequence id.
+    /// Source: Pulsar's `Producer.MessagePublishContext.completed`.
     pub(crate) fn publish_failed(&mut self, cx: &mut Context, append: &Append, error: &Error) {
         if let Some(producer) = self.producers.get_mut(&append.producer) {
             producer.pending -= 1;
             producer.peer.add_pending_publishes(-1);
-            let (producer_id, sequence_id) = (producer.producer_id, append.sequence_id);
+            let (producer_id, sequence_id) = (producer.producer_id, append.highest);
             cx.outbox.push(&producer.peer, Outgoing::SendError { producer_id, sequence_id, error: error.clone() });
             self.finish_closing(cx, append.producer);
         }
@@ -107,7 +108,7 @@ fn is_inner_chunk(is_chunk: bool, entry: Option<&[u8]>) -> bool {
     }
     match entry.map(wire::entry::metadata) {
         Some(Ok(metadata)) => match (metadata.chunk_id, metadata.num_chunks_from_msg) {
-            (Some(chunk), Some(chunks)) => chunk != chunks - 1,
+            (Some(chunk), Some(chunks)) => Some(chunk) != chunks.checked_sub(1),
             _ => false,
         },
         _ => false,

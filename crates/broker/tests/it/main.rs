@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
 
 mod harness;
+mod producers;
 
 use broker::{Ack, Error, KeyShared, Outgoing, SeekTarget};
 use harness::{TestBroker, entry, new_consumer, new_producer, text, topic};
