@@ -61,6 +61,10 @@ pub struct Config {
     /// Pulsar: `connectionLivenessCheckTimeoutMillis`.
     #[serde(with = "humantime_serde")]
     pub connection_liveness_timeout: Duration,
+    /// How long a Failover consumer that takes over waits for the acknowledgements of the one before, while that is still
+    /// there. Pulsar: `activeConsumerFailoverDelayTimeMillis`.
+    #[serde(with = "humantime_serde")]
+    pub active_consumer_failover_delay: Duration,
     /// Producers one topic may have; 0 is no bound. Pulsar: `maxProducersPerTopic`.
     pub max_producers_per_topic: usize,
     /// Consumers one topic may have; 0 is no bound. Pulsar: `maxConsumersPerTopic`.
@@ -95,6 +99,7 @@ impl Default for Config {
             unload_idle_after: Duration::from_secs(120),
             ack_flush_interval: Duration::from_millis(100),
             connection_liveness_timeout: Duration::from_secs(5),
+            active_consumer_failover_delay: Duration::from_secs(1),
             max_producers_per_topic: 0,
             max_consumers_per_topic: 0,
             max_consumers_per_subscription: 0,

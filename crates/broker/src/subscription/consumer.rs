@@ -19,6 +19,8 @@ pub(crate) struct Consumer {
     pub(crate) unacked: i64,
     /// It reached `max_unacked`; cleared when half of that is acknowledged.
     pub(crate) blocked: bool,
+    /// Something waits that it could not take when it was looked at (Key_Shared).
+    pub(crate) passed_over: bool,
     /// 0 is no bound.
     pub(crate) max_unacked: i64,
     /// Raised by the client with each redelivery of everything; messages carry it.
@@ -48,6 +50,7 @@ impl Consumer {
             held_permits: 0,
             unacked: 0,
             blocked: false,
+            passed_over: false,
             max_unacked: 0,
             epoch: request.epoch,
             sticky: request.key_shared.as_ref().map(|k| k.ranges.clone()).unwrap_or_default(),

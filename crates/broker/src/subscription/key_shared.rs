@@ -21,7 +21,10 @@ impl Subscription {
         if !self.consumers.iter().any(super::Consumer::available) {
             return false;
         }
-        self.replay_by_key(ledger, cx);
+        // What waits is looked at only when something about it changed: there may be many thousands of them.
+        if self.replay.stirred || self.consumers.iter().any(|c| c.passed_over && c.available()) {
+            self.replay_by_key(ledger, cx);
+        }
         let look_ahead = LOOK_AHEAD.min(LOOK_AHEAD_PER_CONSUMER * self.consumers.len());
         let mut taken = 0;
         while self.replay.len() < look_ahead && self.consumers.iter().any(super::Consumer::available) {
@@ -55,6 +58,8 @@ impl Subscription {
 
     /// Delivers what waits, in order, as far as the consumers of the hashes can take it.
     fn replay_by_key(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) {
+        self.replay.stirred = false;
+        self.consumers.iter_mut().for_each(|c| c.passed_over = false);
         let mut blocked = FxHashSet::default();
         let mut from = Position::EARLIEST;
         while let Some((position, known)) = self.replay.next_from(from) {
@@ -71,7 +76,7 @@ impl Subscription {
                 Fetch::Gone => continue,
                 Fetch::Wait => break,
                 Fetch::Read(request) => {
-                    self.spawn_read(cx, request, true);
+                    self.spawn_read(ledger, cx, request, true);
                     break;
                 }
                 Fetch::Ready => {}
@@ -90,12 +95,17 @@ impl Subscription {
         }
     }
 
-    /// The consumer that may be sent a message of `hash` now.
-    fn taker(&self, hash: u32) -> Option<usize> {
+    /// The consumer that may be sent a message of `hash` now. One that cannot take it is marked: what waits is looked
+    /// through again when it can.
+    fn taker(&mut self, hash: u32) -> Option<usize> {
         let key = self.selector.as_ref()?.select(hash)?;
         let drained = self.allow_out_of_order || self.holders.get(&hash).is_none_or(|&(holder, _)| holder == key);
         let at = self.consumers.iter().position(|c| c.key == key)?;
-        (drained && self.consumers[at].available()).then_some(at)
+        if !self.consumers[at].available() {
+            self.consumers[at].passed_over = true;
+            return None;
+        }
+        drained.then_some(at)
     }
 }
 

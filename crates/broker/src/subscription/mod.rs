@@ -3,6 +3,7 @@
 //! `dispatch` decides and sends; it is called with the topic's ledger whenever there may be something to send: entries
 //! became durable, permits or a read came back, a consumer left. Reads from disk are asked for and come back later.
 
+mod buffer;
 mod consumer;
 mod key_shared;
 mod replay;
@@ -18,7 +19,7 @@ use ledger::{CursorId, Entry, ManagedLedger, Read};
 use model::{KeySharedMode, Position, SubscriptionType};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use crate::{
     error::{Error, Result},
@@ -27,6 +28,7 @@ use crate::{
     requests::{Ack, NewConsumer},
     shard::{Context, Event},
 };
+use buffer::Buffer;
 use replay::Replay;
 use selector::Selector;
 
@@ -34,6 +36,9 @@ use selector::Selector;
 const READ_ENTRIES: usize = 256;
 /// Bytes one read asks for at most. Pulsar: `dispatcherMaxReadSizeBytes`.
 const READ_BYTES: usize = 4 * 1024 * 1024;
+/// How long a read that failed is not tried again; twice as long each time. Pulsar:
+/// `dispatcherReadFailureBackoffInitialTimeInMs` and `dispatcherReadFailureBackoffMaxTimeInMs`.
+const READ_RETRY_MS: std::ops::RangeInclusive<u64> = 15_000..=60_000;
 
 /// What was sent to a consumer and not acknowledged yet (Shared and Key_Shared).
 pub(crate) struct PendingAck {
@@ -57,13 +62,22 @@ pub(crate) struct Subscription {
     consumers: Vec<Consumer>,
     /// Key of the active consumer (Exclusive and Failover).
     active: Option<u64>,
+    /// The active consumer changed and the one before is still there: until when (wall clock milliseconds) its
+    /// acknowledgements are waited for, and its key (Failover).
+    handover: Option<(u64, u64)>,
     /// Where the next consumer's turn begins (Shared).
     turn: usize,
     /// The next entry to take from the ledger.
     read_position: Position,
     /// Read from disk and not dispatched; its first entry is at or after `read_position`.
-    buffer: VecDeque<Entry>,
+    buffer: Buffer,
+    /// A read is under way, or failed and waits for `retry_at`.
     reading: bool,
+    /// The last entry that read may reach.
+    reading_to: Position,
+    /// When a read that failed is tried again (wall clock milliseconds), and how often reads failed in a row.
+    retry_at: Option<u64>,
+    failures: u32,
     /// Raised when what is being read is no longer wanted.
     generation: u64,
     fenced: bool,
@@ -105,10 +119,14 @@ impl Subscription {
             used: false,
             consumers: Vec::new(),
             active: None,
+            handover: None,
             turn: 0,
             read_position: Position::EARLIEST,
-            buffer: VecDeque::new(),
+            buffer: Buffer::default(),
             reading: false,
+            reading_to: Position::EARLIEST,
+            retry_at: None,
+            failures: 0,
             generation: 0,
             fenced: false,
             pending: FxHashMap::default(),
@@ -181,6 +199,7 @@ impl Subscription {
         self.read_position = ledger.next_position(ledger.mark_delete(self.cursor));
         self.buffer.clear();
         self.reading = false;
+        self.retry_at = None;
         self.generation += 1;
         self.replay.clear();
         self.delayed.clear();
@@ -224,6 +243,7 @@ impl Subscription {
                 ));
             }
             selector.add(consumer.key, &consumer.name, &consumer.sticky)?;
+            self.replay.stirred = true;
         }
         let key = consumer.key;
         self.consumers.push(consumer);
@@ -240,6 +260,7 @@ impl Subscription {
         self.kind = request.kind;
         self.used = true;
         self.active = None;
+        self.handover = None;
         self.pending.clear();
         self.redeliveries.clear();
         self.holders.clear();
@@ -266,9 +287,11 @@ impl Subscription {
         self.consumers.remove(at);
         if let Some(selector) = &mut self.selector {
             selector.remove(key);
+            self.replay.stirred = true;
         }
         if self.consumers.is_empty() {
             self.active = None;
+            self.handover = None;
             self.pending.clear();
             self.redeliveries.clear();
             self.holders.clear();
@@ -276,9 +299,11 @@ impl Subscription {
             self.blocked = false;
             self.rewind(ledger);
         } else if self.kind.is_single_active() {
-            if self.active == Some(key) {
+            // Whoever had the messages acknowledges nothing more: the next one need not wait.
+            let had_them = self.handover.map_or(self.active, |(_, from)| Some(from));
+            if had_them == Some(key) {
                 self.active = None;
-                self.rewind(ledger);
+                self.handover = None;
             }
             self.pick_active(cx, ledger, partition, None);
         } else {
@@ -301,13 +326,23 @@ impl Subscription {
         pending.messages
     }
 
-    fn release_hash(&mut self, hash: u32) {
-        if let Some((_, held)) = self.holders.get_mut(&hash) {
-            *held -= 1;
-            if *held == 0 {
-                self.holders.remove(&hash);
-            }
+    /// `true` when nothing of the hash is held any more and something of it waits: its next owner may go on.
+    /// Source: Pulsar's `DrainingHashesTracker.reduceRefCount`, which unblocks the hash.
+    fn release_hash(&mut self, hash: u32) -> bool {
+        let Some((_, held)) = self.holders.get_mut(&hash) else { return false };
+        *held -= 1;
+        if *held > 0 {
+            return false;
         }
+        self.holders.remove(&hash);
+        let waits = self.replay.has_hash(hash);
+        self.replay.stirred |= waits;
+        waits
+    }
+
+    /// When the first delayed message falls due.
+    pub(crate) fn first_due(&self) -> Option<u64> {
+        self.delayed.first().map(|&(at, _)| at)
     }
 
     /// Tells every consumer to reconnect.
@@ -317,6 +352,7 @@ impl Subscription {
             cx.outbox.push(&consumer.peer, Outgoing::CloseConsumer { consumer_id });
         }
         self.active = None;
+        self.handover = None;
         self.selector = None;
         self.pending.clear();
         self.redeliveries.clear();
@@ -372,8 +408,8 @@ impl Subscription {
         self.replay.remove(position);
         match self.pending.remove(&position) {
             Some(pending) => {
-                self.release_hash(pending.hash);
-                self.settle(pending.consumer, pending.messages)
+                let drained = self.release_hash(pending.hash);
+                self.settle(pending.consumer, pending.messages) || drained
             }
             None => false,
         }
@@ -407,7 +443,7 @@ impl Subscription {
             consumer.max_unacked = i64::from(per_consumer);
             if per_consumer > 0 && !consumer.blocked && consumer.unacked >= i64::from(per_consumer) {
                 consumer.blocked = true;
-            } else if consumer.blocked && consumer.unacked <= i64::from(per_consumer / 2) {
+            } else if consumer.blocked && (per_consumer == 0 || consumer.unacked <= i64::from(per_consumer / 2)) {
                 consumer.blocked = false;
                 consumer.permits += std::mem::take(&mut consumer.held_permits);
             }
@@ -440,10 +476,10 @@ impl Subscription {
         let messages: u32 = wanted.into_iter().map(|position| self.give_back(position, true)).sum();
         if let Some(consumer) = self.consumer_mut(key) {
             consumer.unacked -= i64::from(messages);
-            // What was held while blocked is worth as much as was given back. Source: `Consumer.redeliver...`.
-            let held = consumer.held_permits.min(i64::from(messages));
-            consumer.held_permits -= held;
-            consumer.permits += held;
+            // It asked for something: half of the bound would be long to wait for. Source: Pulsar's
+            // `Consumer.redeliverUnacknowledgedMessages`.
+            consumer.blocked = false;
+            consumer.permits += std::mem::take(&mut consumer.held_permits);
         }
     }
 
@@ -453,9 +489,12 @@ impl Subscription {
         if self.consumers.is_empty() || self.fenced {
             return false;
         }
+        self.retry(cx.now_ms);
         if self.kind.is_single_active() {
             return self.dispatch_single(ledger, cx);
         }
+        // A reader may hold as much as it likes. Source: Pulsar's `Consumer`, `maxUnackedMessages`.
+        let bounds = if self.durable { bounds } else { (0, bounds.1) };
         self.update_blocked(bounds);
         if self.blocked {
             return false;
@@ -488,52 +527,63 @@ impl Subscription {
     fn next_entries(&mut self, ledger: &mut ManagedLedger, cx: &Context, max: usize) -> Vec<Entry> {
         let max = max.min(READ_ENTRIES);
         if !self.buffer.is_empty() {
-            let n = max.min(self.buffer.len());
-            let taken: Vec<_> = self.buffer.drain(..n).collect();
+            let taken = self.buffer.take(max);
             if let Some(last) = taken.last() {
                 self.read_position = ledger.next_position(last.position);
             }
-            if self.buffer.len() < READ_ENTRIES / 2 {
-                // Read ahead while these are being sent.
-                self.ask(
-                    ledger,
-                    cx,
-                    self.buffer.back().map_or(self.read_position, |e| ledger.next_position(e.position)),
-                );
+            if self.buffer.len() < READ_ENTRIES / 2 && self.buffer.bytes() < READ_BYTES / 2 {
+                self.read_ahead(ledger, cx);
             }
             return taken;
         }
-        if self.reading {
-            return Vec::new();
-        }
-        match ledger.read(self.read_position, max, READ_BYTES) {
-            Read::Entries(entries) => {
-                if let Some(last) = entries.last() {
-                    self.read_position = ledger.next_position(last.position);
+        while !self.reading {
+            match ledger.read(self.read_position, max, READ_BYTES) {
+                Read::Entries(entries) => {
+                    if let Some(last) = entries.last() {
+                        self.read_position = ledger.next_position(last.position);
+                    }
+                    return entries;
                 }
-                entries
+                Read::CaughtUp => break,
+                Read::Later(request) => match self.unacked_from(ledger, self.read_position) {
+                    at if at > self.read_position => self.read_position = at,
+                    _ => self.spawn_read(ledger, cx, request, false),
+                },
             }
-            Read::CaughtUp => Vec::new(),
-            Read::Later(request) => {
-                self.spawn_read(cx, request, false);
-                Vec::new()
+        }
+        Vec::new()
+    }
+
+    /// What is acknowledged need not be read: the next position that is not, or the end.
+    fn unacked_from(&self, ledger: &ManagedLedger, from: Position) -> Position {
+        let end = || ledger.next_position(ledger.last_confirmed());
+        ledger.first_unacked(self.cursor, from).unwrap_or_else(end)
+    }
+
+    /// Reads what follows the buffer while that is being sent.
+    fn read_ahead(&mut self, ledger: &mut ManagedLedger, cx: &Context) {
+        if self.reading {
+            return;
+        }
+        let mut from = self.buffer.last().map_or(self.read_position, |e| ledger.next_position(e.position));
+        loop {
+            match ledger.read(from, READ_ENTRIES, READ_BYTES) {
+                Read::Entries(entries) => return self.buffer.extend(entries),
+                Read::CaughtUp => return,
+                Read::Later(request) => match self.unacked_from(ledger, from) {
+                    at if at > from => from = at,
+                    _ => return self.spawn_read(ledger, cx, request, false),
+                },
             }
         }
     }
 
-    fn ask(&mut self, ledger: &mut ManagedLedger, cx: &Context, from: Position) {
-        if !self.reading
-            && let Read::Later(request) = ledger.read(from, READ_ENTRIES, READ_BYTES)
-        {
-            self.spawn_read(cx, request, false);
-        }
-    }
-
-    fn spawn_read(&mut self, cx: &Context, request: ledger::ReadRequest, replay: bool) {
+    fn spawn_read(&mut self, ledger: &ManagedLedger, cx: &Context, request: ledger::ReadRequest, replay: bool) {
         if replay {
             self.replay.reading = true;
         } else {
             self.reading = true;
+            self.reading_to = ledger.last_confirmed();
         }
         let (handle, topic, subscription, generation) = (cx.handle.clone(), self.topic, self.id, self.generation);
         tokio::spawn(async move {
@@ -554,6 +604,7 @@ impl Subscription {
     pub(crate) fn read_done(
         &mut self,
         ledger: &ManagedLedger,
+        cx: &mut Context,
         generation: u64,
         replay: bool,
         result: ledger::Result<Vec<Entry>>,
@@ -561,21 +612,63 @@ impl Subscription {
         if generation != self.generation {
             return;
         }
-        if replay {
-            self.replay.reading = false;
+        let error = match result {
+            Ok(entries) => {
+                self.failures = 0;
+                return if replay { self.replay_read(entries) } else { self.fresh_read(ledger, entries) };
+            }
+            Err(error) => error,
+        };
+        tracing::error!(subscription = %self.name, position = %self.read_position, %error, "read failed");
+        match error {
+            // A damaged file took all that this read could have found: it is passed over, like a gap within a read.
+            ledger::Error::Lost(_) if replay => {
+                self.replay.reading = false;
+                self.replay.lost();
+            }
+            ledger::Error::Lost(_) if self.buffer.is_empty() => {
+                self.reading = false;
+                self.read_position = self.read_position.max(ledger.next_position(self.reading_to));
+            }
+            // Tried again later. Source: Pulsar's `PersistentDispatcherMultipleConsumers.readEntriesFailed`.
+            _ => {
+                let wait = READ_RETRY_MS.start().saturating_mul(1 << self.failures.min(8)).min(*READ_RETRY_MS.end());
+                self.failures += 1;
+                let at = cx.now_ms + wait;
+                *(if replay { &mut self.replay.retry_at } else { &mut self.retry_at }) = Some(at);
+                cx.delayed.insert((at, self.topic));
+            }
+        }
+    }
+
+    fn fresh_read(&mut self, ledger: &ManagedLedger, entries: Vec<Entry>) {
+        self.reading = false;
+        if entries.is_empty() {
+            // What we asked for was trimmed meanwhile.
+            self.read_position = self.read_position.max(ledger.first_position());
         } else {
+            self.buffer.extend(entries);
+        }
+    }
+
+    fn replay_read(&mut self, entries: Vec<Entry>) {
+        self.replay.reading = false;
+        let lost = self.replay.read(entries);
+        if lost > 0 {
+            tracing::error!(subscription = %self.name, lost, "entries to be delivered again are no longer stored");
+        }
+    }
+
+    /// Reads that failed may be tried again when their time has come.
+    fn retry(&mut self, now_ms: u64) {
+        if self.retry_at.is_some_and(|at| at <= now_ms) {
+            self.retry_at = None;
             self.reading = false;
         }
-        match result {
-            Ok(entries) if replay => self.replay.read(entries),
-            Ok(entries) if entries.is_empty() => {
-                // What we asked for was trimmed meanwhile.
-                self.read_position = self.read_position.max(ledger.first_position());
-            }
-            Ok(entries) => self.buffer.extend(entries),
-            Err(error) => {
-                tracing::error!(subscription = %self.name, position = %self.read_position, %error, "read failed");
-            }
+        if self.replay.retry_at.is_some_and(|at| at <= now_ms) {
+            self.replay.retry_at = None;
+            self.replay.reading = false;
+            self.replay.stirred = true;
         }
     }
 
@@ -644,7 +737,10 @@ impl Subscription {
             return false;
         };
         self.delayed.insert((at, entry.position));
-        cx.delayed.insert((at, self.topic));
+        // The others are armed one by one as they come first.
+        if self.delayed.first() == Some(&(at, entry.position)) {
+            cx.delayed.insert((at, self.topic));
+        }
         true
     }
 }

@@ -1,7 +1,9 @@
 //! Which consumer of a Key_Shared subscription a hash belongs to.
 //!
 //! Auto-split uses consistent hashing with 100 points a consumer, so that one that joins or leaves moves few keys.
-//! Source: Pulsar's `ConsistentHashingStickyKeyConsumerSelector` and `HashRangeExclusiveStickyKeyConsumerSelector`.
+//! Consumers of one name are numbered, or all points of one would be those of the other.
+//! Source: Pulsar's `ConsistentHashingStickyKeyConsumerSelector`, `ConsumerNameIndexTracker` and
+//! `HashRangeExclusiveStickyKeyConsumerSelector`.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -13,15 +15,19 @@ const HASH_MAX: u32 = 65_535;
 
 /// See the module.
 pub(crate) enum Selector {
-    /// Point on the ring -> consumers with that point, the first wins.
-    AutoSplit(BTreeMap<u32, Vec<(String, u64)>>),
+    AutoSplit {
+        /// Point on the ring -> consumers with that point, the first wins.
+        ring: BTreeMap<u32, Vec<(String, u64)>>,
+        /// Name and number among those of that name -> consumer.
+        numbers: BTreeMap<(String, u32), u64>,
+    },
     /// Start of a range -> its end and consumer.
     Sticky(BTreeMap<u32, (u32, u64)>),
 }
 
 impl Selector {
     pub(crate) fn auto_split() -> Self {
-        Self::AutoSplit(BTreeMap::new())
+        Self::AutoSplit { ring: BTreeMap::new(), numbers: BTreeMap::new() }
     }
 
     pub(crate) fn sticky() -> Self {
@@ -34,8 +40,12 @@ impl Selector {
     /// [`Error::ConsumerAssign`]: sticky ranges are missing, malformed, or taken by another consumer.
     pub(crate) fn add(&mut self, key: u64, name: &str, ranges: &[RangeInclusive<u32>]) -> Result<()> {
         match self {
-            Self::AutoSplit(ring) => {
-                for point in points(name) {
+            Self::AutoSplit { ring, numbers } => {
+                // The smallest number that is free.
+                let same = numbers.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
+                let number = same.zip(0..).take_while(|(((_, taken), _), n)| taken == n).count() as u32;
+                numbers.insert((name.to_owned(), number), key);
+                for point in points(name, number) {
                     let at = ring.entry(point).or_default();
                     at.push((name.to_owned(), key));
                     at.sort();
@@ -68,10 +78,13 @@ impl Selector {
 
     pub(crate) fn remove(&mut self, key: u64) {
         match self {
-            Self::AutoSplit(ring) => ring.retain(|_, at| {
-                at.retain(|(_, k)| *k != key);
-                !at.is_empty()
-            }),
+            Self::AutoSplit { ring, numbers } => {
+                numbers.retain(|_, k| *k != key);
+                ring.retain(|_, at| {
+                    at.retain(|(_, k)| *k != key);
+                    !at.is_empty()
+                });
+            }
             Self::Sticky(taken) => taken.retain(|_, (_, k)| *k != key),
         }
     }
@@ -79,7 +92,7 @@ impl Selector {
     /// The consumer of `hash`, if any has it.
     pub(crate) fn select(&self, hash: u32) -> Option<u64> {
         match self {
-            Self::AutoSplit(ring) => {
+            Self::AutoSplit { ring, .. } => {
                 ring.range(hash..).next().or_else(|| ring.iter().next()).and_then(|(_, at)| at.first()).map(|(_, k)| *k)
             }
             Self::Sticky(taken) => {
@@ -95,7 +108,7 @@ impl Selector {
             Self::Sticky(taken) => {
                 taken.iter().filter(|(_, (_, k))| *k == key).map(|(&start, &(end, _))| start..=end).collect()
             }
-            Self::AutoSplit(ring) => {
+            Self::AutoSplit { ring, .. } => {
                 let mut ranges = Vec::new();
                 let mut from = 0;
                 for (&point, at) in ring {
@@ -114,8 +127,8 @@ impl Selector {
     }
 }
 
-fn points(name: &str) -> impl Iterator<Item = u32> + '_ {
-    (0..POINTS).map(move |n| wire::entry::sticky_hash(format!("{name}\0{n}").as_bytes()))
+fn points(name: &str, number: u32) -> impl Iterator<Item = u32> + '_ {
+    (0..POINTS).map(move |n| wire::entry::sticky_hash(format!("{name}\0{number}\0{n}").as_bytes()))
 }
 
 #[cfg(test)]
@@ -139,6 +152,21 @@ mod tests {
         assert!((1..=HASH_MAX).all(|h| matches!(selector.select(h), Some(k) if k == 4 || k == before[h as usize - 1])));
         selector.remove(4);
         assert!((1..=HASH_MAX).all(|h| selector.select(h) == Some(before[h as usize - 1])));
+    }
+
+    #[test]
+    fn consumers_of_one_name_share_the_keys() {
+        let mut selector = Selector::auto_split();
+        for key in 1..=3 {
+            selector.add(key, "worker", &[]).unwrap();
+        }
+        let share = |s: &Selector, key| (1..=HASH_MAX).filter(|&h| s.select(h) == Some(key)).count();
+        assert!((1..=3).all(|key| share(&selector, key) > 10_000));
+        // Its number goes to the next that comes, and with it the keys.
+        let before = share(&selector, 2);
+        selector.remove(2);
+        selector.add(4, "worker", &[]).unwrap();
+        assert_eq!(share(&selector, 4), before);
     }
 
     #[test]

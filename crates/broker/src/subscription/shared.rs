@@ -32,6 +32,9 @@ impl Subscription {
             let mut turn = self.consumers[at].permits.min(ROUND_ROBIN);
             let max = usize::try_from(turn).unwrap_or(1);
             let (entries, fresh) = match self.replayed(ledger, cx, max) {
+                // New ones do not take the place of those that are being read to be delivered again. Source: Pulsar's
+                // `PersistentDispatcherMultipleConsumers.readMoreEntries`.
+                entries if entries.is_empty() && self.replay.is_on_its_way() => return false,
                 entries if entries.is_empty() => (self.next_entries(ledger, cx, max), true),
                 entries => (entries, false),
             };
@@ -79,7 +82,7 @@ impl Subscription {
                 Fetch::Gone => {}
                 Fetch::Wait => break,
                 Fetch::Read(request) => {
-                    self.spawn_read(cx, request, true);
+                    self.spawn_read(ledger, cx, request, true);
                     break;
                 }
             }

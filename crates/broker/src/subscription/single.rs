@@ -6,7 +6,7 @@ use ledger::ManagedLedger;
 use model::SubscriptionType;
 use std::collections::BTreeMap;
 
-use super::{READ_ENTRIES, Subscription};
+use super::{Consumer, READ_ENTRIES, Subscription};
 use crate::{shard::Context, topic::Topic};
 
 /// Points of one consumer on the ring that picks the active one of a topic that is no partition.
@@ -14,7 +14,8 @@ const RING_POINTS: u32 = 100;
 
 impl Subscription {
     /// Picks the active consumer: by priority level, then by name; a partition takes the one of its index, another
-    /// topic the one its name hashes to. Everyone is told when it changes, the one that joined in any case.
+    /// topic the one its name hashes to. Everyone is told when it changes, the one that joined in any case. On Failover
+    /// the change waits while the one before is still there, see `waits_for_handover`.
     pub(super) fn pick_active(
         &mut self,
         cx: &mut Context,
@@ -43,21 +44,55 @@ impl Subscription {
             }
         };
         let chosen = self.consumers[index].key;
-        let changed = self.active != Some(chosen);
-        if changed {
-            self.active = Some(chosen);
-            self.rewind(ledger);
-        }
-        if self.kind == SubscriptionType::Failover {
-            for consumer in &self.consumers {
-                if changed || joined == Some(consumer.key) {
-                    Topic::tell_active(cx, consumer, consumer.key == chosen);
+        let previous = self.active.replace(chosen);
+        let mut tell_all = false;
+        match self.handover {
+            // Back to the one that has the messages: nobody was told anything.
+            Some((_, from)) if from == chosen => self.handover = None,
+            Some(_) => {}
+            None if previous == Some(chosen) => {}
+            None => match previous.filter(|_| self.kind == SubscriptionType::Failover) {
+                Some(from) => {
+                    let due = cx.now_ms + cx.config.active_consumer_failover_delay.as_millis() as u64;
+                    self.handover = Some((due, from));
+                    cx.delayed.insert((due, self.topic));
                 }
+                None => {
+                    self.rewind(ledger);
+                    tell_all = true;
+                }
+            },
+        }
+        let waits = self.handover.is_some();
+        self.tell_who_is_active(cx, |c| tell_all || joined == Some(c.key) && !(waits && c.key == chosen));
+    }
+
+    fn tell_who_is_active(&self, cx: &mut Context, whom: impl Fn(&Consumer) -> bool) {
+        if self.kind == SubscriptionType::Failover {
+            for consumer in self.consumers.iter().filter(|c| whom(c)) {
+                Topic::tell_active(cx, consumer, self.active == Some(consumer.key));
             }
         }
     }
 
+    /// Whether the active consumer has to wait for the acknowledgements of the one before it, which would be sent to it
+    /// again otherwise. When the time is up, everyone is told who is active, and it begins with what is left.
+    /// Source: Pulsar's `PersistentDispatcherSingleActiveConsumer.scheduleReadOnActiveConsumer`.
+    fn waits_for_handover(&mut self, ledger: &ManagedLedger, cx: &mut Context) -> bool {
+        let Some((due, _)) = self.handover else { return false };
+        if cx.now_ms < due {
+            return true;
+        }
+        self.handover = None;
+        self.rewind(ledger);
+        self.tell_who_is_active(cx, |_| true);
+        false
+    }
+
     pub(super) fn dispatch_single(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) -> bool {
+        if self.waits_for_handover(ledger, cx) {
+            return false;
+        }
         let Some(at) = self.consumers.iter().position(|c| Some(c.key) == self.active) else { return false };
         let mut sent = 0;
         while self.consumers[at].available() {

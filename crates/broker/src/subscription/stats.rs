@@ -40,7 +40,7 @@ impl Subscription {
             allow_out_of_order_delivery: self.allow_out_of_order,
             key_shared_mode: self.selector.as_ref().map(|selector| {
                 match selector {
-                    super::Selector::AutoSplit(_) => "AUTO_SPLIT",
+                    super::Selector::AutoSplit { .. } => "AUTO_SPLIT",
                     super::Selector::Sticky(_) => "STICKY",
                 }
                 .to_owned()
@@ -84,7 +84,9 @@ impl Subscription {
     /// Expired messages are passed over by the dispatcher, and counted.
     pub(crate) fn expired_up_to(&mut self, position: Position, entries: u64, now_ms: u64) {
         self.expired.add(entries, now_ms);
-        self.buffer.retain(|entry| entry.position > position);
+        self.buffer.drop_to(position);
+        // What waits there may be acknowledged now, and make room.
+        self.replay.stirred = true;
         self.read_position = self.read_position.max(position);
         self.delayed.retain(|&(_, at)| at > position);
     }

@@ -142,7 +142,7 @@ impl Topic {
         result: ledger::Result<Vec<ledger::Entry>>,
     ) {
         if let Some(subscription) = self.subscriptions.get_mut(&subscription) {
-            subscription.read_done(&self.ledger, generation, replay, result);
+            subscription.read_done(&self.ledger, cx, generation, replay, result);
             self.set_ready(cx);
         }
     }
@@ -173,6 +173,9 @@ impl Topic {
     pub(crate) fn close(&mut self, cx: &mut Context) {
         self.disconnect_producers(cx, &crate::Error::NotReady("the topic was unloaded".into()));
         for subscription in self.subscriptions.values_mut() {
+            if let Some(due) = subscription.first_due() {
+                cx.delayed.remove(&(due, self.id));
+            }
             subscription.disconnect_all(&mut self.ledger, cx);
         }
     }

@@ -4,6 +4,7 @@
 
 mod harness;
 mod producers;
+mod subscriptions;
 
 use broker::{Ack, Error, KeyShared, Outgoing, SeekTarget};
 use harness::{TestBroker, entry, new_consumer, new_producer, text, topic};
