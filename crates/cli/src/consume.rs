@@ -6,9 +6,10 @@ use crate::{
 };
 use anyhow::Context;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use client::Message;
+use client::{Consumer, Message};
 use model::{InitialPosition, MessageId, SubscriptionType};
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     io::{IsTerminal, Write},
     time::{Duration, UNIX_EPOCH},
@@ -99,6 +100,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .consumer(&args.topic, &args.subscription)
         .kind(args.kind.into())
         .initial(args.position.into())
+        // What was printed of a batch is not printed again.
+        .batch_index_acks(true)
         .subscribe()
         .await
         .map_err(explain)?;
@@ -111,6 +114,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut received = 0u64;
     // A reader of the output that has seen enough (`| head`) ends it, too.
     let mut closed = false;
+    // Of each partition the last that was printed. It is acknowledged when the next one comes; when none does, the broker is
+    // asked to say that the acknowledgements are durable, so that whoever sees this command end can rely on them.
+    let mut held = BTreeMap::new();
     while !closed && (args.num == 0 || received < args.num) {
         let message = match consumer.try_receive() {
             Ok(Some(message)) => Ok(message),
@@ -121,6 +127,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 if closed {
                     break;
                 }
+                confirm(&consumer, &mut held).await?;
                 let idle = async {
                     match args.idle {
                         Some(idle) => tokio::time::sleep(idle).await,
@@ -150,14 +157,33 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         closed = is_closed(writeln!(out, "{line}"))?;
         received += 1;
         // What nobody sees any more stays for the next.
-        if acks && !closed {
-            consumer.ack(message.id).map_err(explain)?;
+        if acks
+            && !closed
+            && let Some(before) = held.insert(message.id.partition, message.id)
+        {
+            unless_redelivered(consumer.ack(before))?;
         }
     }
-    if !closed {
-        is_closed(out.flush())?;
+    if !closed && !is_closed(out.flush())? {
+        confirm(&consumer, &mut held).await?;
     }
     consumer.close().await.map_err(explain)
+}
+
+async fn confirm(consumer: &Consumer, held: &mut BTreeMap<i32, MessageId>) -> anyhow::Result<()> {
+    for id in std::mem::take(held).into_values() {
+        unless_redelivered(consumer.ack_confirmed(id).await)?;
+    }
+    Ok(())
+}
+
+/// An acknowledgement that the connection took along is no reason to end: the message comes again.
+fn unless_redelivered(acked: client::Result<()>) -> anyhow::Result<()> {
+    match acked {
+        Err(client::Error::UnknownMessage(_)) => Ok(()),
+        Err(error) if error.is_retryable() => Ok(()),
+        other => other.map_err(explain),
+    }
 }
 
 /// Whether the reader of standard output is gone.
