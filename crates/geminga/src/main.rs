@@ -11,6 +11,11 @@ use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Buffers of a megabyte come and go with every read. The system's allocator takes each from the kernel anew, page by page, which
+/// was a third of the broker's processor time when reading a backlog.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::set_root(<Args as clap::CommandFactory>::command);
     let args = Args::parse();

@@ -35,6 +35,14 @@ pub trait File: Send + Sync {
     fn bytes(&self) -> io::Result<u64>;
     /// Reads at most `buf.len()` bytes; 0 is the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Appends what is at `offset` to `buf`, at most as much as `buf` has room for without growing; 0 bytes are the end of the file.
+    fn read_into(&self, buf: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
+        let have = buf.len();
+        buf.resize(buf.capacity(), 0);
+        let read = self.read_at(&mut buf[have..], offset);
+        buf.truncate(have + *read.as_ref().unwrap_or(&0));
+        read
+    }
     /// Writes at most `buf.len()` bytes, durable only after [`File::sync`].
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
     /// Writes at most `buf.len()` bytes; what it says it wrote is on disk when it returns. `buf` (address and length) and `offset`
@@ -219,6 +227,11 @@ impl File for DiskFile {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.plain.read_at(buf, offset)
+    }
+
+    fn read_into(&self, buf: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
+        // Without zeroing first what is read over at once.
+        Ok(rustix::io::pread(&self.plain, rustix::buffer::spare_capacity(buf), offset)?)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {

@@ -71,6 +71,11 @@ impl Span {
     fn last_point(&self) -> Point {
         self.more.last().copied().unwrap_or(self.first)
     }
+
+    /// Whether most of what lies between its first and its last point is the stream's own.
+    fn is_dense(&self) -> bool {
+        self.bytes >= u64::from(self.last_point().at - self.first.at) / 2
+    }
 }
 
 /// What the index knows of one file.
@@ -128,6 +133,8 @@ pub(crate) struct Hop {
     pub(crate) at: u64,
     /// The stream's last entry in that file. One behind it belongs to a commit whose end was lost.
     pub(crate) last_seq: u64,
+    /// Who reads on from here finds little else.
+    pub(crate) dense: bool,
 }
 
 #[derive(Default)]
@@ -196,12 +203,13 @@ impl Index {
             let Some(file) = self.file(span.file) else { break };
             let points = std::iter::once(&span.first).chain(&span.more).skip(skip);
             skip = 0;
+            let dense = span.is_dense();
             for point in points {
                 if hops.len() == max {
                     return hops;
                 }
                 let (data, end, at) = (Arc::clone(&file.data), file.end, u64::from(point.at));
-                hops.push(Hop { data, end, at, last_seq: span.last_seq });
+                hops.push(Hop { data, end, at, last_seq: span.last_seq, dense });
             }
         }
         hops

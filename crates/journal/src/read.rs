@@ -44,7 +44,13 @@ pub(crate) fn read(
                         walker.at_block = false;
                     }
                 }
-                _ => walker = Some(Walker::new(Arc::clone(&hop.data), hop.end, hop.at, false)),
+                _ => {
+                    let mut new = Walker::new(Arc::clone(&hop.data), hop.end, hop.at, false);
+                    if hop.dense {
+                        new.window = new.window.expecting(max_bytes);
+                    }
+                    walker = Some(new);
+                }
             }
             let Some(walker) = &mut walker else { continue };
             loop {

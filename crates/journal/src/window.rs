@@ -26,7 +26,12 @@ impl Window {
 
     /// The same for one who will read all of it.
     pub(crate) fn sequential(file: Arc<dyn File>, end: u64) -> Self {
-        Self { grain: GRAIN_MAX, ..Self::new(file, end) }
+        Self::new(file, end).expecting(GRAIN_MAX)
+    }
+
+    /// The same for one who will read about this much.
+    pub(crate) fn expecting(self, bytes: usize) -> Self {
+        Self { grain: bytes.clamp(GRAIN_MIN, GRAIN_MAX), ..self }
     }
 
     /// `len` bytes at `offset`, or `None` when that is beyond the end.
@@ -55,19 +60,20 @@ impl Window {
 
     fn load(&mut self, offset: u64, len: usize) -> io::Result<bool> {
         let want = self.grain.max(len).min(usize::try_from(self.end - offset).unwrap_or(usize::MAX));
-        let mut buffer = vec![0; want];
-        let mut have = 0;
-        while have < want {
-            match self.file.read_at(&mut buffer[have..], offset + have as u64) {
+        let mut buffer = Vec::with_capacity(want);
+        while buffer.len() < want {
+            let at = offset + buffer.len() as u64;
+            match self.file.read_into(&mut buffer, at) {
                 Ok(0) => break,
-                Ok(read) => have += read,
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        buffer.truncate(have);
+        // The allocator may have given more than was asked for, and so the file.
+        buffer.truncate(want);
         self.start = offset;
         self.bytes = Bytes::from(buffer);
-        Ok(have >= len)
+        Ok(self.bytes.len() >= len)
     }
 }
