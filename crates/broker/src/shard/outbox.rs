@@ -1,27 +1,27 @@
 //! What one turn has to say to each connection, gathered so that a connection is woken once.
 
 use model::Position;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 use crate::peer::{Delivery, Outgoing, Peer};
 
-/// Messages per connection, in order. Few connections are touched in one turn, so a list beats a map.
+/// Messages per connection, in order.
 #[derive(Default)]
 pub(crate) struct Outbox {
     peers: Vec<(Arc<Peer>, Vec<Outgoing>)>,
+    /// Where in `peers` a connection is. A topic may have thousands of consumers, each on its own connection.
+    index: FxHashMap<u64, usize>,
     last: usize,
 }
 
 impl Outbox {
     fn queue(&mut self, peer: &Arc<Peer>) -> &mut Vec<Outgoing> {
         if self.peers.get(self.last).is_none_or(|(p, _)| p.id != peer.id) {
-            self.last = match self.peers.iter().position(|(p, _)| p.id == peer.id) {
-                Some(at) => at,
-                None => {
-                    self.peers.push((peer.clone(), Vec::with_capacity(4)));
-                    self.peers.len() - 1
-                }
-            };
+            self.last = *self.index.entry(peer.id).or_insert_with(|| {
+                self.peers.push((peer.clone(), Vec::with_capacity(4)));
+                self.peers.len() - 1
+            });
         }
         &mut self.peers[self.last].1
     }
@@ -66,6 +66,7 @@ impl Outbox {
         for (peer, batch) in self.peers.drain(..) {
             peer.send(batch);
         }
+        self.index.clear();
         self.last = 0;
     }
 }
