@@ -5,7 +5,10 @@ use model::Position;
 use smallvec::SmallVec;
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    atomic::{
+        AtomicBool, AtomicI64, AtomicU64, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 use tokio::sync::mpsc;
 
@@ -134,15 +137,16 @@ impl Peer {
         if self.outbound_bytes.load(Relaxed) < OUTBOUND_BYTES_MAX {
             return true;
         }
-        self.stalled.store(true, Relaxed);
-        // The writer may have caught up between the two loads.
-        self.outbound_bytes.load(Relaxed) < OUTBOUND_BYTES_MAX / 2
+        // The writer may have caught up between the two loads. Either it sees the mark, or this sees what it wrote: that
+        // takes one order of all four accesses.
+        self.stalled.swap(true, SeqCst);
+        self.outbound_bytes.load(SeqCst) < OUTBOUND_BYTES_MAX / 2
     }
 
     /// The connection task wrote this much of what [`Outgoing::bytes`] counted.
     pub fn written(&self, bytes: usize) {
-        let left = self.outbound_bytes.fetch_sub(bytes, Relaxed) - bytes;
-        if left < OUTBOUND_BYTES_MAX / 2 && self.stalled.swap(false, Relaxed) {
+        let left = self.outbound_bytes.fetch_sub(bytes, SeqCst) - bytes;
+        if left < OUTBOUND_BYTES_MAX / 2 && self.stalled.swap(false, SeqCst) {
             for shard in self.shards.iter() {
                 shard.writable(self.id);
             }
