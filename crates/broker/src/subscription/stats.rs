@@ -3,15 +3,20 @@
 use admin_api::stats::{ConsumerStats, SubscriptionStats};
 use ledger::ManagedLedger;
 use model::{Position, SubscriptionType};
+use rustc_hash::FxHashMap;
 
 use super::{Consumer, Subscription};
 use crate::shard::Context;
+
+/// By consumer: hashes, and how many entries of each it holds.
+type Draining = FxHashMap<u64, Vec<(u32, u32)>>;
 
 impl Subscription {
     pub(crate) fn stats(&self, ledger: &ManagedLedger, cx: &Context) -> SubscriptionStats {
         let now = cx.now_ms;
         let backlog = ledger.backlog(self.cursor);
         let delayed = self.delayed.len() as u64;
+        let draining = self.draining();
         SubscriptionStats {
             msg_rate_out: self.msg_out.per_s(now),
             msg_throughput_out: self.bytes_out.per_s(now),
@@ -35,7 +40,7 @@ impl Subscription {
             total_msg_expired: self.expired.total() as i64,
             last_consumed_timestamp: self.consumers.iter().map(|c| c.last_consumed_ms).max().unwrap_or(0) as i64,
             last_acked_timestamp: self.consumers.iter().map(|c| c.last_acked_ms).max().unwrap_or(0) as i64,
-            consumers: self.consumers.iter().map(|c| self.one(c, cx)).collect(),
+            consumers: self.consumers.iter().map(|c| self.one(c, &draining, cx)).collect(),
             is_durable: self.durable,
             allow_out_of_order_delivery: self.allow_out_of_order,
             key_shared_mode: self.selector.as_ref().map(|selector| {
@@ -47,16 +52,19 @@ impl Subscription {
             }),
             subscription_properties: ledger.cursor_properties(self.cursor).clone(),
             non_contiguous_deleted_messages_ranges: ledger.ranges(self.cursor).len() as i32,
+            draining_hashes_count: draining.values().map(|hashes| hashes.len() as i32).sum(),
+            draining_hashes_unacked_messages: draining.values().flatten().map(|&(_, held)| held as i32).sum(),
             ..SubscriptionStats::default()
         }
     }
 
     pub(crate) fn consumer_stats(&self, key: u64, cx: &Context) -> Option<ConsumerStats> {
-        self.consumer(key).map(|c| self.one(c, cx))
+        self.consumer(key).map(|c| self.one(c, &self.draining(), cx))
     }
 
-    fn one(&self, consumer: &Consumer, cx: &Context) -> ConsumerStats {
+    fn one(&self, consumer: &Consumer, draining: &Draining, cx: &Context) -> ConsumerStats {
         let now = cx.now_ms;
+        let draining = draining.get(&consumer.key).map_or(&[][..], Vec::as_slice);
         ConsumerStats {
             msg_rate_out: consumer.msg_out.per_s(now),
             msg_throughput_out: consumer.bytes_out.per_s(now),
@@ -77,8 +85,28 @@ impl Subscription {
             key_hash_ranges: self.selector.as_ref().map(|selector| {
                 selector.ranges(consumer.key).iter().map(|r| format!("[{}, {}]", r.start(), r.end())).collect()
             }),
+            draining_hashes_count: draining.len() as i32,
+            draining_hashes_unacked_messages: draining.iter().map(|&(_, held)| held as i32).sum(),
+            draining_hashes: self.selector.as_ref().map(|_| {
+                let one = |&(hash, held): &(u32, u32)| serde_json::json!({ "hash": hash, "unackMsgs": held });
+                draining.iter().map(one).collect()
+            }),
             ..ConsumerStats::default()
         }
+    }
+
+    /// Hashes that a consumer holds messages of and that went to another.
+    fn draining(&self) -> Draining {
+        let mut draining = Draining::default();
+        if let Some(selector) = &self.selector {
+            for (&hash, &(holder, held)) in &self.holders {
+                if selector.select(hash) != Some(holder) {
+                    draining.entry(holder).or_default().push((hash, held));
+                }
+            }
+        }
+        draining.values_mut().for_each(|hashes| hashes.sort_unstable());
+        draining
     }
 
     /// Expired messages are passed over by the dispatcher, and counted.
