@@ -66,6 +66,10 @@ pub enum Error {
 
 impl From<ledger::Error> for Error {
     fn from(error: ledger::Error) -> Self {
+        if matches!(error, ledger::Error::Loaded(_) | ledger::Error::NoLedgerId) {
+            // It passes: a topic on its way out, ids on their way in.
+            return Self::NotReady(error.to_string());
+        }
         // The chain is folded into one line here because this error is cloned to every waiter.
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);

@@ -5,6 +5,7 @@ use admin_api::{
     stats::{ConsumerStats, InternalStats, PartitionedTopicStats, TopicStats},
 };
 use bytes::Bytes;
+use ledger::Read;
 use model::{NamespaceName, NamespacePolicies, Position, TopicLevelPolicies, TopicName};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -571,15 +572,24 @@ impl Shard {
         let found = self.at(topic).map(|(topic, _)| {
             let position = topic.ledger.last_confirmed();
             let stored = position.entry >= 0;
+            // Nearly always it is at hand still.
+            let (entry, read) = match stored.then(|| topic.ledger.read(position, 1, 1)) {
+                None | Some(Read::CaughtUp) => (None, None),
+                Some(Read::Entries(entries)) => (entries.into_iter().next(), None),
+                Some(Read::Later(request)) => (None, Some(request)),
+            };
             LastMessageRequest {
                 partition: topic.name().partition().map_or(-1, |p| i32::try_from(p).unwrap_or(-1)),
                 mark_delete: cursor.map(|cursor| topic.ledger.mark_delete(cursor)),
-                read: stored.then(|| topic.ledger.read_one(position)),
                 position,
+                stored,
+                entry,
+                read,
             }
         });
         match found {
             Err(error) => reply.send(Err(error)),
+            Ok(request) if request.read.is_none() => reply.send(Ok(request.answer())),
             Ok(request) => {
                 tokio::spawn(async move { reply.send(request.run().await) });
             }
@@ -596,25 +606,31 @@ struct LastMessageRequest {
     position: Position,
     partition: i32,
     mark_delete: Option<Position>,
+    /// Whether there ever was a message.
+    stored: bool,
+    entry: Option<ledger::Entry>,
     read: Option<ledger::ReadRequest>,
 }
 
 impl LastMessageRequest {
-    async fn run(self) -> Result<LastMessageId> {
-        let none = Position { ledger: u64::MAX, entry: -1 };
-        let mut last =
-            LastMessageId { position: none, batch_index: -1, partition: self.partition, mark_delete: self.mark_delete };
-        let Some(read) = self.read else { return Ok(last) };
-        let entries = read.run().await?;
-        if let Some(entry) = entries.iter().find(|e| e.position == self.position) {
-            let metadata = wire::entry::metadata(&entry.data);
-            if let Some(n) = metadata.ok().and_then(|m| m.num_messages_in_batch) {
-                last.batch_index = n - 1;
-            }
+    async fn run(mut self) -> Result<LastMessageId> {
+        if let Some(read) = self.read.take() {
+            self.entry = read.run().await?.into_iter().next();
         }
-        // An entry that was trimmed is still the last one there was.
-        last.position = self.position;
-        Ok(last)
+        Ok(self.answer())
+    }
+
+    fn answer(&self) -> LastMessageId {
+        let metadata =
+            self.entry.as_ref().filter(|e| e.position == self.position).map(|e| wire::entry::metadata(&e.data));
+        let messages = metadata.and_then(std::result::Result::ok).and_then(|m| m.num_messages_in_batch);
+        LastMessageId {
+            // An entry that was trimmed is still the last one there was.
+            position: if self.stored { self.position } else { Position { ledger: u64::MAX, entry: -1 } },
+            batch_index: messages.filter(|&n| n > 0).map_or(-1, |n| n - 1),
+            partition: self.partition,
+            mark_delete: self.mark_delete,
+        }
     }
 }
 

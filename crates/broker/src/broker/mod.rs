@@ -24,6 +24,7 @@ use crate::{
     publish_buffer::PublishBuffer,
     requests::{ConsumerHandle, NewConsumer, NewProducer, ProducerHandle, PublishBatch},
     shard::{self, Shard},
+    topic::seek::SeekTarget,
 };
 
 /// Where a client connects to, as lookups answer it.
@@ -220,6 +221,9 @@ impl Broker {
 
     /// Opens a producer on a topic, creating the topic when policy allows it.
     ///
+    /// Whoever has its name is pinged, and makes room when it does not answer.
+    /// Source: Pulsar's `AbstractTopic.tryOverwriteOldProducer`.
+    ///
     /// # Errors
     /// See [`Error`]: the topic cannot be created, somebody else has exclusive access, a quota is passed.
     pub async fn create_producer(
@@ -233,6 +237,22 @@ impl Broker {
             Some(schema) => Some(self.put_schema(&name, schema.clone()).await?),
             None => None,
         };
+        let opened = match self.try_create_producer(peer, request.clone()).await {
+            Err(Error::ProducerBusy(_)) if self.namesake_is_gone(peer, &request).await => {
+                self.try_create_producer(peer, request).await
+            }
+            other => other,
+        };
+        let (handle, created) = opened?;
+        Ok((handle, ProducerCreated { schema_version, ..created }))
+    }
+
+    async fn try_create_producer(
+        &self,
+        peer: &Arc<Peer>,
+        request: NewProducer,
+    ) -> Result<(ProducerHandle, ProducerCreated)> {
+        let name = request.topic.clone();
         let index = self.shard_index(&name);
         let handle = self.inner.shards[index].clone();
         let generated = {
@@ -244,7 +264,7 @@ impl Broker {
         };
         let peer = peer.clone();
         let topic_name = name.clone();
-        let (topic, producer, mut created) = handle
+        let (topic, producer, created) = handle
             .call_later(move |shard, reply| {
                 let opened = shard.topic(&topic_name).and_then(|id| {
                     let (topic, cx) = shard.at(id)?;
@@ -258,15 +278,15 @@ impl Broker {
                     Ok((id, producer, created))
                 });
                 match opened {
-                    // A raised topic epoch or a new subscription must not be forgotten once it was seen.
-                    Ok(opened) if !shard.cx.batch.is_empty() => {
+                    // A raised topic epoch, a new subscription or what was stored last must not be forgotten once it
+                    // was seen.
+                    Ok(opened) if !shard.cx.batch.is_empty() || opened.2.last_sequence_id >= 0 => {
                         shard.when_durable(move |_, result| reply.send(result.map(|()| opened)));
                     }
                     other => reply.send(other),
                 }
             })
             .await?;
-        created.schema_version = schema_version;
         let shard = u16::try_from(index).unwrap_or(0);
         Ok((ProducerHandle { shard, topic, producer, handle }, created))
     }
@@ -274,7 +294,8 @@ impl Broker {
     /// Opens a consumer, creating topic and subscription when policy allows it.
     ///
     /// A busy exclusive subscription whose consumer's connection may be dead is tried again after that connection was
-    /// pinged. Source: Pulsar's `ServerCnx.checkConnectionLiveness`.
+    /// pinged; so are sticky hash ranges that are taken. Source: Pulsar's `ServerCnx.checkConnectionLiveness` and
+    /// `HashRangeExclusiveStickyKeyConsumerSelector`.
     ///
     /// # Errors
     /// See [`Error`]: no such topic, somebody else is connected, ranges conflict.
@@ -284,16 +305,46 @@ impl Broker {
         if let Some(schema) = &request.schema {
             self.put_schema(&name, schema.clone()).await?;
         }
+        if let Some(rollback) = request.start_rollback.filter(|d| !d.is_zero())
+            && let Err(error) = self.roll_back(&request, rollback).await
+        {
+            tracing::warn!(topic = %name, %error, "a subscription could not be rolled back");
+        }
         match self.try_subscribe(peer, request.clone()).await {
-            Err(Error::ConsumerBusy(busy)) if request.kind == model::SubscriptionType::Exclusive => {
-                if self.active_consumer_is_gone(peer, &request).await {
+            Err(error) if self.may_make_room(&error, &request) => {
+                if self.those_in_the_way_are_gone(peer, &request).await {
                     self.try_subscribe(peer, request).await
                 } else {
-                    Err(Error::ConsumerBusy(busy))
+                    Err(error)
                 }
             }
             other => other,
         }
+    }
+
+    /// Whether it may help that consumers go that are there no more.
+    fn may_make_room(&self, error: &Error, request: &NewConsumer) -> bool {
+        let exclusive = request.kind == model::SubscriptionType::Exclusive;
+        matches!(error, Error::ConsumerBusy(_)) && exclusive || matches!(error, Error::ConsumerAssign(_))
+    }
+
+    /// Moves a subscription back (or forward) in time before its consumer is added.
+    /// Source: Pulsar's `PersistentTopic.resetSubscriptionCursor`.
+    async fn roll_back(&self, request: &NewConsumer, by: Duration) -> Result<()> {
+        let (request, ms) = (request.clone(), u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
+        self.shard(&request.topic)
+            .call_later(move |shard: &mut Shard, reply| {
+                let opened = shard.topic(&request.topic).and_then(|id| {
+                    let (topic, cx) = shard.at(id)?;
+                    Ok((id, topic.find_or_open(cx, &request)?.0))
+                });
+                let since = SeekTarget::Time(shard.cx.now_ms.saturating_sub(ms));
+                match opened {
+                    Ok((topic, subscription)) => shard.seek(topic, subscription, since, reply),
+                    Err(error) => reply.send(Err(error)),
+                }
+            })
+            .await
     }
 
     async fn try_subscribe(&self, peer: &Arc<Peer>, request: NewConsumer) -> Result<ConsumerHandle> {
@@ -303,13 +354,7 @@ impl Broker {
             .call_later(move |shard, reply| {
                 let opened = shard.topic(&request.topic).and_then(|id| {
                     let (topic, cx) = shard.at(id)?;
-                    let rollback = request.start_rollback.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-                    let at = topic.subscribe(cx, &peer, request)?;
-                    if let Some(ms) = rollback.filter(|&ms| ms > 0) {
-                        let since = cx.now_ms.saturating_sub(ms);
-                        topic.expire_before(cx, Some(at.subscription), since);
-                    }
-                    Ok(at)
+                    topic.subscribe(cx, &peer, request)
                 });
                 match opened {
                     Ok(opened) if !shard.cx.batch.is_empty() => {
@@ -322,19 +367,64 @@ impl Broker {
         Ok(ConsumerHandle { topic, subscription, consumer, handle })
     }
 
-    /// Pings the connection of the consumer in the way, and says whether it is gone.
-    async fn active_consumer_is_gone(&self, peer: &Arc<Peer>, request: &NewConsumer) -> bool {
+    /// Pings the connections of the consumers in the way, and says whether all are gone: all consumers where one wants
+    /// to be alone, those whose ranges overlap on a sticky Key_Shared subscription.
+    async fn those_in_the_way_are_gone(&self, peer: &Peer, request: &NewConsumer) -> bool {
         let (topic, subscription) = (request.topic.clone(), request.subscription.clone());
+        let ranges = request.key_shared.as_ref().map(|k| k.ranges.clone());
         let in_the_way = self
             .shard(&request.topic)
             .call(move |shard| {
                 let id = shard.topic(&topic).ok()?;
                 let (topic, _) = shard.at(id).ok()?;
                 let (subscription, _) = topic.subscription(&subscription).ok()?;
-                subscription.consumers().first().map(|c| (c.key, id, c.peer.clone()))
+                let consumers = subscription.consumers().iter().filter(|c| c.is_in_the_way(ranges.as_deref()));
+                Some((id, consumers.map(|c| (c.key, c.peer.clone())).collect::<Vec<_>>()))
             })
             .await;
-        let Ok(Some((consumer, topic, other))) = in_the_way else { return true };
+        let Ok(Some((topic, consumers))) = in_the_way else { return true };
+        for (consumer, other) in consumers {
+            if !self.is_gone(peer, &other).await {
+                return false;
+            }
+            let closed = self.shard(&request.topic).call(move |shard| {
+                if let Ok((topic, cx)) = shard.at(topic) {
+                    topic.close_consumer(cx, consumer);
+                }
+            });
+            if closed.await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Pings the connection that has a producer of the same name, and says whether the name is free now.
+    async fn namesake_is_gone(&self, peer: &Peer, request: &NewProducer) -> bool {
+        let (topic, Some(name)) = (request.topic.clone(), request.name.clone()) else { return false };
+        let namesake = self
+            .shard(&request.topic)
+            .call(move |shard| {
+                let id = shard.topic(&topic).ok()?;
+                let (key, peer) = shard.at(id).ok()?.0.producer_named(&name)?;
+                Some((id, key, peer))
+            })
+            .await;
+        let Ok(Some((topic, producer, other))) = namesake else { return false };
+        if !self.is_gone(peer, &other).await {
+            return false;
+        }
+        let removed = self.shard(&request.topic).call(move |shard| {
+            if let Ok((topic, cx)) = shard.at(topic) {
+                topic.remove_producer(cx, producer);
+            }
+        });
+        removed.await.is_ok()
+    }
+
+    /// Pings a connection that has what `peer` wants, and closes it when it does not answer.
+    /// Source: Pulsar's `ServerCnx.checkConnectionLiveness`.
+    async fn is_gone(&self, peer: &Peer, other: &Peer) -> bool {
         if other.id == peer.id && other.is_open() {
             return false;
         }
@@ -347,13 +437,8 @@ impl Broker {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        other.send(vec![Outgoing::Close { reason: "no answer to a ping while another consumer waits" }]);
-        let gone = self.shard(&request.topic).call(move |shard| {
-            if let Ok((topic, cx)) = shard.at(topic) {
-                topic.close_consumer(cx, consumer);
-            }
-        });
-        gone.await.is_ok()
+        other.send(vec![Outgoing::Close { reason: "no answer to a ping while another client waits" }]);
+        true
     }
 
     /// Topics that come and go in a namespace, from now on.

@@ -252,9 +252,12 @@ impl Broker {
                 match checked {
                     Err(error) => reply.send(Err(error)),
                     Ok(id) => {
+                        // Clients that are told to leave come back at once.
+                        shard.leaving.insert(name.clone());
                         shard.unload(id);
                         // The row is free once what is on its way is durable.
                         shard.when_durable(move |shard, result| {
+                            shard.leaving.remove(&name);
                             let deleted =
                                 result.and_then(|()| Ok(shard.cx.store.delete(&mut shard.cx.batch, &name)?));
                             match deleted {

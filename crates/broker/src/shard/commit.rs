@@ -73,15 +73,17 @@ impl Shard {
                 }
             }
             Event::Writable(peer) => {
-                for topic in self.topics.values_mut() {
-                    if topic.has_peer(peer) {
-                        topic.set_ready(&mut self.cx);
+                for id in self.cx.peers.get(&peer).into_iter().flatten() {
+                    if let Some(topic) = self.topics.get_mut(id).filter(|topic| topic.has_peer(peer)) {
+                        topic.set_ready_in(&mut self.cx.ready);
                     }
                 }
             }
             Event::PeerGone(peer) => {
-                for topic in self.topics.values_mut() {
-                    topic.peer_gone(&mut self.cx, peer);
+                for id in self.cx.peers.remove(&peer).unwrap_or_default() {
+                    if let Some(topic) = self.topics.get_mut(&id) {
+                        topic.peer_gone(&mut self.cx, peer);
+                    }
                 }
             }
             Event::Again => {}
@@ -137,6 +139,10 @@ impl Shard {
                 if !had_records {
                     self.wake_when_durable(committed.lsn);
                 }
+                // Before what follows the commit, which may delete the topic.
+                for topic in std::mem::take(&mut self.unretired) {
+                    self.pending.push_back(Pending::retired(committed.lsn, topic));
+                }
                 self.pending.push_back(Pending { lsn: committed.lsn, appends, after, retired: None });
             }
             Err(error) if error.is_full() => {
@@ -147,6 +153,7 @@ impl Shard {
                 let error = Error::from(error);
                 let appends = std::mem::take(&mut self.cx.appends);
                 let after = std::mem::take(&mut self.cx.after);
+                self.unretired.clear();
                 self.fail(Pending { lsn: 0, appends, after, retired: None }, &error);
             }
         }
@@ -155,13 +162,16 @@ impl Shard {
     /// The journal tells this shard of its own commits only. What waits for a commit of another shard, or for one that
     /// is durable already, asks for another turn itself.
     pub(super) fn wake_when_durable(&self, lsn: journal::Lsn) {
-        let (store, handle) = (self.cx.store.clone(), self.cx.handle.clone());
+        let (store, handle, failed) = (self.cx.store.clone(), self.cx.handle.clone(), self.failed.clone());
         if lsn <= store.durable() {
             return handle.send(Event::Again);
         }
         tokio::spawn(async move {
-            // Durable or failed, there is something to answer.
-            let _ = store.wait(lsn).await;
+            // Durable or failed, there is something to answer. A journal that failed before has told only those that
+            // had a commit under way then.
+            if store.wait(lsn).await.is_err() {
+                failed.store(true, Relaxed);
+            }
             handle.send(Event::Again);
         });
     }

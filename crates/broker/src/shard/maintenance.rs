@@ -3,12 +3,22 @@
 
 use super::Shard;
 
+/// A round is spread over this many steps: what it starts for thousands of topics should not come all at once.
+const STEPS: usize = 30;
+
 impl Shard {
-    pub(super) fn maintain(&mut self) {
+    /// One step of a round. Returns how long after it the next one is due, as a part of the whole round: 1 / this.
+    pub(super) fn maintain(&mut self) -> u32 {
+        if self.round.is_empty() {
+            self.round.extend(self.topics.keys());
+            self.round_steps = self.round.len().clamp(1, STEPS);
+            self.round_share = self.round.len().div_ceil(self.round_steps);
+        }
         let now = self.cx.now_ms;
         let unload_after = u64::try_from(self.cx.config.unload_idle_after.as_millis()).unwrap_or(u64::MAX);
         let mut idle = Vec::new();
-        for (&id, topic) in &mut self.topics {
+        for id in self.round.split_off(self.round.len().saturating_sub(self.round_share)) {
+            let Some(topic) = self.topics.get_mut(&id) else { continue };
             topic.maintain(&mut self.cx);
             if topic.is_idle() && topic.idle_for_ms(now) >= unload_after && !topic.has_ephemeral() {
                 idle.push(id);
@@ -17,6 +27,7 @@ impl Shard {
         for id in idle {
             self.unload(id);
         }
+        self.round_steps as u32
     }
 
     /// Gives every loaded topic of a namespace its policies anew.

@@ -15,7 +15,7 @@ pub(crate) use outbox::Outbox;
 
 use ledger::{Batch, Store};
 use model::TopicName;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::{
     collections::VecDeque,
     sync::{
@@ -47,8 +47,16 @@ pub(crate) struct Shard {
     pub(crate) names: FxHashMap<TopicName, u64>,
     pub(crate) cx: Context,
     pending: VecDeque<Pending>,
+    /// Unloaded while the journal had no room for what was appended to them.
+    unretired: Vec<Topic>,
+    /// Topics being deleted: nobody may load them before they are gone.
+    pub(crate) leaving: FxHashSet<TopicName>,
     failed: Arc<AtomicBool>,
     next_maintenance: Option<Instant>,
+    /// Topics this round of maintenance has still to look at, in how many steps it goes over all, how many a step.
+    round: Vec<u64>,
+    round_steps: usize,
+    round_share: usize,
 }
 
 /// What handling a topic needs besides the topic.
@@ -68,8 +76,10 @@ pub(crate) struct Context {
     pub(crate) outbox: Outbox,
     /// Topics that may have something to dispatch.
     pub(crate) ready: Vec<u64>,
+    /// Topics a connection has or had something on since they were loaded.
+    pub(crate) peers: FxHashMap<u64, FxHashSet<u64>>,
     /// Topics with acknowledgements not journaled yet, and when they have to be.
-    pub(crate) dirty_acks: Vec<u64>,
+    pub(crate) dirty_acks: FxHashSet<u64>,
     pub(crate) ack_deadline: Option<Instant>,
     /// Something waits for the acknowledgements of this turn: journal them now.
     pub(crate) flush_acks_now: bool,
@@ -116,9 +126,7 @@ impl Context {
 
     /// Remembers that a cursor of `topic` moved; `now` when somebody waits for it to be durable.
     pub(crate) fn acks_dirty(&mut self, topic: u64, now: bool) {
-        if self.dirty_acks.last() != Some(&topic) {
-            self.dirty_acks.push(topic);
-        }
+        self.dirty_acks.insert(topic);
         self.flush_acks_now |= now;
         if self.ack_deadline.is_none() {
             self.ack_deadline = Some(Instant::now() + self.config.ack_flush_interval);
@@ -145,7 +153,8 @@ impl Shard {
             after: Vec::new(),
             outbox: Outbox::default(),
             ready: Vec::new(),
-            dirty_acks: Vec::new(),
+            peers: FxHashMap::default(),
+            dirty_acks: FxHashSet::default(),
             ack_deadline: None,
             flush_acks_now: false,
             delayed: std::collections::BTreeSet::new(),
@@ -157,8 +166,13 @@ impl Shard {
             names: FxHashMap::default(),
             cx,
             pending: VecDeque::new(),
+            unretired: Vec::new(),
+            leaving: FxHashSet::default(),
             failed,
             next_maintenance: None,
+            round: Vec::new(),
+            round_steps: 1,
+            round_share: 0,
         };
         (shard, notify)
     }
@@ -248,13 +262,14 @@ impl Shard {
                 topic.set_ready(&mut self.cx);
             }
         }
+        let mut steps = 1;
         if self.next_maintenance.is_some_and(|at| at <= now) {
-            self.maintain();
+            steps = self.maintain();
         }
         self.next_maintenance = match (self.topics.is_empty(), self.next_maintenance) {
             (true, _) => None,
             (false, Some(at)) if at > now => Some(at),
-            (false, _) => Some(now + self.cx.config.maintenance_interval),
+            (false, _) => Some(now + self.cx.config.maintenance_interval / steps),
         };
     }
 
@@ -275,6 +290,9 @@ impl Shard {
     pub(crate) fn topic(&mut self, name: &TopicName) -> Result<u64> {
         if let Some(&id) = self.names.get(name) {
             return Ok(id);
+        }
+        if self.leaving.contains(name) {
+            return Err(Error::NotReady("the topic is being deleted".into()));
         }
         if !name.is_persistent() {
             return Err(Error::NotAllowed(format!("non-persistent topics are not supported yet: {name}")));
@@ -312,6 +330,10 @@ impl Shard {
     /// Lets go of a topic once everything appended to it is durable.
     fn retire(&mut self, topic: Topic) {
         self.commit();
+        if !self.cx.batch.is_empty() {
+            // Whoever loads it now must find what the batch appends to it.
+            return self.unretired.push(topic);
+        }
         let lsn = self.cx.store.last();
         if self.cx.store.durable() >= lsn || self.failed.load(Relaxed) {
             drop(topic);

@@ -74,6 +74,13 @@ impl Consumer {
             && self.peer.is_writable()
     }
 
+    /// Whether it keeps another consumer out: any does where that wants to be alone, else one that has some of its hash
+    /// ranges.
+    pub(crate) fn is_in_the_way(&self, ranges: Option<&[RangeInclusive<u32>]>) -> bool {
+        let overlaps = |a: &RangeInclusive<u32>, b: &RangeInclusive<u32>| a.start() <= b.end() && b.start() <= a.end();
+        ranges.is_none_or(|ranges| ranges.iter().any(|a| self.sticky.iter().any(|b| overlaps(a, b))))
+    }
+
     /// The epoch as messages carry it: only where the client uses epochs.
     pub(crate) fn message_epoch(&self) -> Option<u64> {
         self.epoch

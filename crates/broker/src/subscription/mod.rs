@@ -60,6 +60,8 @@ pub(crate) struct Subscription {
     /// Whether somebody subscribed since it was loaded: `kind` says something from then on.
     used: bool,
     consumers: Vec<Consumer>,
+    /// When it was opened or its last consumer left (wall clock milliseconds).
+    empty_since: u64,
     /// Key of the active consumer (Exclusive and Failover).
     active: Option<u64>,
     /// The active consumer changed and the one before is still there: until when (wall clock milliseconds) its
@@ -102,12 +104,12 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     pub(crate) fn new(
-        id: u64,
-        topic: u64,
+        (id, topic): (u64, u64),
         name: String,
         cursor: CursorId,
         durable: bool,
         ledger: &ManagedLedger,
+        now_ms: u64,
     ) -> Self {
         let mut subscription = Self {
             id,
@@ -118,6 +120,7 @@ impl Subscription {
             kind: SubscriptionType::Exclusive,
             used: false,
             consumers: Vec::new(),
+            empty_since: now_ms,
             active: None,
             handover: None,
             turn: 0,
@@ -175,6 +178,11 @@ impl Subscription {
 
     pub(crate) fn has_consumers(&self) -> bool {
         !self.consumers.is_empty()
+    }
+
+    /// Whether it is a reader's and that did not come back, after a seek for instance.
+    pub(crate) fn is_abandoned(&self, now_ms: u64, after_ms: u64) -> bool {
+        !self.durable && self.consumers.is_empty() && now_ms.saturating_sub(self.empty_since) >= after_ms
     }
 
     pub(crate) fn has_peer(&self, peer: u64) -> bool {
@@ -290,6 +298,7 @@ impl Subscription {
             self.replay.stirred = true;
         }
         if self.consumers.is_empty() {
+            self.empty_since = cx.now_ms;
             self.active = None;
             self.handover = None;
             self.pending.clear();
@@ -351,6 +360,7 @@ impl Subscription {
             let consumer_id = consumer.consumer_id;
             cx.outbox.push(&consumer.peer, Outgoing::CloseConsumer { consumer_id });
         }
+        self.empty_since = cx.now_ms;
         self.active = None;
         self.handover = None;
         self.selector = None;

@@ -22,20 +22,7 @@ impl Topic {
         if max > 0 && self.subscriptions.values().map(|s| s.consumers().len()).sum::<usize>() >= max {
             return Err(Error::ConsumerBusy("Topic reached max consumers limit".into()));
         }
-        let existing = self.by_name.get(&request.subscription).copied();
-        let (id, opened) = match existing {
-            Some(id) => {
-                let durable = self.subscriptions.get(&id).is_some_and(|s| s.durable());
-                if durable != request.durable {
-                    return Err(Error::NotAllowed(format!(
-                        "Durable subscription with the same name already exists: {}",
-                        request.subscription
-                    )));
-                }
-                (id, false)
-            }
-            None => (self.open_subscription(cx, &request)?, true),
-        };
+        let (id, opened) = self.find_or_open(cx, &request)?;
         let key = cx.next_id();
         let Some(subscription) = self.subscriptions.get_mut(&id) else {
             return Err(Error::NotReady("the subscription was deleted".into()));
@@ -50,9 +37,24 @@ impl Topic {
             }
             return Err(error);
         }
+        self.attach(cx, peer);
         self.touch(cx);
         self.set_ready(cx);
         Ok(At { topic: self.id, subscription: id, consumer: key })
+    }
+
+    /// The subscription that a consumer asks for, and whether it was opened for it.
+    pub(crate) fn find_or_open(&mut self, cx: &mut Context, request: &NewConsumer) -> Result<(u64, bool)> {
+        let Some(&id) = self.by_name.get(&request.subscription) else {
+            return Ok((self.open_subscription(cx, request)?, true));
+        };
+        if self.subscriptions.get(&id).is_some_and(|s| s.durable() != request.durable) {
+            return Err(Error::NotAllowed(format!(
+                "Durable subscription with the same name already exists: {}",
+                request.subscription
+            )));
+        }
+        Ok((id, false))
     }
 
     fn open_subscription(&mut self, cx: &mut Context, request: &NewConsumer) -> Result<u64> {

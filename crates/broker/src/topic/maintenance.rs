@@ -12,9 +12,15 @@ impl Topic {
     pub(crate) fn maintain(&mut self, cx: &mut Context) {
         if let Some(ttl) = self.policies.ttl {
             let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-            self.expire_before(cx, None, cx.now_ms.saturating_sub(ttl_ms));
+            self.expire_before(cx, cx.now_ms.saturating_sub(ttl_ms));
         }
         self.check_quota(cx);
+        self.purge_inactive(cx);
+        let abandoned_after = u64::try_from(cx.config.unload_idle_after.as_millis()).unwrap_or(u64::MAX);
+        let abandoned = self.subscriptions.iter().filter(|(_, s)| s.is_abandoned(cx.now_ms, abandoned_after));
+        for id in abandoned.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.drop_subscription(cx, id);
+        }
         let retention = self.policies.retention;
         self.ledger.trim(&mut cx.batch, retention);
     }
@@ -23,14 +29,12 @@ impl Topic {
         self.subscriptions.values().any(|s| !s.durable())
     }
 
-    /// Acknowledges for one subscription, or all durable ones, what was published before `ms`. Takes effect when the
-    /// position is found, which may need a read.
-    pub(crate) fn expire_before(&mut self, cx: &mut Context, subscription: Option<u64>, ms: u64) {
+    /// Acknowledges for all durable subscriptions what was published before `ms`. Takes effect when the position is
+    /// found, which may need a read.
+    fn expire_before(&mut self, cx: &mut Context, ms: u64) {
         let backlog = |s: &crate::subscription::Subscription| self.ledger.backlog(s.cursor()) > 0;
-        let wanted: Vec<u64> = match subscription {
-            Some(id) => vec![id],
-            None => self.subscriptions.iter().filter(|(_, s)| s.durable() && backlog(s)).map(|(&id, _)| id).collect(),
-        };
+        let wanted: Vec<u64> =
+            self.subscriptions.iter().filter(|(_, s)| s.durable() && backlog(s)).map(|(&id, _)| id).collect();
         if wanted.is_empty() {
             return;
         }
@@ -88,7 +92,7 @@ impl Topic {
         let limit_ms = u64::try_from(quota.limit_time).unwrap_or(u64::MAX).saturating_mul(1000);
         let before = cx.now_ms.saturating_sub(limit_ms);
         if quota.policy == RetentionPolicy::ConsumerBacklogEviction {
-            self.expire_before(cx, None, before);
+            self.expire_before(cx, before);
             return;
         }
         let locate = self.ledger.locate_time(before);

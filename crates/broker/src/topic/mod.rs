@@ -12,10 +12,15 @@ mod stats;
 
 use ledger::ManagedLedger;
 use model::{Position, TopicName};
-use rustc_hash::FxHashMap;
-use std::{collections::VecDeque, sync::Arc};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::{
+    collections::{VecDeque, hash_map::Entry},
+    sync::Arc,
+};
 
-use crate::{error::Result, metadata::TopicPolicies, rate::Rate, shard::Context, subscription::Subscription};
+use crate::{
+    error::Result, metadata::TopicPolicies, peer::Peer, rate::Rate, shard::Context, subscription::Subscription,
+};
 pub(crate) use producers::Producer;
 
 /// Property of a topic's row that says it takes no more messages.
@@ -35,6 +40,10 @@ pub(crate) struct Topic {
     exclusive: Option<u64>,
     /// Producers waiting for exclusive access.
     waiting: VecDeque<producers::Waiting>,
+    /// Connections that have or had something here: `Context::peers` the other way round.
+    peers: FxHashSet<u64>,
+    /// Producers that deduplication knows and that are not connected, and since when (wall clock milliseconds).
+    inactive: FxHashMap<String, u64>,
     /// The backlog quota is passed: producers are held or refused.
     quota_exceeded: bool,
     /// The size part of the quota, as last found.
@@ -64,6 +73,8 @@ impl Topic {
             epoch: ledger.properties().get("geminga.topic-epoch").and_then(|e| e.parse().ok()),
             exclusive: None,
             waiting: VecDeque::new(),
+            peers: FxHashSet::default(),
+            inactive: ledger.dedup_producers().into_iter().map(|(name, _)| (name, cx.now_ms)).collect(),
             quota_exceeded: false,
             too_large: false,
             too_old: false,
@@ -100,8 +111,19 @@ impl Topic {
 
     /// Asks for a dispatch at the end of this turn.
     pub(crate) fn set_ready(&mut self, cx: &mut Context) {
+        self.set_ready_in(&mut cx.ready);
+    }
+
+    pub(crate) fn set_ready_in(&mut self, ready: &mut Vec<u64>) {
         if !std::mem::replace(&mut self.ready, true) {
-            cx.ready.push(self.id);
+            ready.push(self.id);
+        }
+    }
+
+    /// Remembers that a connection has something here.
+    fn attach(&mut self, cx: &mut Context, peer: &Peer) {
+        if self.peers.insert(peer.id) {
+            cx.peers.entry(peer.id).or_default().insert(self.id);
         }
     }
 
@@ -154,6 +176,7 @@ impl Topic {
 
     /// A connection is gone: closes what it had here.
     pub(crate) fn peer_gone(&mut self, cx: &mut Context, peer: u64) {
+        self.peers.remove(&peer);
         let gone: Vec<_> = self.producers.iter().filter(|(_, p)| p.peer.id == peer).map(|(&key, _)| key).collect();
         for key in gone {
             self.remove_producer(cx, key);
@@ -172,6 +195,14 @@ impl Topic {
     /// Tells every client to look up again. The ledger is the caller's to give back.
     pub(crate) fn close(&mut self, cx: &mut Context) {
         self.disconnect_producers(cx, &crate::Error::NotReady("the topic was unloaded".into()));
+        for peer in std::mem::take(&mut self.peers) {
+            if let Entry::Occupied(mut topics) = cx.peers.entry(peer) {
+                topics.get_mut().remove(&self.id);
+                if topics.get().is_empty() {
+                    topics.remove();
+                }
+            }
+        }
         for subscription in self.subscriptions.values_mut() {
             if let Some(due) = subscription.first_due() {
                 cx.delayed.remove(&(due, self.id));
@@ -195,7 +226,7 @@ impl Topic {
 
     fn add_subscription(&mut self, cx: &mut Context, name: String, cursor: ledger::CursorId, durable: bool) -> u64 {
         let id = cx.next_id();
-        let subscription = Subscription::new(id, self.id, name.clone(), cursor, durable, &self.ledger);
+        let subscription = Subscription::new((id, self.id), name.clone(), cursor, durable, &self.ledger, cx.now_ms);
         self.subscriptions.insert(id, subscription);
         self.by_name.insert(name, id);
         id

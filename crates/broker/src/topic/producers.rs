@@ -112,6 +112,7 @@ impl Topic {
                         schema_version: None,
                     };
                     let key = cx.next_id();
+                    self.attach(cx, peer);
                     self.waiting.push_back(Waiting { key, peer: peer.clone(), request, name });
                     return Ok((key, created));
                 }
@@ -120,6 +121,21 @@ impl Topic {
         }
         let key = cx.next_id();
         Ok((key, self.admit(cx, key, peer.clone(), request, name)))
+    }
+
+    /// The connection that has a producer of this name, and its key.
+    pub(crate) fn producer_named(&self, name: &str) -> Option<(u64, Arc<Peer>)> {
+        self.producers.values().find(|p| p.name == name && p.closing.is_none()).map(|p| (p.key, p.peer.clone()))
+    }
+
+    /// Forgets what deduplication knows of producers that have been away for long.
+    /// Source: Pulsar's `MessageDeduplication.purgeInactiveProducers`.
+    pub(super) fn purge_inactive(&mut self, cx: &mut Context) {
+        let timeout = u64::try_from(cx.config.deduplication_inactivity_timeout.as_millis()).unwrap_or(u64::MAX);
+        let now = cx.now_ms;
+        for (name, _) in self.inactive.extract_if(|_, since| now.saturating_sub(*since) >= timeout) {
+            self.ledger.dedup_remove(&mut cx.batch, &name);
+        }
     }
 
     /// The same name may come back: on the same connection with the same producer id, or with a higher epoch.
@@ -138,6 +154,7 @@ impl Topic {
             // Its receipts have nobody to go to.
             old.peer.add_pending_publishes(-i64::from(old.pending));
             self.producers.remove(&key);
+            self.inactive.insert(name.to_owned(), cx.now_ms);
             if self.exclusive == Some(key) {
                 self.exclusive = None;
             }
@@ -160,6 +177,8 @@ impl Topic {
         if exclusive {
             self.exclusive = Some(key);
         }
+        self.attach(cx, &peer);
+        self.inactive.remove(&name);
         let producer = Producer {
             key,
             producer_id: request.producer_id,
@@ -218,6 +237,9 @@ impl Topic {
     pub(crate) fn remove_producer(&mut self, cx: &mut Context, key: u64) {
         self.waiting.retain(|w| w.key != key);
         if let Some(mut producer) = self.producers.remove(&key) {
+            if self.ledger.dedup_highest(&producer.name).is_some() {
+                self.inactive.insert(std::mem::take(&mut producer.name), cx.now_ms);
+            }
             // What it has under way gets no receipt any more.
             producer.peer.add_pending_publishes(-i64::from(producer.pending));
             if let Some(reply) = producer.closing.take() {

@@ -11,6 +11,9 @@ use crate::{
     shard::{Append, Context, DUPLICATE},
 };
 
+/// What a producer says it sent with one entry is believed up to this: consumers' permits are counted with it.
+const MESSAGES_MAX: u32 = 1 << 20;
+
 impl Topic {
     /// Appends one entry to the commit being built. Refusals are told to the producer at once.
     pub(crate) fn publish(&mut self, cx: &mut Context, peer: &Peer, publish: Publish) {
@@ -29,6 +32,7 @@ impl Topic {
             cx.outbox.push(&peer, Outgoing::SendError { producer_id, sequence_id, error });
             return;
         }
+        let messages = publish.messages.min(MESSAGES_MAX);
         let highest = publish.highest_sequence_id.max(publish.sequence_id);
         let mut data = Some(publish.data);
         if self.policies.deduplication && !is_inner_chunk(publish.is_chunk, data.as_deref()) {
@@ -42,8 +46,8 @@ impl Topic {
         }
         producer.pending += 1;
         if let Some(data) = &data {
-            self.ledger.append(&mut cx.batch, data.clone(), publish.messages);
-            producer.msg_in.add(u64::from(publish.messages), cx.now_ms);
+            self.ledger.append(&mut cx.batch, data.clone(), messages);
+            producer.msg_in.add(u64::from(messages), cx.now_ms);
             producer.bytes_in.add(bytes as u64, cx.now_ms);
         }
         cx.appends.push(Append {
@@ -51,7 +55,7 @@ impl Topic {
             producer: publish.producer,
             sequence_id: publish.sequence_id,
             highest,
-            messages: publish.messages,
+            messages,
             data,
             position: DUPLICATE,
             bytes,

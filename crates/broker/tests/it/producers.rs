@@ -1,12 +1,13 @@
 //! Who may produce, and who is told to go.
 
-use broker::{Error, NewProducer, Outgoing};
+use broker::{Config, Error, NewProducer, Outgoing};
 use model::{
     AccessMode::*, BacklogQuota, BacklogQuotaType, NamespaceName, RetentionPolicy::ProducerRequestHold,
     SubscriptionType::Exclusive as ExclusiveSubscription,
 };
+use std::time::Duration;
 
-use crate::harness::{Connection, TestBroker, new_producer, topic};
+use crate::harness::{Connection, TestBroker, entry, new_producer, topic};
 
 fn with(id: u64, access_mode: model::AccessMode) -> NewProducer {
     NewProducer { access_mode, ..new_producer("t", id) }
@@ -69,7 +70,44 @@ async fn a_backlog_that_is_too_large_and_not_too_old_holds_producers() {
         .await
         .unwrap();
     // The age is found out by a read.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let refused = test.broker.create_producer(&connection.peer, new_producer("t", 2)).await;
     assert!(matches!(refused, Err(Error::ProducerBlockedQuota { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_a_producer_whose_connection_is_dead_is_free() {
+    let config = Config { connection_liveness_timeout: Duration::from_millis(100), ..Config::default() };
+    let test = TestBroker::start_with(config).await;
+    let (mut dead, living) = (test.connect(), test.connect());
+    dead.producer("t", 1).await;
+    test.broker.create_producer(&living.peer, new_producer("t", 1)).await.unwrap();
+    dead.next(|o| matches!(o, Outgoing::Ping)).await;
+    dead.next(|o| matches!(o, Outgoing::Close { .. })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deduplication_forgets_a_producer_that_stays_away() {
+    let test = TestBroker::start_with(Config {
+        deduplication_enabled: true,
+        deduplication_inactivity_timeout: Duration::from_millis(500),
+        maintenance_interval: Duration::from_millis(50),
+        ..Config::default()
+    })
+    .await;
+    let mut connection = test.connect();
+    let last = async |connection: &Connection| {
+        let (producer, created) = test.broker.create_producer(&connection.peer, new_producer("t", 1)).await.unwrap();
+        producer.close().await;
+        created.last_sequence_id
+    };
+    let producer = connection.producer("t", 1).await;
+    connection.send(&producer, 7, 1, entry(7, "k", "m7"));
+    connection.next(|o| matches!(o, Outgoing::Receipts { .. })).await;
+    // As long as it is there it is remembered.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    producer.close().await;
+    assert_eq!(last(&connection).await, 7);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(last(&connection).await, -1);
 }

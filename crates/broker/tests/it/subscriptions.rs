@@ -1,10 +1,10 @@
 //! Dispatch where several consumers share a subscription.
 
-use broker::{Config, Outgoing};
+use broker::{Config, NewConsumer, Outgoing};
 use model::SubscriptionType::*;
 use std::time::{Duration, Instant};
 
-use crate::harness::{TestBroker, new_consumer};
+use crate::harness::{TestBroker, new_consumer, text, topic};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drained_hash_wakes_its_next_owner() {
@@ -34,11 +34,9 @@ async fn a_consumer_gets_what_waited_for_its_permits() {
     let producer = connection.producer("t", 1).await;
     connection.publish(&producer, 0..80, &keys).await;
     let mut got = 0;
-    while let Ok(Outgoing::Deliver { consumer_id: 2, entries, .. }) = tokio::time::timeout(
-        Duration::from_millis(200),
-        connection.next(|o| matches!(o, Outgoing::Deliver { .. })),
-    )
-    .await
+    while let Ok(Outgoing::Deliver { consumer_id: 2, entries, .. }) =
+        tokio::time::timeout(Duration::from_millis(200), connection.next(|o| matches!(o, Outgoing::Deliver { .. })))
+            .await
     {
         got += entries.len();
         connection.ack(&fast, &entries.iter().map(|d| d.position).collect::<Vec<_>>()).await;
@@ -90,4 +88,70 @@ async fn a_blocked_consumer_gets_what_it_gives_back() {
     consumer.redeliver(vec![got[0].position], None);
     assert_eq!(connection.texts(1, 1).await, ["m0"]);
     connection.silent().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_rolls_back_gets_nothing_older() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    connection.publish(&producer, 0..50, &["k"]).await; // Of 1970.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let metadata = wire::proto::MessageMetadata {
+        producer_name: "p".into(),
+        sequence_id: 50,
+        publish_time: now,
+        ..Default::default()
+    };
+    connection.send(&producer, 50, 1, wire::entry::encode_entry(&metadata, b"young"));
+    connection.next(|o| matches!(o, Outgoing::Receipts { .. })).await;
+    for durable in [false, true] {
+        let request = NewConsumer {
+            durable,
+            subscription: format!("rolls-back-{durable}"),
+            start_rollback: Some(Duration::from_secs(60)),
+            ..new_consumer("t", Exclusive, 9)
+        };
+        let reader = test.broker.subscribe(&connection.peer, request).await.unwrap();
+        reader.flow(100);
+        assert_eq!(text(&connection.receive(9, 1).await[0]), "young");
+        reader.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_does_not_come_back_after_a_seek_leaves_nothing_behind() {
+    let test = TestBroker::start_with(Config {
+        unload_idle_after: Duration::from_millis(200),
+        maintenance_interval: Duration::from_millis(50),
+        ..Config::default()
+    })
+    .await;
+    let connection = test.connect();
+    let reader = NewConsumer { durable: false, ..new_consumer("t", Exclusive, 1) };
+    let reader = test.broker.subscribe(&connection.peer, reader).await.unwrap();
+    reader.seek(broker::SeekTarget::Earliest).await.unwrap();
+    assert_eq!(test.broker.subscriptions(&topic("t")).await.unwrap(), ["s"]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(test.broker.subscriptions(&topic("t")).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_unloaded_or_deleted_sends_its_clients_back_to_lookup() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    for n in 0..20 {
+        connection.consumer("t", Shared, n).await;
+        let (unload, name) = (n % 2 == 0, topic("t"));
+        let gone = async {
+            if unload { test.broker.unload_topic(&name).await } else { test.broker.delete_topic(&name, true).await }
+        };
+        let back = async {
+            connection.next(|o| matches!(o, Outgoing::CloseConsumer { .. })).await;
+            test.broker.subscribe(&connection.peer, new_consumer("t", Shared, n)).await
+        };
+        let (gone, back) = tokio::join!(gone, back);
+        gone.unwrap();
+        assert!(matches!(back, Ok(_) | Err(broker::Error::NotReady(_) | broker::Error::TopicNotFound(_))), "{back:?}");
+    }
 }
