@@ -1,8 +1,9 @@
 //! `/metrics` in Prometheus' text format, with Pulsar's names and labels where Pulsar has them.
 //!
-//! Pulsar: `pulsar_*`, labels cluster, namespace, topic, subscription. Ours: `geminga_journal_*`, and `geminga_namespace_*`,
-//! which counts topics beyond the bound on how many are listed, too.
+//! Pulsar: `pulsar_*`, labels cluster, namespace, topic, subscription; `process_*`. Ours: `geminga_journal_*`, and
+//! `geminga_namespace_*`, which like `pulsar_broker_*` counts topics beyond the bound on how many are listed, too.
 
+use admin_api::stats::TopicStats;
 use axum::{
     extract::State,
     http::header,
@@ -10,7 +11,7 @@ use axum::{
 };
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use crate::App;
+use crate::{App, stats::completed};
 
 /// Samples by metric, so that each metric is one block as the format wants it.
 #[derive(Default)]
@@ -54,12 +55,81 @@ fn quoted(text: &str) -> String {
 const GAUGE: &str = "gauge";
 const COUNTER: &str = "counter";
 
+/// Sums over all loaded topics.
+#[derive(Default)]
+struct Whole {
+    topics: u32,
+    subscriptions: usize,
+    producers: usize,
+    consumers: usize,
+    rate: [f64; 2],
+    throughput: [f64; 2],
+    backlog: i64,
+    stored_bytes: i64,
+}
+
+impl Whole {
+    fn add(&mut self, stats: &TopicStats) {
+        self.topics += 1;
+        self.subscriptions += stats.subscriptions.len();
+        self.producers += stats.publishers.len();
+        self.consumers += stats.subscriptions.values().map(|s| s.consumers.len()).sum::<usize>();
+        self.rate[0] += stats.msg_rate_in;
+        self.rate[1] += stats.msg_rate_out;
+        self.throughput[0] += stats.msg_throughput_in;
+        self.throughput[1] += stats.msg_throughput_out;
+        self.backlog += stats.subscriptions.values().map(|s| s.msg_backlog).sum::<i64>();
+        self.stored_bytes += stats.storage_size;
+    }
+
+    fn show(&self, page: &mut Page, labels: &str) {
+        let mut gauge = |name, help, value| page.add(name, GAUGE, help, labels, value);
+        gauge("pulsar_broker_topics_count", "Topics in use.", f64::from(self.topics));
+        gauge("pulsar_broker_subscriptions_count", "Subscriptions of topics in use.", self.subscriptions as f64);
+        gauge("pulsar_broker_producers_count", "Producers connected.", self.producers as f64);
+        gauge("pulsar_broker_consumers_count", "Consumers connected.", self.consumers as f64);
+        gauge("pulsar_broker_rate_in", "Messages published per second.", self.rate[0]);
+        gauge("pulsar_broker_rate_out", "Messages delivered per second.", self.rate[1]);
+        gauge("pulsar_broker_throughput_in", "Bytes published per second.", self.throughput[0]);
+        gauge("pulsar_broker_throughput_out", "Bytes delivered per second.", self.throughput[1]);
+        gauge("pulsar_broker_msg_backlog", "Entries not acknowledged, over all subscriptions.", self.backlog as f64);
+        gauge("pulsar_broker_storage_size", "Bytes stored of topics in use.", self.stored_bytes as f64);
+    }
+}
+
+/// What Prometheus' own clients say about their process, as far as Linux tells.
+fn process(page: &mut Page, labels: &str) {
+    let read = |what: &str| std::fs::read_to_string(format!("/proc/self/{what}")).unwrap_or_default();
+    let number = |text: Option<&str>| text.and_then(|t| t.parse::<f64>().ok());
+    let stat = read("stat");
+    // The name, in parentheses, may hold blanks.
+    let fields: Vec<_> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let ticks = number(fields.get(11).copied()).zip(number(fields.get(12).copied()));
+    if let Some((user, system)) = ticks {
+        let help = "Processor time used.";
+        page.add("process_cpu_seconds_total", COUNTER, help, labels, (user + system) / TICKS_PER_S);
+    }
+    let status = read("status");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    if let Some(kib) = number(resident.and_then(|text| text.split_whitespace().next())) {
+        page.add("process_resident_memory_bytes", GAUGE, "Memory in use.", labels, kib * 1024.0);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        page.add("process_open_fds", GAUGE, "Files and connections open.", labels, open.count() as f64);
+    }
+}
+
+/// Linux says times of processes in hundredths of a second, whatever its own clock does.
+const TICKS_PER_S: f64 = 100.0;
+
 pub(crate) async fn metrics(State(app): State<App>) -> Response {
     let mut page = Page::default();
     let cluster = quoted(&app.broker.config().cluster_name);
     let topics = app.broker.loaded_topic_stats().await;
     let mut namespaces: BTreeMap<String, [f64; 5]> = BTreeMap::new();
-    for (n, (name, stats)) in topics.iter().enumerate() {
+    let mut whole = Whole::default();
+    for (n, (name, stats)) in topics.into_iter().enumerate() {
+        whole.add(&stats);
         let namespace = quoted(name.namespace().as_str());
         let sums = namespaces.entry(namespace.clone()).or_default();
         sums[0] += 1.0;
@@ -70,6 +140,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         if n >= app.config.max_topics_in_metrics {
             continue;
         }
+        let stats = completed(&app, &name, stats);
         let labels = format!("cluster=\"{cluster}\",namespace=\"{namespace}\",topic=\"{}\"", quoted(&name.to_string()));
         let backlog: i64 = stats.subscriptions.values().map(|s| s.msg_backlog).sum();
         let mut gauge = |name, help, value| page.add(name, GAUGE, help, &labels, value);
@@ -88,6 +159,12 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
             stats.backlog_size as f64,
         );
         gauge("pulsar_msg_backlog", "Entries not acknowledged, over all subscriptions.", backlog as f64);
+        gauge("pulsar_average_msg_size", "Bytes of a message published, on average.", stats.average_msg_size);
+        let logical = stats.storage_size as f64;
+        gauge("pulsar_storage_logical_size", "The same as the size: copies are not counted.", logical);
+        let (size, time) = (stats.backlog_quota_limit_size as f64, stats.backlog_quota_limit_time as f64);
+        gauge("pulsar_storage_backlog_quota_limit", "Bytes of backlog at which the quota acts; -1 is no bound.", size);
+        gauge("pulsar_storage_backlog_quota_limit_time", "Seconds at which the quota acts; -1 is no bound.", time);
         let mut counter = |name, help, value: i64| page.add(name, COUNTER, help, &labels, value as f64);
         counter("pulsar_in_messages_total", "Messages published since the topic was loaded.", stats.msg_in_counter);
         counter("pulsar_in_bytes_total", "Bytes published since the topic was loaded.", stats.bytes_in_counter);
@@ -110,6 +187,13 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
             );
             gauge("pulsar_subscription_consumers_count", "Consumers connected.", s.consumers.len() as f64);
             gauge("pulsar_subscription_msg_rate_out", "Messages delivered per second.", s.msg_rate_out);
+            gauge("pulsar_subscription_msg_throughput_out", "Bytes delivered per second.", s.msg_throughput_out);
+            gauge("pulsar_subscription_msg_ack_rate", "Messages acknowledged per second.", s.message_ack_rate);
+            gauge("pulsar_subscription_msg_rate_expired", "Messages expired per second.", s.msg_rate_expired);
+            let (consumed, acked) = (s.last_consumed_timestamp as f64, s.last_acked_timestamp as f64);
+            gauge("pulsar_subscription_last_consumed_timestamp", "When the last delivery was, in ms.", consumed);
+            gauge("pulsar_subscription_last_acked_timestamp", "When the last acknowledgement was, in ms.", acked);
+            gauge("pulsar_subscription_total_msg_expired", "Messages expired so far.", s.total_msg_expired as f64);
             gauge(
                 "pulsar_subscription_msg_rate_redeliver",
                 "Messages delivered again per second.",
@@ -132,8 +216,10 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         gauge("geminga_namespace_consumers_count", "Consumers connected.", consumers);
         gauge("geminga_namespace_msg_backlog", "Entries not acknowledged.", backlog);
     }
-    let journal = app.broker.journal_stats();
     let labels = format!("cluster=\"{cluster}\"");
+    whole.show(&mut page, &labels);
+    process(&mut page, &labels);
+    let journal = app.broker.journal_stats();
     let mut counter = |name, help, value: u64| page.add(name, COUNTER, help, &labels, value as f64);
     counter("geminga_journal_bytes_total", "Bytes handed to the journal.", journal.bytes_submitted);
     counter("geminga_journal_written_bytes_total", "Bytes written, padding included.", journal.bytes_written);

@@ -214,6 +214,8 @@ async fn metrics_are_one_block_each_and_bounded() {
     assert!(text.contains(r#"topic="persistent://public/default/a\"\\""#), "a label is escaped");
     assert_eq!(text.matches("\npulsar_rate_in{").count(), 1, "topics beyond the bound are not listed");
     assert!(text.contains(r#"pulsar_topics_count{cluster="standalone",namespace="public/default"} 2"#));
+    assert!(text.contains(r#"pulsar_broker_topics_count{cluster="standalone"} 2"#), "sums are over all topics");
+    assert!(text.contains("\nprocess_resident_memory_bytes{"));
     assert!(text.contains(r#"geminga_journal_write_seconds_bucket{cluster="standalone",le="+Inf"}"#));
 }
 
