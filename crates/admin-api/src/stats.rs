@@ -113,6 +113,9 @@ pub struct SubscriptionStats {
     pub r#type: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_consumer_name: Option<String>,
+    /// Messages a second that no consumer could take; topics that are not persistent have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg_drop_rate: Option<f64>,
     pub msg_rate_expired: f64,
     pub msg_expired: i64,
     pub total_msg_expired: i64,

@@ -12,21 +12,27 @@ use crate::reply::{Failure, Reply};
 
 /// The variables of a path, decoded. What does not parse is 404 as in Pulsar, but for names, which are 412.
 #[derive(Debug)]
-pub(crate) struct At(Vec<(String, String)>);
+pub(crate) struct At {
+    variables: Vec<(String, String)>,
+    domain: Domain,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for At {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let params = RawPathParams::from_request_parts(parts, state).await.map_err(|e| Failure::bad(e.to_string()))?;
-        Ok(Self(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+        // What is served below both prefixes is told which of them it was.
+        let domain = parts.extensions.get().copied().unwrap_or(Domain::Persistent);
+        let variables = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Ok(Self { variables, domain })
     }
 }
 
 impl At {
     /// A variable as it was written.
     pub(crate) fn text(&self, name: &str) -> &str {
-        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+        self.variables.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
     }
 
     /// A number.
@@ -45,9 +51,13 @@ impl At {
             .map_err(|_| Failure::precondition("Namespace name is not valid"))
     }
 
-    /// A persistent topic.
+    /// Which topics the path is about.
+    pub(crate) fn domain(&self) -> Domain {
+        self.domain
+    }
+
     pub(crate) fn topic(&self) -> Reply<TopicName> {
-        self.topic_in(Domain::Persistent)
+        self.topic_in(self.domain)
     }
 
     pub(crate) fn topic_in(&self, domain: Domain) -> Reply<TopicName> {

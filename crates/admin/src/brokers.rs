@@ -120,7 +120,8 @@ async fn topics(State(app): State<App>) -> Json<Value> {
     for (name, stats) in app.broker.loaded_topic_stats().await.into_iter().take(app.config.max_topics_in_metrics) {
         let policies = app.broker.policies(name.namespace()).unwrap_or_default();
         let bundle = bundle_of(&name, &policies);
-        all[name.namespace().as_str()][bundle]["persistent"][name.to_string()] = json!(completed(&app, &name, stats));
+        let domain = if name.is_persistent() { "persistent" } else { "non-persistent" };
+        all[name.namespace().as_str()][bundle][domain][name.to_string()] = json!(completed(&app, &name, stats));
     }
     Json(all)
 }

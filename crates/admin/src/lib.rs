@@ -22,7 +22,7 @@ mod topics;
 pub use config::Config;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{DefaultBodyLimit, Request},
     http::{StatusCode, Uri},
     middleware::{self, Next},
@@ -30,6 +30,7 @@ use axum::{
     routing::get,
 };
 use broker::Broker;
+use model::Domain;
 use std::{sync::Arc, time::Duration};
 
 use reply::Failure;
@@ -93,7 +94,13 @@ pub fn router(broker: Broker, config: Config) -> Router {
                 .merge(subscriptions::routes())
                 .merge(topic_policies::routes()),
         )
-        .nest("/admin/v2/non-persistent", topics::non_persistent())
+        .nest(
+            "/admin/v2/non-persistent",
+            topics::routes()
+                .merge(stats::routes())
+                .merge(subscriptions::routes())
+                .layer(Extension(Domain::NonPersistent)),
+        )
         .nest("/admin/v2/schemas", schemas::routes())
         .route("/admin/v2/resourcegroups", get(|| async { Json(Vec::<String>::new()) }))
         .nest("/admin/v3", brokers::not_enabled())

@@ -336,7 +336,7 @@ struct Topics {
     mode: Mode,
 }
 
-#[derive(Deserialize, Default, PartialEq)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum Mode {
     #[default]
@@ -346,10 +346,12 @@ enum Mode {
 }
 
 async fn topics(State(app): State<App>, at: At, Query(query): Query<Topics>) -> Reply<Json<Vec<String>>> {
-    let topics = app.broker.topics(&at.namespace()?).await?;
-    if query.mode == Mode::NonPersistent {
-        return Ok(Json(Vec::new()));
-    }
+    let namespace = at.namespace()?;
+    let topics = match query.mode {
+        Mode::Persistent => app.broker.topics(&namespace).await?,
+        Mode::NonPersistent => app.broker.non_persistent_topics(&namespace).await?,
+        Mode::All => app.broker.topics_of_namespace(&namespace).await?,
+    };
     Ok(Json(topics.iter().map(ToString::to_string).collect()))
 }
 

@@ -213,7 +213,7 @@ async fn backlog(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         .map(|(name, s)| (name, json!({ "cursorBacklog": s.msg_backlog, "cursorLedgerId": -1 })))
         .collect();
     Ok(Json(json!({
-        "topicName": format!("{}/persistent/{}", name.namespace(), name.local()),
+        "topicName": format!("{}/{}/{}", name.namespace(), at.domain().as_str(), name.local()),
         "brokerName": crate::brokers::host(&app),
         "storageSize": stats.storage_size,
         "totalMessages": internal.number_of_entries,

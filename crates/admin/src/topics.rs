@@ -1,4 +1,4 @@
-//! `/admin/v2/persistent`: topics and their partitions.
+//! `/admin/v2/persistent` and `/admin/v2/non-persistent`: topics and their partitions.
 //!
 //! A name without suffix of a partitioned topic stands for all its partitions where Pulsar has it so. Source:
 //! `org.apache.pulsar.broker.admin.impl.PersistentTopicsBase`.
@@ -12,7 +12,7 @@ use axum::{
     routing::{any, get, post, put},
 };
 use broker::Error;
-use model::TopicName;
+use model::{Domain, TopicName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -53,16 +53,6 @@ pub(crate) fn routes() -> Router<App> {
         .route(&at("replicatedSubscriptionStatus"), any(no_replication))
 }
 
-/// Non-persistent topics are not there yet: lists are empty, the rest is refused.
-pub(crate) fn non_persistent() -> Router<App> {
-    let refused = || async { Failure::not_allowed("Broker doesn't support non-persistent topics yet") };
-    Router::new()
-        .route("/{tenant}/{namespace}", get(none))
-        .route("/{tenant}/{namespace}/partitioned", get(none))
-        .route("/{tenant}/{namespace}/{topic}", any(refused))
-        .route("/{tenant}/{namespace}/{topic}/{*path}", any(refused))
-}
-
 /// The partitions of a topic, or the topic itself, which must exist.
 pub(crate) async fn each(app: &App, name: &TopicName) -> Reply<Vec<TopicName>> {
     if let Some(n) = partition_count(app, name)? {
@@ -99,11 +89,6 @@ pub(crate) fn missing(app: &App, name: &TopicName) -> Failure {
         true => Failure::not_found("Topic partitions were not yet created"),
         false => Error::TopicNotFound(name.clone()).into(),
     }
-}
-
-async fn none(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>> {
-    app.broker.policies(&at.namespace()?)?;
-    Ok(Json(Vec::new()))
 }
 
 async fn refused(app: &App, at: &At, why: &str) -> Failure {
@@ -146,11 +131,17 @@ fn names(topics: &[TopicName]) -> Json<Vec<String>> {
 }
 
 async fn list(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>> {
-    Ok(names(&app.broker.topics(&at.namespace()?).await?))
+    let namespace = at.namespace()?;
+    Ok(names(&match at.domain() {
+        Domain::Persistent => app.broker.topics(&namespace).await?,
+        Domain::NonPersistent => app.broker.non_persistent_topics(&namespace).await?,
+    }))
 }
 
 async fn list_partitioned(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>> {
-    Ok(names(&app.broker.partitioned_topics(&at.namespace()?).await?))
+    let mut topics = app.broker.partitioned_topics(&at.namespace()?).await?;
+    topics.retain(|topic| topic.is_persistent() == (at.domain() == Domain::Persistent));
+    Ok(names(&topics))
 }
 
 async fn create(State(app): State<App>, at: At, bytes: Bytes) -> Reply {

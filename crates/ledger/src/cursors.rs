@@ -31,7 +31,7 @@ impl ManagedLedger {
         properties: BTreeMap<String, String>,
     ) -> CursorId {
         let (slot, next) = self.with(|s| (s.free_slot(), self.clamped(s, mark_delete)));
-        match batch {
+        match batch.filter(|_| self.topic.name.is_persistent()) {
             Some(batch) => self.change(batch, &Delta::CursorOpen { slot, name: name.to_owned(), next, properties }),
             None => self.topic.state.lock().put_cursor(slot, Cursor::new(name, false, next, properties)),
         }

@@ -3,6 +3,7 @@
 //!
 //! One owner calls it; nothing here blocks. What changes goes into a [`Batch`] and is promised when that is durable. Only what was
 //! [confirmed](ManagedLedger::confirm) can be read or acknowledged.
+//! A topic that is not persistent has one too, of which nothing is stored: it numbers what passes through.
 //! Source: Pulsar's `ManagedLedgerImpl`.
 
 use bytes::Bytes;
@@ -106,6 +107,9 @@ impl ManagedLedger {
         {
             let mut state = self.topic.state.lock();
             state.apply(delta);
+            if !self.topic.name.is_persistent() {
+                return;
+            }
             state.uncommitted = true;
         }
         batch.delta(&self.topic, &mut self.slot, delta);
@@ -159,6 +163,21 @@ impl ManagedLedger {
     /// Entries up to `position` are durable: they can be read and acknowledged.
     pub fn confirm(&mut self, position: Position) {
         self.confirmed = self.confirmed.max(position);
+    }
+
+    /// Takes an entry of a topic that is not persistent: confirmed at once, and there to be read until [`ManagedLedger::discard`],
+    /// if memory allows.
+    pub fn pass(&mut self, data: Bytes, messages: u32) -> Position {
+        let position = self.topic.state.lock().append(data.len() as u64, messages);
+        self.appended(position, data, messages);
+        self.confirm(position);
+        position
+    }
+
+    /// Forgets every entry of a topic that is not persistent; all cursors are after the last.
+    pub fn discard(&mut self) {
+        self.topic.state.lock().discard();
+        self.tail.evict_before(self.confirmed.next());
     }
 
     /// The last durable entry, or the position before the first.
@@ -223,6 +242,10 @@ impl ManagedLedger {
         if let Some(entries) = self.tail.read(from, self.confirmed, max_entries, max_bytes) {
             return Read::Entries(entries);
         }
+        if !self.topic.name.is_persistent() {
+            // There was no memory for it, and it is nowhere else.
+            return Read::CaughtUp;
+        }
         Read::Later(ReadRequest::new(self, from, max_entries, max_bytes))
     }
 
@@ -247,6 +270,9 @@ impl ManagedLedger {
     /// only retention keeps anything. Returns the bytes freed. The ledger appended to stays; what is consumed of it gives its
     /// space back with the journal files it is in. Also closes a ledger that is old enough with the next append.
     pub fn trim(&mut self, batch: &mut Batch, retention: Retention) -> u64 {
+        if !self.topic.name.is_persistent() {
+            return 0;
+        }
         let now_ms = self.store.clock.now_ms();
         // What is trimmed was acknowledged in the same commit at the latest.
         self.flush_acks(batch);
@@ -357,6 +383,8 @@ impl ManagedLedger {
 
 impl Drop for ManagedLedger {
     fn drop(&mut self) {
-        self.store.unloaded(&self.topic);
+        if self.topic.name.is_persistent() {
+            self.store.unloaded(&self.topic);
+        }
     }
 }

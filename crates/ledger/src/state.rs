@@ -274,6 +274,15 @@ impl State {
         Position::new(meta.id, meta.entries as i64 - 1)
     }
 
+    /// Forgets every entry; all cursors are after the last.
+    pub(crate) fn discard(&mut self) {
+        let total = self.total();
+        self.cursors.iter_mut().flatten().for_each(|cursor| cursor.reset(total));
+        let meta = self.last_mut();
+        meta.first = meta.entries;
+        meta.gone_bytes = meta.bytes;
+    }
+
     /// Takes back what [`State::append`] did last.
     pub(crate) fn unappend(&mut self, bytes: u64, messages: u32) {
         self.messages_added -= u64::from(messages);

@@ -308,6 +308,16 @@ impl Store {
         Ok(ManagedLedger::new(self.inner.clone(), found))
     }
 
+    /// The ledger of a topic that is not persistent: it goes when it is dropped, and takes its number with it.
+    ///
+    /// # Errors
+    /// [`Error::NoLedgerId`] when many are opened at once and the next ids are on their way.
+    pub fn pass_through(&self, topic: &TopicName) -> Result<ManagedLedger> {
+        let id = self.inner.next_id().ok_or(Error::NoLedgerId)?;
+        let state = State::new(id, self.inner.clock.now_ms(), BTreeMap::new());
+        Ok(ManagedLedger::new(self.inner.clone(), Arc::new(Topic::new(id, topic.clone(), state))))
+    }
+
     /// An empty batch.
     #[must_use]
     pub fn batch(&self) -> Batch {

@@ -234,3 +234,24 @@ async fn health_lookup_and_what_is_not_there() {
     assert_eq!(server.send("PATCH", "/admin/v2/clusters", "").await.status, 405);
     assert_eq!(server.get("/admin/v2/clusters/").await.json(), json!(["standalone"]));
 }
+
+#[tokio::test]
+async fn topics_that_are_not_persistent_have_their_own_prefix() {
+    let server = Server::start().await;
+    let n = "/admin/v2/non-persistent/public/default";
+    server.done("PUT", &format!("{n}/t"), "").await;
+    server.done("PUT", &format!("{n}/p/partitions"), "2").await;
+    server.done("PUT", &format!("{P}/kept"), "").await;
+    let both = ["persistent://public/default/kept", "non-persistent://public/default/t"];
+    assert_eq!(server.get(n).await.json(), json!([both[1]]));
+    assert_eq!(server.get(&format!("{n}/partitioned")).await.json(), json!(["non-persistent://public/default/p"]));
+    assert_eq!(server.get(&format!("{P}/partitioned")).await.json(), json!([]));
+    for (mode, expected) in [("NON_PERSISTENT", &both[1..]), ("PERSISTENT", &both[..1]), ("ALL", &both[..])] {
+        assert_eq!(server.get(&format!("{N}/topics?mode={mode}")).await.json(), json!(expected));
+    }
+    assert_eq!(server.get(&format!("{n}/t/stats")).await.json()["storageSize"], 0);
+    assert_eq!(server.get(&format!("{P}/t/stats")).await.status, 404);
+    assert_eq!(server.send("POST", &format!("{n}/t/terminate"), "").await.status, 405);
+    server.done("DELETE", &format!("{n}/t"), "").await;
+    assert_eq!(server.get(n).await.json(), json!([]));
+}

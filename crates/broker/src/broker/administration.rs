@@ -145,7 +145,8 @@ impl Broker {
     /// # Errors
     /// [`Error::Conflict`] when it is not empty.
     pub async fn delete_namespace(&self, namespace: &NamespaceName, force: bool) -> Result<()> {
-        let (topics, partitioned) = (self.topics(namespace).await?, self.partitioned_topics(namespace).await?);
+        let (topics, partitioned) =
+            (self.topics_of_namespace(namespace).await?, self.partitioned_topics(namespace).await?);
         if !force && (!topics.is_empty() || !partitioned.is_empty()) {
             return Err(Error::Conflict("Cannot delete non empty namespace".into()));
         }
@@ -466,6 +467,9 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicNotFound`].
     pub async fn terminate(&self, topic: &TopicName) -> Result<Position> {
+        if !topic.is_persistent() {
+            return Err(Error::NotAllowed("Termination of a non-persistent topic is not allowed".into()));
+        }
         self.change_topic(topic, |topic, cx| {
             topic.terminate(cx);
             Ok(topic.ledger.last_position())
@@ -569,7 +573,11 @@ impl Shard {
         cursor: Option<ledger::CursorId>,
         reply: Reply<LastMessageId>,
     ) {
-        let found = self.at(topic).map(|(topic, _)| {
+        let found = self.at(topic).and_then(|(topic, _)| {
+            if !topic.is_persistent() {
+                // Source: Pulsar's `NonPersistentTopic.getLastMessageId`.
+                return Err(Error::NotAllowed("getLastMessageId is not supported on non-persistent topic".into()));
+            }
             let position = topic.ledger.last_confirmed();
             let stored = position.entry >= 0;
             // Nearly always it is at hand still.
@@ -578,14 +586,14 @@ impl Shard {
                 Some(Read::Entries(entries)) => (entries.into_iter().next(), None),
                 Some(Read::Later(request)) => (None, Some(request)),
             };
-            LastMessageRequest {
+            Ok(LastMessageRequest {
                 partition: topic.name().partition().map_or(-1, |p| i32::try_from(p).unwrap_or(-1)),
                 mark_delete: cursor.map(|cursor| topic.ledger.mark_delete(cursor)),
                 position,
                 stored,
                 entry,
                 read,
-            }
+            })
         });
         match found {
             Err(error) => reply.send(Err(error)),

@@ -212,10 +212,9 @@ impl Broker {
     /// Which broker serves a topic; on one machine, this one.
     ///
     /// # Errors
-    /// The namespace does not exist, or the topic is of a kind that is not supported.
+    /// The namespace does not exist.
     pub async fn lookup(&self, topic: &TopicName) -> Result<Addresses> {
         self.inner.metadata.policies(topic.namespace())?;
-        supported(topic)?;
         Ok(self.inner.addresses.clone())
     }
 
@@ -465,12 +464,4 @@ impl Broker {
     pub(crate) fn schema_version(n: u64) -> Bytes {
         Bytes::copy_from_slice(&n.to_be_bytes())
     }
-}
-
-/// Non-persistent topics are not there yet.
-pub(crate) fn supported(topic: &TopicName) -> Result<()> {
-    if topic.is_persistent() {
-        return Ok(());
-    }
-    Err(Error::NotAllowed(format!("Broker doesn't support non-persistent topics yet: {topic}")))
 }

@@ -7,7 +7,7 @@ use ledger::Batch;
 use model::{NamespaceName, TopicLevelPolicies, TopicName};
 use std::collections::BTreeMap;
 
-use super::{Broker, TopicChange, supported};
+use super::{Broker, TopicChange};
 use crate::{
     error::{Error, Result},
     requests::Schema,
@@ -38,14 +38,22 @@ impl Broker {
     /// [`Error::NamespaceNotFound`], storage errors.
     pub async fn exists(&self, topic: &TopicName) -> Result<bool> {
         self.inner.metadata.policies(topic.namespace())?;
-        Ok(self.inner.store.exists(topic)? || self.inner.store.partitions(topic)?.is_some())
+        Ok(self.is_there(topic).await? || self.inner.store.partitions(topic)?.is_some())
+    }
+
+    /// Whether a topic, or a partition, of this name exists. One that is not persistent exists while it is loaded.
+    async fn is_there(&self, topic: &TopicName) -> Result<bool> {
+        if topic.is_persistent() {
+            return Ok(self.inner.store.exists(topic)?);
+        }
+        let name = topic.clone();
+        self.shard(topic).call(move |shard| shard.names.contains_key(&name)).await
     }
 
     /// Makes sure a topic exists that a client wants to use; `create`: whether it may be created by policy.
     pub(super) async fn ensure_topic(&self, topic: &TopicName, create: bool) -> Result<()> {
         let policies = self.inner.metadata.policies(topic.namespace())?;
-        supported(topic)?;
-        if self.inner.store.exists(topic)? {
+        if self.is_there(topic).await? {
             return Ok(());
         }
         if self.inner.store.partitions(topic)?.is_some() {
@@ -81,9 +89,17 @@ impl Broker {
         if let Some(own) = properties.keys().find(|k| k.starts_with(OWN)) {
             return Err(Error::BadRequest(format!("property names may not start with {OWN}: {own}")));
         }
-        supported(topic)?;
         self.check_room(topic.namespace(), 1)?;
         let name = topic.clone();
+        if !topic.is_persistent() {
+            if self.inner.store.partitions(topic)?.is_some() {
+                return Err(Error::TopicExists(name));
+            }
+            return self
+                .shard(topic)
+                .call(move |shard| shard.create_non_persistent(&name, properties).map(drop))
+                .await?;
+        }
         self.change(topic, move |store, batch| {
             if store.partitions(&name)?.is_some() {
                 return Err(Error::TopicExists(name));
@@ -126,11 +142,10 @@ impl Broker {
     /// [`Error::TopicNotFound`] for a missing topic that may not be created.
     pub async fn partitioned_metadata(&self, topic: &TopicName, auto_create: bool) -> Result<u32> {
         let policies = self.inner.metadata.policies(topic.namespace())?;
-        supported(topic)?;
         if let Some(n) = self.inner.store.partitions(topic)? {
             return Ok(n);
         }
-        if self.inner.store.exists(topic)? || topic.partition().is_some() {
+        if self.is_there(topic).await? || topic.partition().is_some() {
             return Ok(0);
         }
         let config = &self.inner.config;
@@ -165,7 +180,6 @@ impl Broker {
     /// [`Error::TopicExists`]; [`Error::NotAllowed`] for no partitions or too many.
     pub async fn create_partitioned_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
         self.inner.metadata.policies(topic.namespace())?;
-        supported(topic)?;
         let max = self.inner.config.max_partitions_per_topic;
         if partitions == 0 {
             return Err(Error::NotAllowed("Number of partitions should be more than 0".into()));
@@ -175,6 +189,9 @@ impl Broker {
         }
         if topic.partition().is_some() {
             return Err(Error::Precondition("Partitioned Topic Name should not contain '-partition-'".into()));
+        }
+        if self.is_there(topic).await? {
+            return Err(Error::TopicExists(topic.clone()));
         }
         self.check_room(topic.namespace(), partitions as usize)?;
         let name = topic.clone();
@@ -195,6 +212,10 @@ impl Broker {
     /// [`Error::TopicNotFound`] when the topic is not partitioned.
     pub async fn create_missed_partitions(&self, topic: &TopicName) -> Result<()> {
         let n = self.inner.store.partitions(topic)?.ok_or_else(|| Error::TopicNotFound(topic.clone()))?;
+        if !topic.is_persistent() {
+            // They come with their clients.
+            return Ok(());
+        }
         for index in 0..n {
             match self.create_topic(&topic.with_partition(index), BTreeMap::new()).await {
                 Ok(()) | Err(Error::TopicExists(_)) => {}
@@ -238,7 +259,6 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicNotFound`]; [`Error::Precondition`] when it is in use.
     pub async fn delete_topic(&self, topic: &TopicName, force: bool) -> Result<()> {
-        supported(topic)?;
         let name = topic.clone();
         self.shard(topic)
             .call_later(move |shard: &mut Shard, reply| {
@@ -251,6 +271,10 @@ impl Broker {
                 });
                 match checked {
                     Err(error) => reply.send(Err(error)),
+                    Ok(id) if !name.is_persistent() => {
+                        shard.unload(id);
+                        reply.send(Ok(()));
+                    }
                     Ok(id) => {
                         // Clients that are told to leave come back at once.
                         shard.leaving.insert(name.clone());
@@ -308,7 +332,7 @@ impl Broker {
         self.forget_policies(topic).await
     }
 
-    /// Topics of a namespace, each partition by itself, sorted.
+    /// Persistent topics of a namespace, each partition by itself, sorted.
     ///
     /// # Errors
     /// [`Error::NamespaceNotFound`].
@@ -317,12 +341,33 @@ impl Broker {
         Ok(self.inner.store.topics(namespace)?)
     }
 
-    /// The same, as clients with a pattern ask for it.
+    /// Topics of a namespace that are not persistent, each partition by itself, sorted.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceNotFound`].
+    pub async fn non_persistent_topics(&self, namespace: &NamespaceName) -> Result<Vec<TopicName>> {
+        self.inner.metadata.policies(namespace)?;
+        let mut topics = Vec::new();
+        for shard in self.inner.shards.iter() {
+            let wanted = namespace.clone();
+            let names = shard.call(move |shard| {
+                let names = shard.names.keys().filter(|name| !name.is_persistent() && *name.namespace() == wanted);
+                names.cloned().collect::<Vec<_>>()
+            });
+            topics.extend(names.await?);
+        }
+        topics.sort();
+        Ok(topics)
+    }
+
+    /// All topics of a namespace, as clients with a pattern ask for them.
     ///
     /// # Errors
     /// [`Error::NamespaceNotFound`].
     pub async fn topics_of_namespace(&self, namespace: &NamespaceName) -> Result<Vec<TopicName>> {
-        self.topics(namespace).await
+        let mut topics = self.topics(namespace).await?;
+        topics.extend(self.non_persistent_topics(namespace).await?);
+        Ok(topics)
     }
 
     /// Partitioned topics of a namespace, sorted.
@@ -432,8 +477,9 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicNotFound`]; [`Error::IncompatibleSchema`] when the kind differs from the last version's.
     pub async fn put_schema(&self, topic: &TopicName, schema: Schema) -> Result<Bytes> {
-        let topic = topic.partitioned();
-        let Some(owner) = self.schema_owner(&topic)? else { return Err(Error::TopicNotFound(topic)) };
+        let Some(owner) = self.schema_owner(topic).await? else {
+            return Err(Error::TopicNotFound(topic.partitioned()));
+        };
         self.update_properties(&owner, move |properties| {
             let versions = schemas(properties);
             if let Some((n, _)) = versions.iter().find(|(_, s)| **s == schema) {
@@ -459,8 +505,9 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicNotFound`]; [`Error::BadRequest`] for version bytes that are none.
     pub async fn schema(&self, topic: &TopicName, version: Option<Bytes>) -> Result<Option<(Schema, Bytes)>> {
-        let topic = topic.partitioned();
-        let Some(owner) = self.schema_owner(&topic)? else { return Err(Error::TopicNotFound(topic)) };
+        let Some(owner) = self.schema_owner(topic).await? else {
+            return Err(Error::TopicNotFound(topic.partitioned()));
+        };
         let wanted = match version.filter(|v| !v.is_empty()) {
             None => None,
             Some(bytes) => Some(u64::from_be_bytes(
@@ -481,12 +528,15 @@ impl Broker {
             .await?
     }
 
-    /// The topic whose row holds the schemas: the first partition, or the topic itself.
-    fn schema_owner(&self, topic: &TopicName) -> Result<Option<TopicName>> {
-        let first = topic.with_partition(0);
-        for name in [topic, &first] {
-            if self.inner.store.exists(name)? {
-                return Ok(Some(name.clone()));
+    /// The topic that holds the schemas: the first partition, or the topic itself. Of a topic that is not persistent each
+    /// partition has its own, because the first may not be there.
+    async fn schema_owner(&self, topic: &TopicName) -> Result<Option<TopicName>> {
+        let whole = topic.partitioned();
+        let first = whole.with_partition(0);
+        let candidates = if topic.is_persistent() { [whole, first] } else { [topic.clone(), first] };
+        for name in candidates {
+            if self.is_there(&name).await? {
+                return Ok(Some(name));
             }
         }
         Ok(None)

@@ -17,7 +17,7 @@ use ledger::{Batch, Store};
 use model::TopicName;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -295,12 +295,34 @@ impl Shard {
             return Err(Error::NotReady("the topic is being deleted".into()));
         }
         if !name.is_persistent() {
-            return Err(Error::NotAllowed(format!("non-persistent topics are not supported yet: {name}")));
+            // It exists while it is loaded.
+            return Err(Error::TopicNotFound(name.clone()));
         }
         let ledger = self.cx.store.load(name).map_err(|error| match error {
             ledger::Error::NotFound(_) => Error::TopicNotFound(name.clone()),
             other => other.into(),
         })?;
+        self.loaded(name, ledger)
+    }
+
+    /// Opens a topic that is not persistent.
+    ///
+    /// # Errors
+    /// [`Error::TopicExists`].
+    pub(crate) fn create_non_persistent(
+        &mut self,
+        name: &TopicName,
+        properties: BTreeMap<String, String>,
+    ) -> Result<u64> {
+        if self.names.contains_key(name) {
+            return Err(Error::TopicExists(name.clone()));
+        }
+        let mut ledger = self.cx.store.pass_through(name)?;
+        ledger.set_properties(&mut self.cx.batch, properties);
+        self.loaded(name, ledger)
+    }
+
+    fn loaded(&mut self, name: &TopicName, ledger: ledger::ManagedLedger) -> Result<u64> {
         let id = self.cx.next_id();
         let topic = Topic::load(id, ledger, &mut self.cx)?;
         self.names.insert(name.clone(), id);

@@ -88,6 +88,8 @@ pub(crate) struct Subscription {
     redeliveries: FxHashMap<Position, u32>,
     /// Messages to be delivered later: due time (wall clock milliseconds) and position.
     delayed: BTreeSet<(u64, Position)>,
+    /// What is not stored cannot wait.
+    can_delay: bool,
     unacked: i64,
     blocked: bool,
     selector: Option<Selector>,
@@ -100,6 +102,7 @@ pub(crate) struct Subscription {
     redelivered: Rate,
     expired: Rate,
     acked: Rate,
+    dropped: Rate,
 }
 
 impl Subscription {
@@ -136,6 +139,7 @@ impl Subscription {
             replay: Replay::default(),
             redeliveries: FxHashMap::default(),
             delayed: BTreeSet::new(),
+            can_delay: ledger.name().is_persistent(),
             unacked: 0,
             blocked: false,
             selector: None,
@@ -147,6 +151,7 @@ impl Subscription {
             redelivered: Rate::default(),
             expired: Rate::default(),
             acked: Rate::default(),
+            dropped: Rate::default(),
         };
         subscription.rewind(ledger);
         subscription
@@ -694,7 +699,8 @@ impl Subscription {
             ack_set.extend(words.iter().map(|&w| w as i64));
             messages = words.iter().map(|w| w.count_ones()).sum::<u32>().min(messages);
         }
-        let individual = !self.kind.is_single_active();
+        // What is not stored cannot be delivered again, so nobody keeps account of it.
+        let individual = !self.kind.is_single_active() && ledger.name().is_persistent();
         let redelivery_count = if individual && !self.redeliveries.is_empty() {
             self.redeliveries.get(&entry.position).copied().unwrap_or(0)
         } else {
@@ -727,6 +733,23 @@ impl Subscription {
         true
     }
 
+    /// Forgets, and counts, what no consumer could take of a topic that is not persistent.
+    /// Source: Pulsar's `NonPersistentDispatcherMultipleConsumers.sendMessages`.
+    pub(crate) fn drop_rest(&mut self, ledger: &mut ManagedLedger, now_ms: u64) {
+        let mut dropped = self.replay.messages();
+        self.replay.clear();
+        dropped += self.buffer.take(usize::MAX).iter().map(|entry| u64::from(entry.messages)).sum::<u64>();
+        while let Read::Entries(entries) = ledger.read(self.read_position, READ_ENTRIES, READ_BYTES) {
+            let Some(last) = entries.last() else { break };
+            self.read_position = last.position.next();
+            dropped += entries.iter().map(|entry| u64::from(entry.messages)).sum::<u64>();
+        }
+        self.read_position = ledger.next_position(ledger.last_confirmed());
+        if dropped > 0 {
+            self.dropped.add(dropped, now_ms);
+        }
+    }
+
     /// Tells consumers of a terminated topic that they have acknowledged it all. Not before: a client that is told with
     /// messages at hand drops them, and the C++ client takes it for an invalid message and connects anew, each time.
     /// Source: `PersistentSubscription.topicTerminated` and `acknowledgeMessage`.
@@ -743,6 +766,9 @@ impl Subscription {
 
     /// When a message asks to be delivered later, and that is still to come: remembers it and returns `true`.
     fn delay(&mut self, cx: &mut Context, entry: &Entry, deliver_at: Option<i64>) -> bool {
+        if !self.can_delay {
+            return false;
+        }
         let Some(at) = deliver_at.and_then(|at| u64::try_from(at).ok()).filter(|&at| at > cx.now_ms) else {
             return false;
         };

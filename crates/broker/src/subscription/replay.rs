@@ -44,6 +44,11 @@ impl Replay {
         self.reading && self.retry_at.is_none()
     }
 
+    /// Messages of the entries that are at hand.
+    pub(super) fn messages(&self) -> u64 {
+        self.items.values().filter_map(|item| item.entry.as_ref()).map(|entry| u64::from(entry.messages)).sum()
+    }
+
     /// Whether an entry of this hash waits.
     pub(super) fn has_hash(&self, hash: u32) -> bool {
         self.hashes.contains_key(&hash)

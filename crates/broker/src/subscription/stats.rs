@@ -42,6 +42,7 @@ impl Subscription {
             last_acked_timestamp: self.consumers.iter().map(|c| c.last_acked_ms).max().unwrap_or(0) as i64,
             consumers: self.consumers.iter().map(|c| self.one(c, &draining, cx)).collect(),
             is_durable: self.durable,
+            msg_drop_rate: (!ledger.name().is_persistent()).then(|| self.dropped.per_s(now)),
             allow_out_of_order_delivery: self.allow_out_of_order,
             key_shared_mode: self.selector.as_ref().map(|selector| {
                 match selector {

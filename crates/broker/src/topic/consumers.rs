@@ -65,7 +65,7 @@ impl Topic {
                 self.name()
             )));
         }
-        if request.durable && !self.policies.auto_subscription_creation {
+        if request.durable && self.is_persistent() && !self.policies.auto_subscription_creation {
             return Err(Error::SubscriptionNotFound {
                 topic: self.name().clone(),
                 subscription: request.subscription.clone(),

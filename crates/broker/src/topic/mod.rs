@@ -1,7 +1,8 @@
 //! A topic: its producers, its subscriptions and the managed ledger they share.
 //!
 //! Owned by one shard and changed only there. What is stored lives in `ledger`; what is here is gone when the topic is
-//! unloaded and comes back from the ledger's row when it is loaded.
+//! unloaded and comes back from the ledger's row when it is loaded. A topic that is not persistent has no row: its
+//! ledger only numbers what passes through, and what no consumer has permits for in the same turn is dropped.
 
 mod consumers;
 mod maintenance;
@@ -57,6 +58,8 @@ pub(crate) struct Topic {
     idle_since: u64,
     msg_in: Rate,
     bytes_in: Rate,
+    /// Wall clock milliseconds of the last message since the topic was loaded, 0 when there is none.
+    last_publish_ms: u64,
 }
 
 impl Topic {
@@ -83,6 +86,7 @@ impl Topic {
             idle_since: cx.now_ms,
             msg_in: Rate::default(),
             bytes_in: Rate::default(),
+            last_publish_ms: 0,
             ledger,
         };
         let cursors: Vec<_> = topic.ledger.cursors().into_iter().map(|(id, name)| (id, name.to_owned())).collect();
@@ -97,6 +101,10 @@ impl Topic {
 
     pub(crate) fn name(&self) -> &TopicName {
         self.ledger.name()
+    }
+
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.name().is_persistent()
     }
 
     pub(crate) fn subscription_names(&self) -> Vec<String> {
@@ -151,6 +159,11 @@ impl Topic {
         }
         if again {
             self.set_ready(cx);
+        } else if !self.is_persistent() {
+            for subscription in self.subscriptions.values_mut() {
+                subscription.drop_rest(&mut self.ledger, cx.now_ms);
+            }
+            self.ledger.discard();
         }
     }
 

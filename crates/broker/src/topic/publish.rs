@@ -34,6 +34,9 @@ impl Topic {
         }
         let messages = publish.messages.min(MESSAGES_MAX);
         let highest = publish.highest_sequence_id.max(publish.sequence_id);
+        if !self.ledger.name().is_persistent() {
+            return self.pass(cx, publish, highest);
+        }
         let mut data = Some(publish.data);
         if self.policies.deduplication && !is_inner_chunk(publish.is_chunk, data.as_deref()) {
             // Sequence ids are signed on the client's side.
@@ -62,12 +65,32 @@ impl Topic {
         });
     }
 
+    /// Takes an entry of a topic that is not persistent: the receipt goes out at once, consumers get it in this turn or
+    /// never. Source: Pulsar's `NonPersistentTopic.publishMessage`, which gives all entries the position 0:0; here they
+    /// are numbered.
+    fn pass(&mut self, cx: &mut Context, publish: Publish, highest: u64) {
+        let bytes = publish.data.len();
+        cx.publish_buffer.release(bytes);
+        let position = self.ledger.pass(publish.data, publish.messages);
+        self.msg_in.add(u64::from(publish.messages), cx.now_ms);
+        self.bytes_in.add(bytes as u64, cx.now_ms);
+        self.last_publish_ms = cx.now_ms;
+        if let Some(producer) = self.producers.get_mut(&publish.producer) {
+            producer.msg_in.add(u64::from(publish.messages), cx.now_ms);
+            producer.bytes_in.add(bytes as u64, cx.now_ms);
+            producer.peer.add_pending_publishes(-1);
+            cx.outbox.receipt(&producer.peer, producer.producer_id, publish.sequence_id, highest, position);
+        }
+        self.set_ready(cx);
+    }
+
     /// An entry is durable: its receipt goes out and consumers may have it.
     pub(crate) fn published(&mut self, cx: &mut Context, append: &Append) {
         if append.position != DUPLICATE {
             self.ledger.confirm(append.position);
             self.msg_in.add(u64::from(append.messages), cx.now_ms);
             self.bytes_in.add(append.bytes as u64, cx.now_ms);
+            self.last_publish_ms = cx.now_ms;
             self.set_ready(cx);
         }
         if let Some(producer) = self.producers.get_mut(&append.producer) {

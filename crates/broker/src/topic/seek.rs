@@ -35,6 +35,10 @@ impl Shard {
 
     /// Disconnects all consumers of the subscription, moves it, answers when that is durable.
     pub(crate) fn seek(&mut self, topic: u64, subscription: u64, target: SeekTarget, reply: Reply<()>) {
+        // Nothing is stored to move over. Source: Pulsar's `NonPersistentSubscription.resetCursor`.
+        if self.topics.get(&topic).is_some_and(|t| !t.is_persistent()) {
+            return reply.send(Ok(()));
+        }
         let resolved = self.at(topic).and_then(|(t, cx)| {
             t.fence_subscription(cx, subscription)?;
             Ok(t.resolve(target))

@@ -46,6 +46,8 @@ impl Topic {
             average_msg_size: ratio(bytes, messages),
             storage_size: self.ledger.storage_bytes() as i64,
             backlog_size: subscriptions.values().map(|s| s.backlog_size).max().unwrap_or(0),
+            topic_creation_time_stamp: self.ledger.created_ms() as i64,
+            last_publish_time_stamp: self.last_publish_ms as i64,
             topic_epoch: self.epoch.map(|e| e as i64),
             publishers,
             subscriptions,

@@ -356,3 +356,67 @@ async fn a_terminated_topic_takes_nothing_more_and_says_when_it_ends() {
     connection.ack(&consumer, &positions).await;
     connection.next(|o| matches!(o, Outgoing::ReachedEndOfTopic { consumer_id: 1 })).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_persistent_passes_on_what_consumers_have_permits_for_and_drops_the_rest() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let name = "non-persistent://public/default/t";
+    let producer = connection.producer(name, 1).await;
+    // Nobody is there, and later nobody gets it; the receipt comes all the same.
+    connection.publish(&producer, 0..5, &["k"]).await;
+    let shared = connection.consumer(name, Shared, 1).await;
+    let other = broker::NewConsumer { subscription: "other".into(), ..new_consumer(name, KeyShared, 2) };
+    let other = test.broker.subscribe(&connection.peer, other).await.unwrap();
+    other.flow(3);
+    let positions = connection.publish(&producer, 5..15, &["k"]).await;
+    let delivered = connection.receive(1, 10).await;
+    assert_eq!(delivered.iter().map(text).collect::<Vec<_>>(), numbers(5..15));
+    assert_eq!(delivered.iter().map(|d| d.position).collect::<Vec<_>>(), positions);
+    assert_eq!(connection.receive(2, 3).await.len(), 3);
+    connection.ack(&shared, &positions).await;
+    shared.redeliver(Vec::new(), None);
+    // Permits are for what comes, not for what was dropped.
+    other.flow(100);
+    connection.silent().await;
+    connection.publish(&producer, 15..16, &["k"]).await;
+    assert_eq!((connection.texts(1, 1).await, connection.texts(2, 1).await), (numbers(15..16), numbers(15..16)));
+    let stats = test.broker.topic_stats(&topic(name)).await.unwrap();
+    assert_eq!((stats.msg_in_counter, stats.msg_out_counter, stats.storage_size), (16, 15, 0));
+    let (s, other) = (&stats.subscriptions["s"], &stats.subscriptions["other"]);
+    assert_eq!((s.unacked_messages, s.msg_backlog, s.msg_drop_rate), (0, 0, Some(0.0)));
+    assert!(other.msg_drop_rate > Some(0.0), "{other:?}");
+    assert!(shared.last_message_id().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_persistent_is_there_while_it_is_used() {
+    let test = TestBroker::start().await;
+    let connection = test.connect();
+    let (name, namespace) =
+        (topic("non-persistent://public/default/t"), NamespaceName::new("public", "default").unwrap());
+    assert!(!test.broker.exists(&name).await.unwrap());
+    let exclusive = broker::NewProducer { access_mode: AccessMode::Exclusive, ..new_producer(&name.to_string(), 1) };
+    let (producer, created) = test.broker.create_producer(&connection.peer, exclusive).await.unwrap();
+    assert_eq!((created.topic_epoch, created.last_sequence_id), (Some(0), -1));
+    let second = test.broker.create_producer(&connection.peer, new_producer(&name.to_string(), 2)).await;
+    assert!(matches!(second, Err(Error::ProducerBusy(_))), "{second:?}");
+    assert_eq!(test.broker.topics(&namespace).await.unwrap(), []);
+    assert_eq!(test.broker.non_persistent_topics(&namespace).await.unwrap(), std::slice::from_ref(&name));
+    assert!(matches!(test.broker.delete_topic(&name, false).await, Err(Error::Precondition(_))));
+    producer.close().await;
+    test.broker.delete_topic(&name, false).await.unwrap();
+    assert!(!test.broker.exists(&name).await.unwrap());
+    // Partitions come with their clients; how many there are is stored.
+    let partitioned = topic("non-persistent://public/default/p");
+    test.broker.create_partitioned_topic(&partitioned, 2).await.unwrap();
+    let _producer = connection.producer("non-persistent://public/default/p-partition-1", 3).await;
+    let beyond = new_producer("non-persistent://public/default/p-partition-2", 4);
+    assert!(test.broker.create_producer(&connection.peer, beyond).await.is_err());
+    assert_eq!(test.broker.non_persistent_topics(&namespace).await.unwrap(), [partitioned.with_partition(1)]);
+    drop((connection, _producer));
+    let test = test.restart().await;
+    assert_eq!(test.broker.partitions(&partitioned).unwrap(), Some(2));
+    assert_eq!(test.broker.non_persistent_topics(&namespace).await.unwrap(), []);
+    test.broker.delete_partitioned_topic(&partitioned, false).await.unwrap();
+}
