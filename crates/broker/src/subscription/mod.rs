@@ -67,6 +67,8 @@ pub(crate) struct Subscription {
     /// The active consumer changed and the one before is still there: until when (wall clock milliseconds) its
     /// acknowledgements are waited for, and its key (Failover).
     handover: Option<(u64, u64)>,
+    /// When a new consumer that is active is told so (Failover; wall clock milliseconds).
+    tell_active_at: Option<u64>,
     /// Where the next consumer's turn begins (Shared).
     turn: usize,
     /// The next entry to take from the ledger.
@@ -126,6 +128,7 @@ impl Subscription {
             empty_since: now_ms,
             active: None,
             handover: None,
+            tell_active_at: None,
             turn: 0,
             read_position: Position::EARLIEST,
             buffer: Buffer::default(),

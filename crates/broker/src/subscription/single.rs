@@ -63,6 +63,15 @@ impl Subscription {
                 }
             },
         }
+        let delay = cx.config.active_consumer_failover_delay.as_millis() as u64;
+        if tell_all && joined == Some(chosen) && self.kind == SubscriptionType::Failover && delay > 0 {
+            // The Go client knows a consumer only some time after it was told that it is subscribed, and forgets what
+            // it hears before. Pulsar tells after the same delay, and holds back the messages until then.
+            let at = cx.now_ms + delay;
+            self.tell_active_at = Some(at);
+            cx.delayed.insert((at, self.topic));
+            return;
+        }
         let waits = self.handover.is_some();
         self.tell_who_is_active(cx, |c| tell_all || joined == Some(c.key) && !(waits && c.key == chosen));
     }
@@ -84,6 +93,7 @@ impl Subscription {
             return true;
         }
         self.handover = None;
+        self.tell_active_at = None;
         self.rewind(ledger);
         self.tell_who_is_active(cx, |_| true);
         false
@@ -92,6 +102,9 @@ impl Subscription {
     pub(super) fn dispatch_single(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) -> bool {
         if self.waits_for_handover(ledger, cx) {
             return false;
+        }
+        if self.tell_active_at.take_if(|at| *at <= cx.now_ms).is_some() {
+            self.tell_who_is_active(cx, |_| true);
         }
         let Some(at) = self.consumers.iter().position(|c| Some(c.key) == self.active) else { return false };
         let mut sent = 0;

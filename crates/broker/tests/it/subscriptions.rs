@@ -73,6 +73,28 @@ async fn a_failover_consumer_that_takes_over_waits_for_acknowledgements() {
     assert!(before.elapsed() < Duration::from_millis(250));
 }
 
+/// The Go client knows its consumer only some time after it was told that it is subscribed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_failover_consumer_has_its_messages_at_once_and_hears_later_that_it_is_active() {
+    let delay = Duration::from_millis(300);
+    let test = TestBroker::start_with(Config { active_consumer_failover_delay: delay, ..Config::default() }).await;
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    connection.publish(&producer, 0..2, &["k"]).await;
+    let before = Instant::now();
+    let first = connection.consumer("t", Failover, 1).await;
+    assert_eq!(connection.texts(1, 2).await, ["m0", "m1"]);
+    assert!(before.elapsed() < Duration::from_millis(250));
+    connection.next(|o| matches!(o, Outgoing::ActiveConsumerChange { consumer_id: 1, active: true })).await;
+    assert!(before.elapsed() >= delay);
+    // One that is known already hears at once.
+    connection.consumer("t", Failover, 2).await;
+    let before = Instant::now();
+    first.close().await;
+    connection.next(|o| matches!(o, Outgoing::ActiveConsumerChange { consumer_id: 2, active: true })).await;
+    assert!(before.elapsed() < Duration::from_millis(250));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_consumer_gets_what_it_gives_back() {
     let config = Config { max_unacked_messages_per_consumer: 4, ..Config::default() };
