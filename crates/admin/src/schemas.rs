@@ -1,4 +1,4 @@
-//! `/admin/v2/schemas`: schemas are registered by producers; here they can be read.
+//! `/admin/v2/schemas`: schemas are registered by producers; here they can be read and deleted.
 
 use axum::{Json, Router, body::Bytes, extract::State, routing::get};
 use broker::{Error, Schema};
@@ -13,13 +13,23 @@ use crate::{
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
-        .route("/{tenant}/{namespace}/{topic}/schema", get(latest).post(not_yet).delete(not_yet))
+        .route("/{tenant}/{namespace}/{topic}/schema", get(latest).post(not_yet).delete(delete))
         .route("/{tenant}/{namespace}/{topic}/schema/{version}", get(one))
         .route("/{tenant}/{namespace}/{topic}/schemas", get(all))
 }
 
 async fn not_yet() -> Failure {
-    Failure::not_allowed("schemas are registered by producers; the REST API does not change them yet")
+    Failure::not_allowed("schemas are registered by producers; the REST API does not add any yet")
+}
+
+async fn delete(State(app): State<App>, at: At) -> Reply<Json<Value>> {
+    let name = at.topic()?;
+    app.broker.policies(name.namespace())?;
+    match app.broker.delete_schemas(&name).await {
+        Ok(version) => Ok(Json(json!({ "version": version }))),
+        Err(Error::TopicNotFound(_)) => Err(missing()),
+        Err(other) => Err(other.into()),
+    }
 }
 
 async fn latest(State(app): State<App>, at: At) -> Reply<Json<Value>> {

@@ -255,3 +255,16 @@ async fn topics_that_are_not_persistent_have_their_own_prefix() {
     server.done("DELETE", &format!("{n}/t"), "").await;
     assert_eq!(server.get(n).await.json(), json!([]));
 }
+
+#[tokio::test]
+async fn a_schema_can_be_deleted() {
+    let server = Server::start().await;
+    let path = "/admin/v2/schemas/public/default/t/schema";
+    assert_eq!(server.send("DELETE", path, "").await.status, 404);
+    server.done("PUT", &format!("{P}/t"), "").await;
+    let schema = broker::Schema { kind: 1, name: "t".into(), data: "".into(), properties: Default::default() };
+    server.broker.put_schema(&"t".parse().unwrap(), schema).await.unwrap();
+    assert_eq!(server.get(path).await.json()["type"], "STRING");
+    assert_eq!(server.send("DELETE", path, "").await.json(), json!({ "version": 1 }));
+    assert_eq!(server.get(path).await.status, 404);
+}

@@ -493,9 +493,27 @@ impl Broker {
                     last.kind, schema.kind
                 )));
             }
-            let n = versions.last_key_value().map_or(0, |(n, _)| n + 1);
+            let n = versions.last_key_value().map_or_else(|| deleted(properties).map_or(0, |n| n + 1), |(n, _)| n + 1);
             properties.insert(format!("{SCHEMA}{n}"), stored(&schema));
             Ok(Self::schema_version(n))
+        })
+        .await
+    }
+
+    /// Forgets every schema of a topic. Returns the version that stands for this; later schemas have higher ones.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn delete_schemas(&self, topic: &TopicName) -> Result<u64> {
+        let Some(owner) = self.schema_owner(topic).await? else {
+            return Err(Error::TopicNotFound(topic.partitioned()));
+        };
+        self.update_properties(&owner, move |properties| {
+            let last = schemas(properties).last_key_value().map(|(&n, _)| n).or(deleted(properties));
+            let n = last.map_or(0, |n| n + 1);
+            properties.retain(|key, _| !key.starts_with(SCHEMA));
+            properties.insert(SCHEMAS_DELETED.into(), n.to_string());
+            Ok(n)
         })
         .await
     }
@@ -544,6 +562,12 @@ impl Broker {
 }
 
 const SCHEMA: &str = "geminga.schema.";
+/// Property with the version of the last deletion.
+const SCHEMAS_DELETED: &str = "geminga.schemas-deleted";
+
+fn deleted(properties: &BTreeMap<String, String>) -> Option<u64> {
+    properties.get(SCHEMAS_DELETED)?.parse().ok()
+}
 
 fn stored(schema: &Schema) -> String {
     let data: String = schema.data.iter().map(|b| format!("{b:02x}")).collect();

@@ -420,3 +420,19 @@ async fn a_topic_that_is_not_persistent_is_there_while_it_is_used() {
     assert_eq!(test.broker.non_persistent_topics(&namespace).await.unwrap(), []);
     test.broker.delete_partitioned_topic(&partitioned, false).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_schema_is_gone_and_its_version_is_not_given_again() {
+    let test = TestBroker::start().await;
+    let connection = test.connect();
+    let _producer = connection.producer("t", 1).await;
+    let schema =
+        |name: &str| broker::Schema { kind: 1, name: name.into(), data: "".into(), properties: BTreeMap::new() };
+    let first = test.broker.put_schema(&topic("t"), schema("a")).await.unwrap();
+    assert_eq!(test.broker.put_schema(&topic("t"), schema("b")).await.unwrap()[7], 1);
+    assert_eq!(test.broker.delete_schemas(&topic("t")).await.unwrap(), 2);
+    for version in [None, Some(first)] {
+        assert_eq!(test.broker.schema(&topic("t"), version).await.unwrap(), None);
+    }
+    assert_eq!(test.broker.put_schema(&topic("t"), schema("a")).await.unwrap()[7], 3);
+}

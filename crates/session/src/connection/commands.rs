@@ -508,7 +508,9 @@ impl<S: Stream> Connection<S> {
         let request_id = command.request_id;
         let broker = self.shared.broker.clone();
         self.request(async move {
-            let result = match (topic_name(&command.topic), schema(command.schema)) {
+            // Here, but not with a producer or consumer, `None` is no schema. Source: `ServerCnx.handleGetOrCreateSchema`.
+            let wanted = schema(command.schema).filter(|schema| schema.kind != proto::schema::Type::None as i32);
+            let result = match (topic_name(&command.topic), wanted) {
                 (Err(error), _) => Err(error),
                 (Ok(topic), Some(schema)) => broker.put_schema(&topic, schema).await,
                 // No schema has no version; Pulsar answers an empty one.
@@ -600,10 +602,11 @@ fn map(pairs: Vec<proto::KeyValue>) -> BTreeMap<String, String> {
     pairs.into_iter().map(|pair| (pair.key, pair.value)).collect()
 }
 
-/// `None` and `AutoConsume` announce nothing.
+/// `AutoConsume` announces nothing. `None` is a schema like others, which the Go client has for plain bytes: it depends
+/// on its version.
 fn schema(schema: proto::Schema) -> Option<broker::Schema> {
     use proto::schema::Type;
-    if matches!(Type::try_from(schema.r#type), Ok(Type::None | Type::AutoConsume)) {
+    if matches!(Type::try_from(schema.r#type), Ok(Type::AutoConsume)) {
         return None;
     }
     Some(broker::Schema {
@@ -761,7 +764,8 @@ mod tests {
 
     #[test]
     fn a_schema_that_announces_nothing_is_none() {
-        assert_eq!(schema(proto::Schema { r#type: 0, ..Default::default() }), None);
+        assert_eq!(schema(proto::Schema { r#type: 21, ..Default::default() }), None);
+        assert_eq!(schema(proto::Schema { r#type: 0, ..Default::default() }).unwrap().kind, 0);
         assert_eq!(schema(proto::Schema { r#type: 2, ..Default::default() }).unwrap().kind, 2);
     }
 }
