@@ -67,17 +67,32 @@ pub struct PartitionedTopicMetadata {
 #[serde(rename_all = "camelCase", default)]
 pub struct BacklogQuotaData {
     /// The same as `limit_size`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "number")]
     pub limit: Option<i64>,
     /// Bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "number")]
     pub limit_size: Option<i64>,
     /// Seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "number")]
     pub limit_time: Option<i64>,
     /// What happens when it is passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<model::RetentionPolicy>,
+}
+
+/// A number that may be written as text, which Jackson takes for one.
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(i64),
+        Text(String),
+    }
+    match Option::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Written::Number(n)) => Ok(Some(n)),
+        Some(Written::Text(text)) => text.trim().parse().map(Some).map_err(serde::de::Error::custom),
+    }
 }
 
 /// Body of every error.

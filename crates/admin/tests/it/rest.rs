@@ -256,6 +256,18 @@ async fn topics_that_are_not_persistent_have_their_own_prefix() {
     assert_eq!(server.get(n).await.json(), json!([]));
 }
 
+/// What the Go client's own tests send.
+#[tokio::test]
+async fn bodies_are_read_as_jackson_reads_them() {
+    let server = Server::start().await;
+    server.done("PUT", &format!("{P}/t"), "null").await;
+    server.done("POST", &format!("{N}/backlogQuota"), r#"{"limit": "10240", "policy": "producer_request_hold"}"#).await;
+    let quotas = server.get(&format!("{N}/backlogQuotaMap")).await.json();
+    assert_eq!(quotas["destination_storage"]["limit"], 10_240);
+    let odd = server.send("POST", &format!("{N}/backlogQuota"), r#"{"limit": "ten"}"#).await;
+    assert_eq!(odd.status, 400);
+}
+
 #[tokio::test]
 async fn a_schema_can_be_deleted() {
     let server = Server::start().await;
