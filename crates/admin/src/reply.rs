@@ -123,9 +123,10 @@ impl From<Error> for Failure {
     }
 }
 
-/// Where Pulsar calls a missing namespace `not found`.
+/// Where Pulsar calls a missing namespace `not found`, and a full one a conflict.
 pub(crate) fn in_namespace(error: Error) -> Failure {
     match error {
+        Error::NotAllowed(reason) if reason == Error::NAMESPACE_FULL => Failure::conflict(reason),
         Error::NamespaceNotFound(_) => Failure::not_found("Namespace not found"),
         other => other.into(),
     }

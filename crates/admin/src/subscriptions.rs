@@ -130,7 +130,7 @@ async fn create_topic(app: &App, name: &TopicName) -> Reply<()> {
     }
     match app.broker.create_topic(name, BTreeMap::new()).await {
         Ok(()) | Err(Error::TopicExists(_)) => Ok(()),
-        Err(other) => Err(other.into()),
+        Err(other) => Err(in_namespace(other)),
     }
 }
 

@@ -262,6 +262,7 @@ async fn create_partitioned(State(app): State<App>, at: At, bytes: Bytes) -> Rep
         return Err(not_acceptable("Number of partitions should be more than 0".to_owned()));
     };
     app.broker.create_partitioned_topic(&name, n).await.map_err(|error| match error {
+        Error::NotAllowed(reason) if reason == Error::NAMESPACE_FULL => Failure::precondition(reason),
         Error::NotAllowed(reason) => not_acceptable(reason),
         other => in_namespace(other),
     })?;

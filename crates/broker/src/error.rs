@@ -64,6 +64,11 @@ pub enum Error {
     Storage(String),
 }
 
+impl Error {
+    /// Reason of [`Error::NotAllowed`] when a namespace takes no more topics; administrators get it with a status of its own.
+    pub const NAMESPACE_FULL: &str = "Exceed maximum number of topics in namespace.";
+}
+
 impl From<ledger::Error> for Error {
     fn from(error: ledger::Error) -> Self {
         if matches!(error, ledger::Error::Loaded(_) | ledger::Error::NoLedgerId) {

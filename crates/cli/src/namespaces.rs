@@ -112,15 +112,8 @@ enum Command {
     SetBacklogQuota {
         #[command(flatten)]
         name: Name,
-        /// Size such as 512M, 10G
-        #[arg(short = 'l', long, alias = "limit", value_name = "SIZE", value_parser = parse_size, required_unless_present = "limit_time")]
-        limit_size: Option<i64>,
-        /// Age of the oldest message, such as 1h
-        #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
-        limit_time: Option<i64>,
-        /// What happens when it is passed
-        #[arg(short, long, value_enum, default_value = "producer_request_hold")]
-        policy: Policy,
+        #[command(flatten)]
+        quota: Quota,
     },
     /// Bounds on what subscriptions may leave unacknowledged
     #[command(alias = "get-backlog-quotas")]
@@ -129,8 +122,7 @@ enum Command {
     RemoveBacklogQuota {
         #[command(flatten)]
         name: Name,
-        /// Which one
-        #[arg(short = 't', long = "type", value_enum, default_value = "destination_storage")]
+        #[command(flatten)]
         kind: QuotaKind,
     },
     /// Drop messages that a producer publishes twice
@@ -203,9 +195,57 @@ impl From<Policy> for RetentionPolicy {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum QuotaKind {
+enum Kind {
     DestinationStorage,
     MessageAge,
+}
+
+/// Which of a topic's quotas.
+#[derive(Debug, clap::Args)]
+pub(crate) struct QuotaKind {
+    /// Which one
+    #[arg(short = 't', long = "type", value_enum, default_value = "destination_storage")]
+    kind: Kind,
+}
+
+impl QuotaKind {
+    pub(crate) fn word(&self) -> &'static str {
+        match self.kind {
+            Kind::DestinationStorage => STORAGE,
+            Kind::MessageAge => AGE,
+        }
+    }
+}
+
+/// A bound on backlog, by size, by age or both.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Quota {
+    /// Size such as 512M, 10G
+    #[arg(short = 'l', long, alias = "limit", value_name = "SIZE", value_parser = parse_size, required_unless_present = "limit_time")]
+    limit_size: Option<i64>,
+    /// Age of the oldest message, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    limit_time: Option<i64>,
+    /// What happens when it is passed
+    #[arg(short, long, value_enum, default_value = "producer_request_hold")]
+    policy: Policy,
+}
+
+impl Quota {
+    /// As the broker wants them: each kind by itself.
+    pub(crate) fn of_kinds(&self) -> impl Iterator<Item = (&'static str, BacklogQuotaData)> {
+        let policy = Some(self.policy.into());
+        let size = self.limit_size.map(|n| (STORAGE, BacklogQuotaData { limit_size: Some(n), ..Default::default() }));
+        let time = self.limit_time.map(|n| (AGE, BacklogQuotaData { limit_time: Some(n), ..Default::default() }));
+        size.into_iter().chain(time).map(move |(kind, quota)| (kind, BacklogQuotaData { policy, ..quota }))
+    }
+}
+
+/// Retention of so many seconds and bytes, rounded up to what Pulsar counts in; -1 is no bound.
+pub(crate) fn retention(time: i64, size: i64) -> RetentionPolicies {
+    let minutes = if time < 0 { -1 } else { time.saturating_add(59) / 60 };
+    let mebibytes = if size < 0 { -1 } else { size.saturating_add((1 << 20) - 1) >> 20 };
+    RetentionPolicies { retention_time_in_minutes: minutes, retention_size_in_mb: mebibytes }
 }
 
 #[derive(Debug, clap::Args)]
@@ -256,10 +296,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             done(format, "cleared the backlog of", name.namespace.as_str())
         }
         Command::SetRetention { name, time, size } => {
-            let minutes = if time < 0 { -1 } else { (time + 59) / 60 };
-            let mebibytes = if size < 0 { -1 } else { (size + (1 << 20) - 1) >> 20 };
-            let retention = RetentionPolicies { retention_time_in_minutes: minutes, retention_size_in_mb: mebibytes };
-            policy(&name, "retention").json(&retention).post().await?;
+            policy(&name, "retention").json(&retention(time, size)).post().await?;
             changed(&name)
         }
         Command::GetRetention(name) => {
@@ -288,12 +325,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             policy(&name, "messageTTL").delete().await?;
             changed(&name)
         }
-        Command::SetBacklogQuota { name, limit_size, limit_time, policy: action } => {
-            for (kind, given) in [(STORAGE, limit_size), (AGE, limit_time)] {
-                let Some(limit) = given else { continue };
-                let (size, time) = if kind == STORAGE { (Some(limit), None) } else { (None, Some(limit)) };
-                let quota =
-                    BacklogQuotaData { limit_size: size, limit_time: time, policy: Some(action.into()), limit: None };
+        Command::SetBacklogQuota { name, quota } => {
+            for (kind, quota) in quota.of_kinds() {
                 policy(&name, "backlogQuota").query("backlogQuotaType", kind).json(&quota).post().await?;
             }
             changed(&name)
@@ -317,11 +350,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             }
         }
         Command::RemoveBacklogQuota { name, kind } => {
-            let kind = match kind {
-                QuotaKind::DestinationStorage => STORAGE,
-                QuotaKind::MessageAge => AGE,
-            };
-            policy(&name, "backlogQuota").query("backlogQuotaType", kind).delete().await?;
+            policy(&name, "backlogQuota").query("backlogQuotaType", kind.word()).delete().await?;
             changed(&name)
         }
         Command::SetDeduplication { name, switch } => {

@@ -2,12 +2,13 @@
 
 use crate::{
     http::Admin,
+    namespaces::{Quota, QuotaKind, retention},
     output::{self, Table, pairs},
     peek,
     produce::Output,
     service::pair,
     tenants::{done, list},
-    units::{bytes, count, rate},
+    units::{bytes, count, parse_seconds, parse_size, rate},
     web::Web,
 };
 use admin_api::{
@@ -17,6 +18,7 @@ use admin_api::{
 use clap::ValueEnum;
 use futures::{StreamExt, TryStreamExt, stream};
 use model::{NamespaceName, TopicName};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Create, list, inspect and delete topics
@@ -180,6 +182,46 @@ enum Command {
         topic: Topic,
         #[arg(short, long)]
         key: String,
+    },
+    /// What is set for a topic, before what its namespace says
+    #[command(alias = "get-policies")]
+    Policies(Topic),
+    /// Keep acknowledged messages this long and this much; what passes either bound goes
+    SetRetention {
+        #[command(flatten)]
+        topic: Topic,
+        /// Time such as 10m, 3h, 7d; 0 keeps nothing, -1 is no bound
+        #[arg(short, long, value_name = "TIME", value_parser = parse_seconds, allow_hyphen_values = true)]
+        time: i64,
+        /// Size such as 512M, 10G; 0 keeps nothing, -1 is no bound
+        #[arg(short, long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
+        size: i64,
+    },
+    /// Keep acknowledged messages as the namespace says
+    RemoveRetention(Topic),
+    /// Messages that are not acknowledged expire after this time
+    SetMessageTtl {
+        #[command(flatten)]
+        topic: Topic,
+        /// Time such as 90s, 12h; 0 is never
+        #[arg(value_name = "TIME", value_parser = parse_seconds)]
+        time: i64,
+    },
+    /// Expire messages as the namespace says
+    RemoveMessageTtl(Topic),
+    /// Bound what subscriptions may leave unacknowledged
+    SetBacklogQuota {
+        #[command(flatten)]
+        topic: Topic,
+        #[command(flatten)]
+        quota: Quota,
+    },
+    /// Bound backlogs as the namespace says
+    RemoveBacklogQuota {
+        #[command(flatten)]
+        topic: Topic,
+        #[command(flatten)]
+        kind: QuotaKind,
     },
     /// Close a topic; its clients look it up again
     Unload(Topic),
@@ -350,6 +392,34 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             admin.topic(&topic).at(["properties"]).query("key", key).delete().await?;
             done(format, "changed", &topic.to_string())
         }
+        Command::Policies(Topic { topic }) => policies(format, &admin, &topic).await,
+        Command::SetRetention { topic: Topic { topic }, time, size } => {
+            admin.topic(&topic).at(["retention"]).json(&retention(time, size)).post().await?;
+            done(format, "changed", &topic.to_string())
+        }
+        Command::RemoveRetention(Topic { topic }) => {
+            admin.topic(&topic).at(["retention"]).delete().await?;
+            done(format, "changed", &topic.to_string())
+        }
+        Command::SetMessageTtl { topic: Topic { topic }, time } => {
+            admin.topic(&topic).at(["messageTTL"]).query("messageTTL", time.max(0)).post().await?;
+            done(format, "changed", &topic.to_string())
+        }
+        Command::RemoveMessageTtl(Topic { topic }) => {
+            admin.topic(&topic).at(["messageTTL"]).delete().await?;
+            done(format, "changed", &topic.to_string())
+        }
+        Command::SetBacklogQuota { topic: Topic { topic }, quota } => {
+            for (kind, quota) in quota.of_kinds() {
+                let call = admin.topic(&topic).at(["backlogQuota"]).query("backlogQuotaType", kind);
+                call.json(&quota).post().await?;
+            }
+            done(format, "changed", &topic.to_string())
+        }
+        Command::RemoveBacklogQuota { topic: Topic { topic }, kind } => {
+            admin.topic(&topic).at(["backlogQuota"]).query("backlogQuotaType", kind.word()).delete().await?;
+            done(format, "changed", &topic.to_string())
+        }
         Command::Unload(Topic { topic }) => {
             admin.topic(&topic).at(["unload"]).put().await?;
             done(format, "unloaded", &topic.to_string())
@@ -429,6 +499,36 @@ async fn list_long(format: Output, admin: &Admin, names: &[String]) -> anyhow::R
     match format {
         Output::Json => output::json(&stats),
         Output::Pretty => output::print(&topics_table(&stats).text()),
+    }
+}
+
+/// Policies that a topic may have, by the last part of their paths.
+const POLICIES: [&str; 11] = [
+    "retention",
+    "messageTTL",
+    "backlogQuotaMap",
+    "deduplicationEnabled",
+    "persistence",
+    "maxProducers",
+    "maxConsumers",
+    "maxConsumersPerSubscription",
+    "maxSubscriptionsPerTopic",
+    "maxUnackedMessagesOnConsumer",
+    "maxUnackedMessagesOnSubscription",
+];
+
+async fn policies(format: Output, admin: &Admin, topic: &TopicName) -> anyhow::Result<()> {
+    let mut set = BTreeMap::new();
+    for policy in POLICIES {
+        let value: Option<Value> = admin.topic(topic).at([policy]).get_optional().await?;
+        if let Some(value) = value.filter(|value| value.as_object().is_none_or(|map| !map.is_empty())) {
+            set.insert(policy, value);
+        }
+    }
+    match format {
+        Output::Json => output::json(&set),
+        Output::Pretty if set.is_empty() => output::line("nothing is set; the namespace's policies hold"),
+        Output::Pretty => output::print(&pairs(set.into_iter().map(|(name, value)| (name, value.to_string())))),
     }
 }
 

@@ -149,7 +149,8 @@ async fn a_namespace_bounds_its_topics() {
     let full = server.send("PUT", &format!("{P}/b/partitions"), "2").await;
     assert_eq!(full.status, 412, "{}", full.text());
     server.done("PUT", &format!("{P}/b"), "").await;
-    assert_eq!(server.send("PUT", &format!("{P}/c"), "").await.status, 412);
+    let full = server.send("PUT", &format!("{P}/c"), "").await.refusal();
+    assert_eq!(full, (409, "Exceed maximum number of topics in namespace.".to_owned()));
     // What is the broker's own cannot be slipped in.
     server.done("DELETE", &format!("{N}/maxTopicsPerNamespace"), "").await;
     let slipped = server.send("PUT", &format!("{P}/c"), r#"{"geminga.terminated":"true"}"#).await;

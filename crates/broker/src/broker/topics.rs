@@ -121,7 +121,7 @@ impl Broker {
     fn check_room(&self, namespace: &NamespaceName, more: usize) -> Result<()> {
         let max = self.inner.metadata.policies(namespace)?.max_topics_per_namespace.unwrap_or(0) as usize;
         if max > 0 && self.inner.store.topics(namespace)?.len() + more > max {
-            return Err(Error::Precondition("Exceed maximum number of topics in namespace.".into()));
+            return Err(Error::NotAllowed(Error::NAMESPACE_FULL.into()));
         }
         Ok(())
     }
