@@ -17,6 +17,17 @@ use crate::{
 /// Prefix of the properties of a topic's row that are the broker's own and not shown.
 pub(crate) const OWN: &str = "geminga.";
 
+/// Partitions of one topic that are created at the same time.
+const CREATE_AT_A_TIME: usize = 256;
+
+fn created(done: Option<std::result::Result<Result<()>, tokio::task::JoinError>>) -> Result<()> {
+    match done {
+        None | Some(Ok(Ok(()) | Err(Error::TopicExists(_)))) => Ok(()),
+        Some(Ok(Err(other))) => Err(other),
+        Some(Err(error)) => Err(Error::NotReady(error.to_string())),
+    }
+}
+
 impl Broker {
     /// Runs `f` over a fresh batch and the store in the shard of `topic`, and answers when what it did is durable.
     pub(super) async fn change<R: Send + 'static>(
@@ -216,11 +227,17 @@ impl Broker {
             // They come with their clients.
             return Ok(());
         }
+        // Many at a time share commits: one after the other, thousands take longer than a client waits.
+        let mut creating = tokio::task::JoinSet::new();
         for index in 0..n {
-            match self.create_topic(&topic.with_partition(index), BTreeMap::new()).await {
-                Ok(()) | Err(Error::TopicExists(_)) => {}
-                Err(other) => return Err(other),
+            if creating.len() >= CREATE_AT_A_TIME {
+                created(creating.join_next().await)?;
             }
+            let (broker, partition) = (self.clone(), topic.with_partition(index));
+            creating.spawn(async move { broker.create_topic(&partition, BTreeMap::new()).await });
+        }
+        while !creating.is_empty() {
+            created(creating.join_next().await)?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ const RING_POINTS: u32 = 100;
 impl Subscription {
     /// Picks the active consumer: by priority level, then by name; a partition takes the one of its index, another
     /// topic the one its name hashes to. Everyone is told when it changes, the one that joined in any case. On Failover
-    /// the change waits while the one before is still there, see `waits_for_handover`.
+    /// the change waits while the one before is still there and holds messages, see `waits_for_handover`.
     pub(super) fn pick_active(
         &mut self,
         cx: &mut Context,
@@ -51,7 +51,7 @@ impl Subscription {
             Some((_, from)) if from == chosen => self.handover = None,
             Some(_) => {}
             None if previous == Some(chosen) => {}
-            None => match previous.filter(|_| self.kind == SubscriptionType::Failover) {
+            None => match previous.filter(|_| self.kind == SubscriptionType::Failover && self.has_sent(ledger)) {
                 Some(from) => {
                     let due = cx.now_ms + cx.config.active_consumer_failover_delay.as_millis() as u64;
                     self.handover = Some((due, from));
@@ -74,6 +74,12 @@ impl Subscription {
         }
         let waits = self.handover.is_some();
         self.tell_who_is_active(cx, |c| tell_all || joined == Some(c.key) && !(waits && c.key == chosen));
+    }
+
+    /// Whether something was sent that is not acknowledged.
+    fn has_sent(&self, ledger: &ManagedLedger) -> bool {
+        let first = ledger.next_position(ledger.mark_delete(self.cursor));
+        ledger.first_unacked(self.cursor, first).is_some_and(|at| at < self.read_position)
     }
 
     fn tell_who_is_active(&self, cx: &mut Context, whom: impl Fn(&Consumer) -> bool) {

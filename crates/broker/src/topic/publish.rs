@@ -69,14 +69,14 @@ impl Topic {
     /// never. Source: Pulsar's `NonPersistentTopic.publishMessage`, which gives all entries the position 0:0; here they
     /// are numbered.
     fn pass(&mut self, cx: &mut Context, publish: Publish, highest: u64) {
-        let bytes = publish.data.len();
+        let (bytes, messages) = (publish.data.len(), publish.messages.min(MESSAGES_MAX));
         cx.publish_buffer.release(bytes);
-        let position = self.ledger.pass(publish.data, publish.messages);
-        self.msg_in.add(u64::from(publish.messages), cx.now_ms);
+        let position = self.ledger.pass(publish.data, messages);
+        self.msg_in.add(u64::from(messages), cx.now_ms);
         self.bytes_in.add(bytes as u64, cx.now_ms);
         self.last_publish_ms = cx.now_ms;
         if let Some(producer) = self.producers.get_mut(&publish.producer) {
-            producer.msg_in.add(u64::from(publish.messages), cx.now_ms);
+            producer.msg_in.add(u64::from(messages), cx.now_ms);
             producer.bytes_in.add(bytes as u64, cx.now_ms);
             producer.peer.add_pending_publishes(-1);
             cx.outbox.receipt(&producer.peer, producer.producer_id, publish.sequence_id, highest, position);
