@@ -17,6 +17,15 @@ use args::{ConsumeArgs, FanoutArgs, IdleArgs, LatencyArgs, ProduceArgs};
 
 /// Measure a broker: throughput, latency, and what it costs
 #[derive(Debug, clap::Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+    geminga perf produce --duration 10s\n  \
+    geminga perf latency --rate 5000 --duration 30s\n  \
+    geminga perf produce --topic backlog --keep-for reader\n  \
+    geminga perf consume --topic backlog --subscription reader --unsubscribe\n\n\
+    It works with any Pulsar broker. What the broker itself costs is measured when it runs on this machine."
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
