@@ -20,7 +20,7 @@ pub use config::Config;
 pub use error::{Error, Result};
 pub use peer::{Delivery, Outgoing, Peer, PeerInfo, ProducerCreated};
 pub use requests::{
-    Ack, ConsumerHandle, KeyShared, LastMessageId, NewConsumer, NewProducer, ProducerHandle, PublishBatch, Schema,
+    Ack, ConsumerHandle, KeyShared, LastMessageId, NewConsumer, NewProducer, ProducerHandle, Requests, Schema,
 };
 pub use subscription::rfc3339;
 pub use topic::seek::SeekTarget;

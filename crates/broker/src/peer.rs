@@ -17,6 +17,12 @@ use crate::{error::Error, shard};
 /// Unwritten bytes at which the broker stops dispatching to a connection; it goes on below half of it.
 pub(crate) const OUTBOUND_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// About what a receipt takes on the wire.
+pub(crate) const RECEIPT_BYTES: usize = 40;
+
+/// What consumers on one connection may have asked for and not yet got done, in words of memory; then nothing more is read from it.
+const PENDING_WEIGHT_MAX: usize = 256 * 1024;
+
 /// What the connection task is asked to write. One `Vec` carries all that one shard has to say in one wake-up.
 #[derive(Debug)]
 pub enum Outgoing {
@@ -98,8 +104,10 @@ pub struct Peer {
     stalled: AtomicBool,
     /// Entries published and not receipted yet.
     pending_publishes: AtomicI64,
-    /// When the peer last sent anything (monotonic milliseconds), kept by the connection task.
-    pub last_seen_ms: AtomicU64,
+    /// What its consumers asked for and no shard has done yet, see [`crate::Requests`].
+    pending_weight: AtomicUsize,
+    /// How often something was read from it.
+    times_heard: AtomicU64,
     shards: Arc<[shard::Handle]>,
 }
 
@@ -117,7 +125,8 @@ impl Peer {
             outbound_bytes: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
             pending_publishes: AtomicI64::new(0),
-            last_seen_ms: AtomicU64::new(0),
+            pending_weight: AtomicUsize::new(0),
+            times_heard: AtomicU64::new(0),
             shards,
         };
         (Arc::new(peer), receiver)
@@ -126,9 +135,18 @@ impl Peer {
     /// Hands over what is to be written. A connection that is gone takes nothing, silently: its producers and
     /// consumers are being closed already.
     pub(crate) fn send(&self, batch: Vec<Outgoing>) {
-        let bytes: usize = batch.iter().map(Outgoing::bytes).sum();
-        self.outbound_bytes.fetch_add(bytes, Relaxed);
+        self.charge(batch.iter().map(Outgoing::bytes).sum());
+        self.send_charged(batch);
+    }
+
+    /// The same for what was charged with its [`Outgoing::bytes`] before.
+    pub(crate) fn send_charged(&self, batch: Vec<Outgoing>) {
         let _ = self.sender.send(batch);
+    }
+
+    /// Counts what is on its way to the connection.
+    pub(crate) fn charge(&self, bytes: usize) {
+        self.outbound_bytes.fetch_add(bytes, Relaxed);
     }
 
     /// Whether more messages may be dispatched to this connection. Remembers a "no", so that [`Peer::written`] wakes
@@ -167,9 +185,42 @@ impl Peer {
         self.pending_publishes.fetch_add(n, Relaxed);
     }
 
+    pub(crate) fn add_pending_weight(&self, weight: usize) {
+        self.pending_weight.fetch_add(weight, Relaxed);
+    }
+
+    /// What was asked for is done; whether the connection may have waited for that.
+    pub(crate) fn done_with(&self, weight: usize) -> bool {
+        let before = self.pending_weight.fetch_sub(weight, Relaxed);
+        before >= PENDING_WEIGHT_MAX && before - weight < PENDING_WEIGHT_MAX
+    }
+
+    /// Whether consumers on this connection asked for so much that nothing more should be read for now. When that is over, the
+    /// connection is sent an empty batch.
+    pub fn has_many_requests(&self) -> bool {
+        self.pending_weight.load(Relaxed) >= PENDING_WEIGHT_MAX
+    }
+
+    /// Something was read from the connection.
+    pub fn was_heard(&self) {
+        self.times_heard.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn times_heard(&self) -> u64 {
+        self.times_heard.load(Relaxed)
+    }
+
     /// Whether the connection task is still there.
     pub(crate) fn is_open(&self) -> bool {
         !self.sender.is_closed()
+    }
+}
+
+impl Delivery {
+    /// Its part of [`Outgoing::bytes`].
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.data.len() + 50
     }
 }
 
@@ -178,8 +229,8 @@ impl Outgoing {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Receipts { count, .. } => 40 * *count as usize,
-            Self::Deliver { entries, .. } => entries.iter().map(|e| e.data.len() + 50).sum(),
+            Self::Receipts { count, .. } => RECEIPT_BYTES * *count as usize,
+            Self::Deliver { entries, .. } => entries.iter().map(Delivery::bytes).sum(),
             _ => 64,
         }
     }

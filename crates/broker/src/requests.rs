@@ -1,6 +1,6 @@
 //! What a connection asks for, as values without protocol types, and the handles it gets back.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use model::{AccessMode, InitialPosition, KeySharedMode, Position, SubscriptionType, TopicName};
 use smallvec::SmallVec;
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
@@ -100,6 +100,7 @@ pub struct ProducerHandle {
 /// A consumer as the connection holds it.
 #[derive(Debug, Clone)]
 pub struct ConsumerHandle {
+    pub(crate) shard: u16,
     pub(crate) topic: u64,
     pub(crate) subscription: u64,
     pub(crate) consumer: u64,
@@ -131,19 +132,24 @@ impl ConsumerHandle {
         shard::At { topic: self.topic, subscription: self.subscription, consumer: self.consumer }
     }
 
-    /// CommandFlow.
+    /// As [`Requests::flow`], at once.
     pub fn flow(&self, permits: u32) {
-        self.handle.send(shard::Event::Flow { at: self.at(), permits });
+        self.operation(What::Flow(permits));
     }
 
-    /// CommandAck; the answer, if one is asked for, comes as [`crate::Outgoing::AckResponse`].
+    /// As [`Requests::ack`], at once.
     pub fn ack(&self, ack: Ack) {
-        self.handle.send(shard::Event::Ack { at: self.at(), ack });
+        self.operation(What::Ack(ack));
     }
 
-    /// CommandRedeliverUnacknowledgedMessages: these entries, or all when empty.
+    /// As [`Requests::redeliver`], at once.
     pub fn redeliver(&self, positions: Vec<Position>, epoch: Option<u64>) {
-        self.handle.send(shard::Event::Redeliver { at: self.at(), positions, epoch });
+        self.operation(What::Redeliver { positions, epoch });
+    }
+
+    fn operation(&self, what: What) {
+        let (at, weight) = (self.at(), what.weight());
+        self.handle.send(shard::Event::Operations { peer: None, operations: vec![Operation { at, what }], weight });
     }
 
     /// CommandSeek: disconnects all consumers of the subscription, moves it, answers when that is durable.
@@ -193,20 +199,58 @@ pub struct LastMessageId {
     pub mark_delete: Option<Position>,
 }
 
-/// Collects the SENDs of one read of a socket, and hands them over with one event per shard.
+/// Collects what one read of a socket asks for, and hands it over with one event for each shard.
 #[derive(Debug)]
-pub struct PublishBatch {
-    per_shard: Vec<Vec<Publish>>,
+pub struct Requests {
+    per_shard: Vec<ForShard>,
     bytes: usize,
+    is_empty: bool,
 }
 
-impl PublishBatch {
+#[derive(Debug, Default)]
+struct ForShard {
+    publishes: Vec<Publish>,
+    operations: Vec<Operation>,
+    weight: usize,
+}
+
+/// What a consumer asks for.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) at: shard::At,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Flow(u32),
+    Ack(Ack),
+    Redeliver { positions: Vec<Position>, epoch: Option<u64> },
+}
+
+impl What {
+    /// About how much memory and work it is, in words.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Flow(_) => 1,
+            Self::Ack(ack) => 1 + ack.ids.iter().map(|(_, words)| 1 + words.len()).sum::<usize>(),
+            Self::Redeliver { positions, .. } => 1 + positions.len(),
+        }
+    }
+}
+
+impl Requests {
     pub(crate) fn new(shards: usize) -> Self {
-        Self { per_shard: (0..shards).map(|_| Vec::new()).collect(), bytes: 0 }
+        Self { per_shard: (0..shards).map(|_| ForShard::default()).collect(), bytes: 0, is_empty: true }
+    }
+
+    fn of(&mut self, shard: u16) -> &mut ForShard {
+        self.is_empty = false;
+        &mut self.per_shard[usize::from(shard)]
     }
 
     /// Adds one SEND. `data` is kept byte for byte; its checksum has been verified.
-    pub fn push(
+    pub fn publish(
         &mut self,
         producer: &ProducerHandle,
         sequence_id: u64,
@@ -216,7 +260,7 @@ impl PublishBatch {
         data: Bytes,
     ) {
         self.bytes += data.len();
-        self.per_shard[usize::from(producer.shard)].push(Publish {
+        self.of(producer.shard).publishes.push(Publish {
             topic: producer.topic,
             producer: producer.producer,
             sequence_id,
@@ -227,23 +271,61 @@ impl PublishBatch {
         });
     }
 
-    /// Entries waiting to be handed over.
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
+    fn operation(&mut self, consumer: &ConsumerHandle, what: What) {
+        let of = self.of(consumer.shard);
+        of.weight += what.weight();
+        of.operations.push(Operation { at: consumer.at(), what });
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    /// CommandFlow.
+    pub fn flow(&mut self, consumer: &ConsumerHandle, permits: u32) {
+        self.operation(consumer, What::Flow(permits));
+    }
+
+    /// CommandAck; the answer, if one is asked for, comes as [`crate::Outgoing::AckResponse`].
+    pub fn ack(&mut self, consumer: &ConsumerHandle, ack: Ack) {
+        self.operation(consumer, What::Ack(ack));
+    }
+
+    /// CommandRedeliverUnacknowledgedMessages: these entries, or all when empty.
+    pub fn redeliver(&mut self, consumer: &ConsumerHandle, positions: Vec<Position>, epoch: Option<u64>) {
+        self.operation(consumer, What::Redeliver { positions, epoch });
+    }
+
+    /// Whether there is nothing to hand over.
+    pub fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// Bytes of entries waiting to be handed over.
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(crate) fn drain(&mut self, peer: &Arc<Peer>, shards: &[shard::Handle]) -> usize {
-        for (shard, batch) in shards.iter().zip(&mut self.per_shard) {
-            if !batch.is_empty() {
-                let batch = std::mem::take(batch);
-                peer.add_pending_publishes(batch.len() as i64);
-                shard.send(shard::Event::Publish(peer.clone(), batch));
+    /// Gives the entries a buffer of their own.
+    pub fn detach(&mut self) {
+        let mut own = BytesMut::with_capacity(self.bytes);
+        for publish in self.per_shard.iter_mut().flat_map(|of| &mut of.publishes) {
+            own.extend_from_slice(&publish.data);
+            publish.data = own.split().freeze();
+        }
+    }
+
+    /// Hands everything over; returns the bytes of entries.
+    pub(crate) fn submit(&mut self, peer: &Arc<Peer>, shards: &[shard::Handle]) -> usize {
+        for (shard, of) in shards.iter().zip(&mut self.per_shard) {
+            if !of.publishes.is_empty() {
+                let publishes = std::mem::take(&mut of.publishes);
+                peer.add_pending_publishes(publishes.len() as i64);
+                shard.send(shard::Event::Publish(peer.clone(), publishes));
+            }
+            if !of.operations.is_empty() {
+                let (operations, weight) = (std::mem::take(&mut of.operations), std::mem::take(&mut of.weight));
+                peer.add_pending_weight(weight);
+                shard.send(shard::Event::Operations { peer: Some(peer.clone()), operations, weight });
             }
         }
+        self.is_empty = true;
         std::mem::take(&mut self.bytes)
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     metadata::Metadata,
     peer::{Outgoing, Peer, PeerInfo, ProducerCreated},
     publish_buffer::PublishBuffer,
-    requests::{ConsumerHandle, NewConsumer, NewProducer, ProducerHandle, PublishBatch},
+    requests::{ConsumerHandle, NewConsumer, NewProducer, ProducerHandle, Requests},
     shard::{self, Shard},
     topic::seek::SeekTarget,
 };
@@ -176,16 +176,16 @@ impl Broker {
         }
     }
 
-    /// An empty batch; a connection keeps one and uses it again.
+    /// No requests; a connection keeps this and uses it again.
     #[must_use]
-    pub fn publish_batch(&self) -> PublishBatch {
-        PublishBatch::new(self.inner.shards.len())
+    pub fn requests(&self) -> Requests {
+        Requests::new(self.inner.shards.len())
     }
 
-    /// Hands over the SENDs collected in one read of a socket.
-    pub fn publish(&self, peer: &Arc<Peer>, batch: &mut PublishBatch) {
-        self.inner.publish_buffer.take(batch.bytes());
-        batch.drain(peer, &self.inner.shards);
+    /// Hands over what was collected in one read of a socket.
+    pub fn submit(&self, peer: &Arc<Peer>, requests: &mut Requests) {
+        self.inner.publish_buffer.take(requests.bytes());
+        requests.submit(peer, &self.inner.shards);
     }
 
     /// Whether so much is published and not yet durable that connections should stop reading.
@@ -347,7 +347,8 @@ impl Broker {
     }
 
     async fn try_subscribe(&self, peer: &Arc<Peer>, request: NewConsumer) -> Result<ConsumerHandle> {
-        let handle = self.shard(&request.topic).clone();
+        let index = self.shard_index(&request.topic);
+        let handle = self.inner.shards[index].clone();
         let peer = peer.clone();
         let shard::At { topic, subscription, consumer } = handle
             .call_later(move |shard, reply| {
@@ -363,7 +364,8 @@ impl Broker {
                 }
             })
             .await?;
-        Ok(ConsumerHandle { topic, subscription, consumer, handle })
+        let shard = u16::try_from(index).unwrap_or(0);
+        Ok(ConsumerHandle { shard, topic, subscription, consumer, handle })
     }
 
     /// Pings the connections of the consumers in the way, and says whether all are gone: all consumers where one wants
@@ -427,11 +429,11 @@ impl Broker {
         if other.id == peer.id && other.is_open() {
             return false;
         }
-        let before = other.last_seen_ms.load(Relaxed);
+        let before = other.times_heard();
         other.send(vec![Outgoing::Ping]);
         let deadline = tokio::time::Instant::now() + self.inner.config.connection_liveness_timeout;
         while other.is_open() && tokio::time::Instant::now() < deadline {
-            if other.last_seen_ms.load(Relaxed) != before {
+            if other.times_heard() != before {
                 return false;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -8,6 +8,7 @@ use super::{Event, Shard};
 use crate::{
     error::Error,
     peer::{Outgoing, Peer},
+    requests::{Operation, What},
     topic::Topic,
 };
 
@@ -45,6 +46,9 @@ impl Pending {
     }
 }
 
+/// Acknowledgements that are journaled at the latest when they are this much, in words: a record has a largest size.
+const ACK_WEIGHT_MAX: usize = 1 << 20;
+
 /// Position of a receipt for a message that was stored before.
 pub(crate) const DUPLICATE: Position = Position { ledger: u64::MAX, entry: -1 };
 
@@ -52,19 +56,19 @@ impl Shard {
     pub(super) fn handle(&mut self, event: Event) {
         match event {
             Event::Publish(peer, entries) => self.publish(&peer, entries),
-            Event::Flow { at, permits } => {
-                if let Ok((topic, cx)) = self.at(at.topic) {
-                    topic.flow(cx, at, permits);
+            Event::Operations { peer, operations, weight } => {
+                for operation in operations {
+                    self.operate(operation);
                 }
-            }
-            Event::Ack { at, ack } => {
-                if let Ok((topic, cx)) = self.at(at.topic) {
-                    topic.ack(cx, at, &ack);
+                if let Some(peer) = peer
+                    && peer.done_with(weight)
+                {
+                    self.cx.outbox.wake(&peer);
                 }
-            }
-            Event::Redeliver { at, positions, epoch } => {
-                if let Ok((topic, cx)) = self.at(at.topic) {
-                    topic.redeliver(cx, at, &positions, epoch);
+                self.cx.ack_weight += weight;
+                if self.cx.ack_weight >= ACK_WEIGHT_MAX {
+                    self.cx.flush_acks_now = true;
+                    self.commit();
                 }
             }
             Event::Read { topic, subscription, generation, replay, result } => {
@@ -91,13 +95,25 @@ impl Shard {
         }
     }
 
-    fn publish(&mut self, peer: &Peer, entries: Vec<crate::requests::Publish>) {
+    fn operate(&mut self, operation: Operation) {
+        let Operation { at, what } = operation;
+        // A topic that was closed told its consumers so.
+        let Ok((topic, cx)) = self.at(at.topic) else { return };
+        match what {
+            What::Flow(permits) => topic.flow(cx, at, permits),
+            What::Ack(ack) => topic.ack(cx, at, &ack),
+            What::Redeliver { positions, epoch } => topic.redeliver(cx, at, &positions, epoch),
+        }
+    }
+
+    fn publish(&mut self, peer: &Arc<Peer>, entries: Vec<crate::requests::Publish>) {
         let mut entries = entries.into_iter().peekable();
         while let Some(first) = entries.next() {
             let Some(topic) = self.topics.get_mut(&first.topic) else {
                 // Late SENDs to a topic that was unloaded: the client reconnects and sends again.
                 self.cx.publish_buffer.release(first.data.len());
                 peer.add_pending_publishes(-1);
+                self.cx.outbox.wake(peer);
                 continue;
             };
             let id = first.topic;

@@ -1,7 +1,6 @@
 //! What can happen to the topics of a shard, and the handle through which it does.
 
 use ledger::Entry;
-use model::Position;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,11 +8,11 @@ use super::Shard;
 use crate::{
     error::{Error, Result},
     peer::Peer,
-    requests::{Ack, Publish},
+    requests::{Operation, Publish},
 };
 
 /// Where a consumer is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct At {
     pub(crate) topic: u64,
     pub(crate) subscription: u64,
@@ -24,27 +23,10 @@ pub(crate) struct At {
 pub(crate) enum Event {
     /// SENDs of one connection, in order.
     Publish(Arc<Peer>, Vec<Publish>),
-    Flow {
-        at: At,
-        permits: u32,
-    },
-    Ack {
-        at: At,
-        ack: Ack,
-    },
-    Redeliver {
-        at: At,
-        positions: Vec<Position>,
-        epoch: Option<u64>,
-    },
+    /// What consumers ask for, in order; of one connection when `peer` is given.
+    Operations { peer: Option<Arc<Peer>>, operations: Vec<Operation>, weight: usize },
     /// A read from disk that a subscription asked for came back.
-    Read {
-        topic: u64,
-        subscription: u64,
-        generation: u64,
-        replay: bool,
-        result: ledger::Result<Vec<Entry>>,
-    },
+    Read { topic: u64, subscription: u64, generation: u64, replay: bool, result: ledger::Result<Vec<Entry>> },
     /// A connection can take messages again.
     Writable(u64),
     /// A connection is gone.

@@ -83,6 +83,8 @@ pub(crate) struct Context {
     pub(crate) ack_deadline: Option<Instant>,
     /// Something waits for the acknowledgements of this turn: journal them now.
     pub(crate) flush_acks_now: bool,
+    /// How much was asked for since acknowledgements were last journaled, see [`crate::Requests`].
+    pub(crate) ack_weight: usize,
     /// Earliest moment at which a delayed message falls due (wall clock milliseconds).
     pub(crate) delayed: std::collections::BTreeSet<(u64, u64)>,
     /// Wall clock, milliseconds, read once a turn.
@@ -157,6 +159,7 @@ impl Shard {
             dirty_acks: FxHashSet::default(),
             ack_deadline: None,
             flush_acks_now: false,
+            ack_weight: 0,
             delayed: std::collections::BTreeSet::new(),
             listener,
             next_id: 0,
@@ -275,6 +278,7 @@ impl Shard {
 
     fn flush_acks(&mut self) {
         self.cx.flush_acks_now = false;
+        self.cx.ack_weight = 0;
         self.cx.ack_deadline = None;
         for id in std::mem::take(&mut self.cx.dirty_acks) {
             if let Some(topic) = self.topics.get_mut(&id) {

@@ -4,7 +4,7 @@ use model::Position;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-use crate::peer::{Delivery, Outgoing, Peer};
+use crate::peer::{Delivery, Outgoing, Peer, RECEIPT_BYTES};
 
 /// Messages per connection, in order.
 #[derive(Default)]
@@ -27,11 +27,18 @@ impl Outbox {
     }
 
     pub(crate) fn push(&mut self, peer: &Arc<Peer>, outgoing: Outgoing) {
+        peer.charge(outgoing.bytes());
         self.queue(peer).push(outgoing);
+    }
+
+    /// Makes the connection look again whether it may read.
+    pub(crate) fn wake(&mut self, peer: &Arc<Peer>) {
+        self.queue(peer);
     }
 
     /// Adds one receipt, extending the last run when it goes on from there.
     pub(crate) fn receipt(&mut self, peer: &Arc<Peer>, producer_id: u64, sequence: u64, top: u64, at: Position) {
+        peer.charge(RECEIPT_BYTES);
         let queue = self.queue(peer);
         if let Some(Outgoing::Receipts { producer_id: id, sequence_id, highest, position, count }) = queue.last_mut()
             && *id == producer_id
@@ -51,6 +58,8 @@ impl Outbox {
 
     /// Adds messages for one consumer, joining them to those already queued last.
     pub(crate) fn deliver(&mut self, peer: &Arc<Peer>, consumer_id: u64, epoch: Option<u64>, delivery: Delivery) {
+        // At once, so that dispatching sees what it did itself in this turn.
+        peer.charge(delivery.bytes());
         let queue = self.queue(peer);
         if let Some(Outgoing::Deliver { consumer_id: id, epoch: e, entries }) = queue.last_mut()
             && *id == consumer_id
@@ -64,7 +73,7 @@ impl Outbox {
 
     pub(crate) fn flush(&mut self) {
         for (peer, batch) in self.peers.drain(..) {
-            peer.send(batch);
+            peer.send_charged(batch);
         }
         self.index.clear();
         self.last = 0;

@@ -3,6 +3,8 @@
 //! Deduplication key is producer name and highest sequence id; chunks of one message share a sequence id and are
 //! judged by the last of them. Source: Pulsar's `MessageDeduplication`.
 
+use std::sync::Arc;
+
 use super::Topic;
 use crate::{
     error::Error,
@@ -16,12 +18,13 @@ const MESSAGES_MAX: u32 = 1 << 20;
 
 impl Topic {
     /// Appends one entry to the commit being built. Refusals are told to the producer at once.
-    pub(crate) fn publish(&mut self, cx: &mut Context, peer: &Peer, publish: Publish) {
+    pub(crate) fn publish(&mut self, cx: &mut Context, peer: &Arc<Peer>, publish: Publish) {
         let bytes = publish.data.len();
         let Some(producer) = self.producers.get_mut(&publish.producer) else {
             // Closed in the meantime: the client was told, and sends again.
             cx.publish_buffer.release(bytes);
             peer.add_pending_publishes(-1);
+            cx.outbox.wake(peer);
             return;
         };
         if self.terminated {

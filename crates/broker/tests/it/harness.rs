@@ -2,7 +2,7 @@
 
 use broker::{
     Ack, Broker, Config, ConsumerHandle, Delivery, NewConsumer, NewProducer, Outgoing, Peer, PeerInfo, ProducerHandle,
-    PublishBatch,
+    Requests,
 };
 use bytes::Bytes;
 use model::{AccessMode, InitialPosition, Position, SubscriptionType, TopicName};
@@ -64,7 +64,7 @@ impl TestBroker {
             peer,
             receiver,
             told: VecDeque::new(),
-            batch: self.broker.publish_batch(),
+            requests: self.broker.requests(),
         }
     }
 }
@@ -75,7 +75,7 @@ pub(crate) struct Connection {
     pub(crate) peer: Arc<Peer>,
     receiver: mpsc::UnboundedReceiver<Vec<Outgoing>>,
     told: VecDeque<Outgoing>,
-    batch: PublishBatch,
+    requests: Requests,
 }
 
 pub(crate) fn topic(name: &str) -> TopicName {
@@ -149,8 +149,8 @@ impl Connection {
     }
 
     pub(crate) fn send(&mut self, producer: &ProducerHandle, sequence: u64, messages: u32, data: Bytes) {
-        self.batch.push(producer, sequence, sequence, messages, false, data);
-        self.broker.publish(&self.peer, &mut self.batch);
+        self.requests.publish(producer, sequence, sequence, messages, false, data);
+        self.broker.submit(&self.peer, &mut self.requests);
     }
 
     /// Publishes messages `m0..mn` with the keys given in turn, and waits for their receipts.

@@ -28,6 +28,9 @@ use bytes::Bytes;
 /// Properties a consumer may have, keys and values together. Source: `maxConsumerMetadataSize`.
 const CONSUMER_METADATA_BYTES_MAX: usize = 1024;
 
+/// Words of an acknowledgement within a batch: 65,536 messages.
+const ACK_SET_WORDS_MAX: usize = 1024;
+
 /// The same for producers and subscriptions, which Pulsar leaves as large as a frame may be.
 const METADATA_BYTES_MAX: usize = 64 * 1024;
 
@@ -41,7 +44,7 @@ impl<S: Stream> Connection<S> {
             Incoming::Send(header, entry) => self.send(header, entry),
             Incoming::Flow(flow) => {
                 if let Some(consumer) = self.consumers.open(flow.consumer_id) {
-                    consumer.handle.flow(flow.permits);
+                    self.requested.flow(&consumer.handle, flow.permits);
                 }
                 Ok(())
             }
@@ -121,19 +124,23 @@ impl<S: Stream> Connection<S> {
             self.refuse_send(send, ServerError::NotAllowedError, TRANSACTIONS_OFF);
             return Ok(());
         }
-        if entry.is_empty() || wire::entry::checksum(&entry) == Checksum::Invalid {
+        // Broker metadata is the broker's to add.
+        let is_forged = entry.starts_with(&[0x0e, 0x02]);
+        if entry.is_empty() || is_forged || wire::entry::checksum(&entry) == Checksum::Invalid {
             self.refuse_send(send, ServerError::ChecksumError, "Checksum failed on the broker");
             return Ok(());
         }
         let highest = send.highest_sequence_id.filter(|&h| h >= send.sequence_id).unwrap_or(send.sequence_id);
         let messages = u32::try_from(send.num_messages).unwrap_or(1).max(1);
-        self.publishes.push(&producer.handle, send.sequence_id, highest, messages, send.is_chunk, entry);
+        self.requested.publish(&producer.handle, send.sequence_id, highest, messages, send.is_chunk, entry);
         Ok(())
     }
 
     #[cold]
     fn refuse_send(&mut self, send: SendHeader, code: ServerError, message: &str) {
-        self.writer.frame(&reply::send_error(send.producer_id, send.sequence_id, code, message.to_owned()));
+        // Of a batch the highest, by which clients find it. Source: Pulsar's `Producer.checkAndStartPublish`.
+        let sequence_id = send.highest_sequence_id.map_or(send.sequence_id, |highest| highest.max(send.sequence_id));
+        self.writer.frame(&reply::send_error(send.producer_id, sequence_id, code, message.to_owned()));
     }
 
     fn producer(&mut self, command: proto::CommandProducer) {
@@ -148,7 +155,7 @@ impl<S: Stream> Connection<S> {
                 let created = broker::ProducerCreated { last_sequence_id: -1, ..producer.created.clone() };
                 return self.writer.frame(&reply::producer_success(request_id, created));
             }
-            Some(Slot::Creating(_) | Slot::Cancelled(_)) => {
+            Some(Slot::Creating(_) | Slot::Cancelled(_) | Slot::Revoked(_)) => {
                 let message = "Producer is already present on the connection";
                 return self.refuse(request_id, ServerError::ServiceNotReady, message);
             }
@@ -210,7 +217,7 @@ impl<S: Stream> Connection<S> {
         match self.consumers.slot(id) {
             None => {}
             Some(Slot::Open(_)) => return self.writer.frame(&reply::success(request_id)),
-            Some(Slot::Creating(_)) => {
+            Some(Slot::Creating(_) | Slot::Revoked(_)) => {
                 let message = "Consumer is already present on the connection";
                 return self.refuse(request_id, ServerError::ServiceNotReady, message);
             }
@@ -261,7 +268,7 @@ impl<S: Stream> Connection<S> {
             let mut ids = SmallVec::new();
             ids.push((position, SmallVec::new()));
             let (cumulative, request_id) = (ack.cumulative, ack.request_id);
-            consumer.handle.ack(Ack { cumulative, ids, request_id, validation_error: false });
+            self.requested.ack(&consumer.handle, Ack { cumulative, ids, request_id, validation_error: false });
         }
     }
 
@@ -281,23 +288,26 @@ impl<S: Stream> Connection<S> {
             }
             return;
         }
-        let ids = ack.message_id.iter().map(|id| {
+        // No batch is that large; a peer that says so is not believed, and gets the message again.
+        let ids = ack.message_id.iter().filter(|id| id.ack_set.len() <= ACK_SET_WORDS_MAX).map(|id| {
             (Position::new(id.ledger_id, id.entry_id as i64), id.ack_set.iter().map(|&word| word as u64).collect())
         });
-        consumer.handle.ack(Ack {
+        let ack = Ack {
             cumulative,
             ids: ids.collect(),
             request_id: ack.request_id,
             validation_error: ack.validation_error.is_some(),
-        });
+        };
+        self.requested.ack(&consumer.handle, ack);
     }
 
     fn redeliver(&mut self, command: proto::CommandRedeliverUnacknowledgedMessages) {
         let Some(consumer) = self.consumers.open(command.consumer_id) else { return };
         if consumer.kind.is_single_active() || command.message_ids.is_empty() {
-            consumer.handle.redeliver(Vec::new(), command.consumer_epoch);
+            self.requested.redeliver(&consumer.handle, Vec::new(), command.consumer_epoch);
         } else {
-            consumer.handle.redeliver(command.message_ids.iter().map(position).collect(), None);
+            let positions = command.message_ids.iter().map(position).collect();
+            self.requested.redeliver(&consumer.handle, positions, None);
         }
     }
 

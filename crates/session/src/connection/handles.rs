@@ -17,7 +17,40 @@ pub(super) enum Slot<T> {
     Creating(Token),
     /// Closed by the client before it was created. Kept for consumers only.
     Cancelled(Token),
+    /// Closed by the broker before it was created.
+    Revoked(Token),
     Open(T),
+}
+
+/// What became of a creation that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Wanted,
+    /// The client closed it, and has its answer.
+    Cancelled,
+    /// The broker closed it: the client has to try again.
+    Revoked,
+}
+
+/// Ends the creation `token` of number `id`, which is free again if the creation had it.
+fn finish<T>(slots: &mut FxHashMap<u64, Slot<T>>, id: u64, token: Token) -> Outcome {
+    let outcome = match slots.get(&id) {
+        Some(Slot::Creating(t)) if *t == token => Outcome::Wanted,
+        Some(Slot::Revoked(t)) if *t == token => Outcome::Revoked,
+        Some(Slot::Cancelled(t)) if *t == token => Outcome::Cancelled,
+        _ => return Outcome::Cancelled,
+    };
+    slots.remove(&id);
+    outcome
+}
+
+/// The broker closed what is being created as `id`.
+fn revoke<T>(slots: &mut FxHashMap<u64, Slot<T>>, id: u64) {
+    if let Some(slot) = slots.get_mut(&id)
+        && let Slot::Creating(token) = *slot
+    {
+        *slot = Slot::Revoked(token);
+    }
 }
 
 #[derive(Debug)]
@@ -65,13 +98,13 @@ impl Producers {
         self.slots.insert(id, Slot::Creating(token));
     }
 
-    /// Whether the creation `token` is still wanted. If so its number is free again, until [`Producers::put`].
-    pub(super) fn finish(&mut self, id: u64, token: Token) -> bool {
-        let wanted = matches!(self.slots.get(&id), Some(Slot::Creating(t)) if *t == token);
-        if wanted {
-            self.slots.remove(&id);
-        }
-        wanted
+    /// Ends the creation `token`. Its number is free again, until [`Producers::put`].
+    pub(super) fn finish(&mut self, id: u64, token: Token) -> Outcome {
+        finish(&mut self.slots, id, token)
+    }
+
+    pub(super) fn revoke(&mut self, id: u64) {
+        revoke(&mut self.slots, id);
     }
 
     pub(super) fn put(&mut self, id: u64, producer: Producer) {
@@ -86,14 +119,14 @@ impl Producers {
                 self.recently_closed.insert(id, now);
                 Some(producer)
             }
-            Slot::Creating(_) | Slot::Cancelled(_) => None,
+            Slot::Creating(_) | Slot::Cancelled(_) | Slot::Revoked(_) => None,
         }
     }
 
     /// The producer that `request_id` created; it waited for exclusive access.
-    pub(super) fn of_request(&mut self, request_id: u64) -> Option<u64> {
-        self.slots.iter().find_map(|(&id, slot)| match slot {
-            Slot::Open(producer) if producer.request_id == request_id => Some(id),
+    pub(super) fn of_request(&mut self, request_id: u64) -> Option<(u64, &mut Producer)> {
+        self.slots.iter_mut().find_map(|(&id, slot)| match slot {
+            Slot::Open(producer) if producer.request_id == request_id => Some((id, producer)),
             _ => None,
         })
     }
@@ -132,18 +165,12 @@ impl Consumers {
     }
 
     /// As [`Producers::finish`]; also ends a cancelled creation.
-    pub(super) fn finish(&mut self, id: u64, token: Token) -> bool {
-        match self.slots.get(&id) {
-            Some(Slot::Creating(t)) if *t == token => {
-                self.slots.remove(&id);
-                true
-            }
-            Some(Slot::Cancelled(t)) if *t == token => {
-                self.slots.remove(&id);
-                false
-            }
-            _ => false,
-        }
+    pub(super) fn finish(&mut self, id: u64, token: Token) -> Outcome {
+        finish(&mut self.slots, id, token)
+    }
+
+    pub(super) fn revoke(&mut self, id: u64) {
+        revoke(&mut self.slots, id);
     }
 
     pub(super) fn cancel(&mut self, id: u64) {

@@ -69,6 +69,11 @@ impl Inbox {
         Ok(next)
     }
 
+    /// Bytes that are not in a frame yet.
+    pub(super) fn len(&self) -> usize {
+        self.buf.len()
+    }
+
     /// Whether [`Inbox::next`] should be asked before more is read.
     pub(super) fn is_unparsed(&self) -> bool {
         self.unparsed

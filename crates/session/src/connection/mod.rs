@@ -2,7 +2,7 @@
 //! later, and keeps time. None of these waits for another.
 //!
 //! Each turn does what can be done at once and then sleeps until one of its sources has something: the socket, the
-//! broker's channel, a request under way, a timer. All SENDs of one read go to the broker in one batch; what one shard
+//! broker's channel, a request under way, a timer. All that one read asks of a shard goes to it in one batch; what one shard
 //! has to say comes in one batch; a wake-up is per batch, never per message.
 //!
 //! What bounds memory: nothing is taken from the broker while [`writer::Writer`] is full, and nothing is read while it
@@ -15,7 +15,7 @@ mod handshake;
 mod inbox;
 mod writer;
 
-use broker::{Delivery, Outgoing, Peer, PeerInfo, ProducerCreated, ProducerHandle, PublishBatch};
+use broker::{Delivery, Outgoing, Peer, PeerInfo, ProducerCreated, ProducerHandle, Requests};
 use futures::{
     FutureExt, Stream as _,
     future::{AbortHandle, BoxFuture},
@@ -43,7 +43,7 @@ use crate::{
     reply::{self, Frame},
     topic_list::{Update, Watcher},
 };
-use handles::{Consumer, Consumers, Producer, Producers, Token};
+use handles::{Consumer, Consumers, Outcome, Producer, Producers, Slot, Token};
 use inbox::Inbox;
 use writer::{SLICES, Writer};
 
@@ -53,6 +53,9 @@ const TURNS: usize = 16;
 /// Unanswered bytes at the broker, beyond what it bounds itself, at which nothing more is read: a peer that sends
 /// requests and reads no answers.
 const UNREAD_BYTES_MAX: usize = 2 * 8 * 1024 * 1024;
+
+/// Bytes of answers that wait for what was said before them; beyond it, requests under way are not asked for more.
+const ANSWERS_BYTES_MAX: usize = 512 * 1024;
 
 /// How long a connection that ends has to take what is still to be written.
 const LAST_WRITE: Duration = Duration::from_secs(2);
@@ -123,7 +126,7 @@ struct Connection<S> {
     peer: Arc<Peer>,
     inbox: Inbox,
     writer: Writer,
-    publishes: PublishBatch,
+    requested: Requests,
     from_broker: mpsc::UnboundedReceiver<Vec<Outgoing>>,
     /// The batch of the broker that is being written.
     taken: std::vec::IntoIter<Outgoing>,
@@ -135,6 +138,7 @@ struct Connection<S> {
     requests: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Done, but what the broker said before has to be written first.
     answers: Vec<Done>,
+    answers_bytes: usize,
     next_token: Token,
     /// Waits for room in the publish buffer.
     room: Option<BoxFuture<'static, ()>>,
@@ -144,10 +148,10 @@ struct Connection<S> {
     /// Writes what there is and ends.
     ending: Option<&'static str>,
     tick: Pin<Box<Sleep>>,
-    started: Instant,
     /// Of this turn.
     now: Instant,
     last_read: Instant,
+    last_write: Instant,
     pings: u32,
 }
 
@@ -204,7 +208,7 @@ impl<S: Stream> Connection<S> {
             peer,
             inbox,
             writer: Writer::default(),
-            publishes: shared.broker.publish_batch(),
+            requested: shared.broker.requests(),
             from_broker,
             taken: Vec::new().into_iter(),
             unsent: None,
@@ -214,15 +218,16 @@ impl<S: Stream> Connection<S> {
             following: FuturesUnordered::new(),
             requests: FuturesUnordered::new(),
             answers: Vec::new(),
+            answers_bytes: 0,
             next_token: 0,
             room: None,
             stop: Box::pin(async move { stop.triggered().await }),
             stop_asked: false,
             ending: None,
             tick: Box::pin(tokio::time::sleep(tick_interval(&shared.config))),
-            started: now,
             now,
             last_read: now,
+            last_write: now,
             pings: 0,
             shared,
         }
@@ -248,6 +253,10 @@ impl<S: Stream> Connection<S> {
                 Err(end) => return Poll::Ready(end),
             }
         }
+        // A peer that keeps us busy does not stop the clock.
+        if let Err(end) = self.poll_time(cx) {
+            return Poll::Ready(end);
+        }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -267,13 +276,18 @@ impl<S: Stream> Connection<S> {
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> bool {
         let mut busy = false;
-        while !self.requests.is_empty() && !self.writer.is_full() {
+        while !self.requests.is_empty() && !self.writer.is_full() && self.answers_bytes < ANSWERS_BYTES_MAX {
             let Poll::Ready(Some(done)) = Pin::new(&mut self.requests).poll_next(cx) else { break };
             busy = true;
             match done {
                 // Created before anything about it can have been said, so it is told before.
                 created @ (Done::Producer { .. } | Done::Consumer { .. }) => self.finish(created),
-                other => self.answers.push(other),
+                other => {
+                    if let Done::Reply(frame) = &other {
+                        self.answers_bytes += frame.0.len();
+                    }
+                    self.answers.push(other);
+                }
             }
         }
         busy
@@ -284,33 +298,39 @@ impl<S: Stream> Connection<S> {
             Done::Nothing => {}
             Done::Reply(frame) => self.writer.frame(&frame),
             Done::Producer { id, token, request_id, result } => {
-                let wanted = self.producers.finish(id, token);
-                match result {
-                    Ok((handle, created)) if wanted => {
+                let outcome = self.producers.finish(id, token);
+                match (result, outcome) {
+                    (Ok((handle, created)), Outcome::Wanted) => {
                         self.writer.frame(&reply::producer_success(request_id, created.clone()));
                         self.producers.put(id, Producer { handle, request_id, created });
                     }
-                    Ok((handle, _)) => self.request(async move {
-                        handle.close().await;
-                        Done::Nothing
-                    }),
-                    Err(error) if wanted => self.writer.frame(&reply::failed(request_id, &error)),
-                    Err(_) => {}
+                    (Ok((handle, _)), _) => {
+                        self.request(async move {
+                            handle.close().await;
+                            Done::Nothing
+                        });
+                        self.revoked(request_id, outcome);
+                    }
+                    (Err(_), Outcome::Cancelled) => {}
+                    (Err(error), _) => self.writer.frame(&reply::failed(request_id, &error)),
                 }
             }
             Done::Consumer { id, token, request_id, result } => {
-                let wanted = self.consumers.finish(id, token);
-                match result {
-                    Ok(consumer) if wanted => {
+                let outcome = self.consumers.finish(id, token);
+                match (result, outcome) {
+                    (Ok(consumer), Outcome::Wanted) => {
                         self.writer.frame(&reply::success(request_id));
                         self.consumers.put(id, consumer);
                     }
-                    Ok(consumer) => self.request(async move {
-                        consumer.handle.close().await;
-                        Done::Nothing
-                    }),
-                    Err(error) if wanted => self.writer.frame(&reply::failed(request_id, &error)),
-                    Err(_) => {}
+                    (Ok(consumer), _) => {
+                        self.request(async move {
+                            consumer.handle.close().await;
+                            Done::Nothing
+                        });
+                        self.revoked(request_id, outcome);
+                    }
+                    (Err(_), Outcome::Cancelled) => {}
+                    (Err(error), _) => self.writer.frame(&reply::failed(request_id, &error)),
                 }
             }
             Done::Unsubscribed { id, token, request_id, result } => {
@@ -336,6 +356,14 @@ impl<S: Stream> Connection<S> {
                     }
                 }
             }
+        }
+    }
+
+    /// What the broker closed while it was being created, the client has to ask for again.
+    fn revoked(&mut self, request_id: u64, outcome: Outcome) {
+        if outcome == Outcome::Revoked {
+            let error = broker::Error::NotReady("closed while it was being created".into());
+            self.writer.frame(&reply::failed(request_id, &error));
         }
     }
 
@@ -395,6 +423,8 @@ impl<S: Stream> Connection<S> {
             } else if let Poll::Ready(Some(batch)) = self.from_broker.poll_recv(cx) {
                 busy = true;
                 self.taken = batch.into_iter();
+                // What was created before this was said is told before it.
+                self.poll_requests(cx);
             } else if !self.answers.is_empty()
                 && let Ok(batch) = self.from_broker.try_recv()
             {
@@ -403,6 +433,7 @@ impl<S: Stream> Connection<S> {
             } else {
                 // All that was said before the answers were given is in the writer.
                 busy |= !self.answers.is_empty();
+                self.answers_bytes = 0;
                 for done in std::mem::take(&mut self.answers) {
                     self.finish(done);
                 }
@@ -416,7 +447,7 @@ impl<S: Stream> Connection<S> {
     }
 
     fn deliver(&mut self, delivery: Delivery, unsent: &Unsent, partition: i32) -> usize {
-        let bytes = delivery.data.len() + 50;
+        let bytes = delivery.bytes();
         self.writer.message(unsent.consumer_id, unsent.epoch, partition, delivery);
         bytes
     }
@@ -444,22 +475,31 @@ impl<S: Stream> Connection<S> {
                 self.writer.frame(&reply::active_consumer_change(consumer_id, active));
             }
             Outgoing::ProducerReady { request_id, created } => {
+                if let Some((_, producer)) = self.producers.of_request(request_id) {
+                    producer.created = created.clone();
+                }
                 self.writer.frame(&reply::producer_success(request_id, created));
             }
             Outgoing::ProducerFailed { request_id, error } => {
-                if let Some(id) = self.producers.of_request(request_id) {
+                if let Some((id, _)) = self.producers.of_request(request_id) {
                     self.producers.remove(id, self.now);
                 }
                 self.writer.frame(&reply::failed(request_id, &error));
             }
-            Outgoing::CloseProducer { producer_id } => {
-                self.producers.remove(producer_id, self.now);
-                self.writer.frame(&reply::close_producer(producer_id));
-            }
-            Outgoing::CloseConsumer { consumer_id } => {
-                self.consumers.remove(consumer_id);
-                self.writer.frame(&reply::close_consumer(consumer_id));
-            }
+            Outgoing::CloseProducer { producer_id } => match self.producers.slot(producer_id) {
+                Some(Slot::Creating(_)) => self.producers.revoke(producer_id),
+                _ => {
+                    self.producers.remove(producer_id, self.now);
+                    self.writer.frame(&reply::close_producer(producer_id));
+                }
+            },
+            Outgoing::CloseConsumer { consumer_id } => match self.consumers.slot(consumer_id) {
+                Some(Slot::Creating(_)) => self.consumers.revoke(consumer_id),
+                _ => {
+                    self.consumers.remove(consumer_id);
+                    self.writer.frame(&reply::close_consumer(consumer_id));
+                }
+            },
             Outgoing::ReachedEndOfTopic { consumer_id } => {
                 self.writer.frame(&reply::reached_end_of_topic(consumer_id));
             }
@@ -479,7 +519,10 @@ impl<S: Stream> Connection<S> {
             match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..filled]) {
                 Poll::Pending => return Ok(busy),
                 Poll::Ready(Ok(0)) => return Err(End::Io(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => self.writer.advance(n),
+                Poll::Ready(Ok(n)) => {
+                    self.writer.advance(n);
+                    self.last_write = self.now;
+                }
                 Poll::Ready(Err(error)) => return Err(End::Io(error)),
             }
             busy = true;
@@ -514,22 +557,18 @@ impl<S: Stream> Connection<S> {
         self.inbox.was_read(n, room);
         self.last_read = self.now;
         self.pings = 0;
-        let ms = self.now.duration_since(self.started).as_millis();
-        self.peer.last_seen_ms.store(u64::try_from(ms).unwrap_or(u64::MAX).saturating_add(1), Relaxed);
+        self.peer.was_heard();
         self.take_frames()?;
         Ok(true)
     }
 
     /// Whether more may be asked of us; see the module.
     fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.may_handle() || self.peer.outbound_bytes() >= UNREAD_BYTES_MAX {
+        if self.has_enough() {
             return false;
         }
         if self.producers.is_empty() {
             return true;
-        }
-        if self.peer.pending_publishes() >= self.shared.broker.config().max_pending_publishes_per_connection {
-            return false;
         }
         if self.room.is_none() {
             if !self.shared.broker.publish_buffer_full() {
@@ -547,6 +586,14 @@ impl<S: Stream> Connection<S> {
         true
     }
 
+    /// Whether what the peer asked for already is as much as we take at a time.
+    fn has_enough(&self) -> bool {
+        !self.may_handle()
+            || self.peer.outbound_bytes() >= UNREAD_BYTES_MAX
+            || self.peer.pending_publishes() >= self.shared.broker.config().max_pending_publishes_per_connection
+            || self.peer.has_many_requests()
+    }
+
     fn may_handle(&self) -> bool {
         self.ending.is_none()
             && !self.writer.is_full()
@@ -556,6 +603,7 @@ impl<S: Stream> Connection<S> {
     /// Handles the whole frames there are, and hands the SENDs among them to the broker.
     fn take_frames(&mut self) -> Result<(), End> {
         let mut result = Ok(());
+        let before = self.inbox.len();
         while self.may_handle() {
             match self.inbox.next() {
                 Ok(Some(incoming)) => {
@@ -572,8 +620,13 @@ impl<S: Stream> Connection<S> {
             }
         }
         // What came before a broken frame was meant.
-        if !self.publishes.is_empty() {
-            self.shared.broker.publish(&self.peer, &mut self.publishes);
+        if !self.requested.is_empty() {
+            // Entries share the buffer they were read into. Where little of it is theirs, they shall not keep all of it.
+            let others = (before - self.inbox.len()).saturating_sub(self.requested.bytes());
+            if others > self.requested.bytes() {
+                self.requested.detach();
+            }
+            self.shared.broker.submit(&self.peer, &mut self.requested);
         }
         result
     }
@@ -600,8 +653,12 @@ impl<S: Stream> Connection<S> {
         }
         let config = &self.shared.config;
         let silent = self.now.duration_since(self.last_read);
-        // While we do not read, its silence is our doing.
-        let reading = self.may_handle() && !self.inbox.is_unparsed() && self.room.is_none();
+        // While we do not read, its silence is our doing, unless it is because it does not read.
+        let reading = !self.has_enough() && !self.inbox.is_unparsed() && self.room.is_none();
+        let unread = self.now.duration_since(self.last_read.max(self.last_write));
+        if !reading && !self.writer.is_empty() && unread >= config.keepalive * (PINGS_MAX + 1) {
+            return Err(End::Closed("takes nothing of what is written to it"));
+        }
         if reading && self.inbox.is_half() && silent >= config.half_frame_timeout {
             return Err(End::Closed("half a frame and nothing after it"));
         }

@@ -69,6 +69,22 @@ async fn a_bad_checksum_is_told_and_nothing_is_stored() {
     assert_eq!((receipt.sequence_id, receipt.message_id.unwrap().entry_id), (1, 0));
 }
 
+/// An error names the highest message of a batch, by which clients find it among those they wait for.
+#[tokio::test]
+async fn what_is_refused_of_a_batch_is_its_last_message() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client.producer("checked", 1).await;
+    let mut forged = vec![0x0e, 0x02, 0, 0, 0, 2, 0x08, 0x01];
+    forged.extend_from_slice(&message(b"payload"));
+    let mut frame = BytesMut::new();
+    encode::send_header(&mut frame, 1, 3, Some(7), 5, false, None, forged.len());
+    frame.extend_from_slice(&forged);
+    client.write(&frame).await;
+    let error = client.expect(Type::SendError).await.send_error.unwrap();
+    assert_eq!((error.sequence_id, error.error), (7, ServerError::ChecksumError as i32));
+}
+
 #[tokio::test]
 async fn a_send_to_a_producer_that_never_was_is_the_end() {
     let server = Server::start().await;
@@ -118,6 +134,56 @@ async fn the_silent_are_pinged_and_then_let_go() {
     client.expect(Type::Ping).await;
     client.expect(Type::Ping).await;
     client.expect_closed().await;
+}
+
+/// A frozen client does not keep what was sent to it from the others.
+#[tokio::test]
+async fn a_consumer_that_takes_nothing_is_let_go() {
+    let config = Config { keepalive: Duration::from_millis(200), ..Config::default() };
+    let server = Server::with(config, broker::Config::default()).await;
+    let mut frozen = server.connect().await;
+    frozen.subscribe("frozen", "s", 1).await;
+    frozen.send(&proto::CommandFlow { consumer_id: 1, message_permits: 1000 }).await;
+    let mut client = server.connect().await;
+    client.producer("frozen", 1).await;
+    // More than sockets keep on both sides.
+    let entry = message(&vec![7; 1 << 20]);
+    for sequence in 0..40 {
+        client.publish(1, sequence, &entry);
+        client.flush().await;
+        while client.next().await.unwrap().0.send_receipt.is_none() {}
+    }
+    let topic = "frozen".parse().unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !server.broker.topic_stats(&topic).await.unwrap().subscriptions["s"].consumers.is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "it still has its messages");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A flood of what costs the client nothing waits in its own socket.
+#[tokio::test]
+async fn a_flood_of_acknowledgements_is_taken_at_the_pace_of_the_shard() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client.subscribe("flood", "s", 1).await;
+    let mut acks = BytesMut::new();
+    for _ in 0..10 {
+        let message_id =
+            vec![proto::MessageIdData { ledger_id: 1, entry_id: 5, ack_set: vec![1; 1000], ..Default::default() }; 100];
+        encode::put(&mut acks, &proto::CommandAck { consumer_id: 1, message_id, ..Default::default() });
+    }
+    // A million words, five times.
+    for _ in 0..5 {
+        client.write(&acks).await;
+    }
+    let ack = proto::CommandAck {
+        consumer_id: 1,
+        request_id: Some(9),
+        message_id: vec![proto::MessageIdData { ledger_id: 1, entry_id: 5, ..Default::default() }],
+        ..Default::default()
+    };
+    client.ask(&ack, Type::AckResponse).await;
 }
 
 /// Requests are read no faster than their answers are taken; and all are answered in the end.
