@@ -105,7 +105,7 @@ impl Topic {
 
     pub(crate) fn flow(&mut self, cx: &mut Context, at: At, permits: u32) {
         if self.subscriptions.get_mut(&at.subscription).is_some_and(|s| s.flow(at.consumer, permits)) {
-            self.set_ready(cx);
+            self.set_ready_for(cx, at.subscription);
         }
     }
 
@@ -121,15 +121,17 @@ impl Topic {
         if self.ledger.acks_dirty() {
             cx.acks_dirty(self.id, ack.request_id.is_some());
         }
-        if freed || self.terminated {
+        if self.terminated {
             self.set_ready(cx);
+        } else if freed {
+            self.set_ready_for(cx, at.subscription);
         }
     }
 
     pub(crate) fn redeliver(&mut self, cx: &mut Context, at: At, positions: &[Position], epoch: Option<u64>) {
         if let Some(subscription) = self.subscriptions.get_mut(&at.subscription) {
             subscription.redeliver(&self.ledger, at.consumer, positions, epoch);
-            self.set_ready(cx);
+            self.set_ready_for(cx, at.subscription);
         }
     }
 

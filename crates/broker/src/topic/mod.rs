@@ -27,6 +27,9 @@ pub(crate) use producers::Producer;
 /// Property of a topic's row that says it takes no more messages.
 pub(crate) const TERMINATED: &str = "geminga.terminated";
 
+/// From this many subscriptions on, what happens on one is not looked for on all.
+const MANY_SUBSCRIPTIONS: usize = 16;
+
 /// See the module.
 pub(crate) struct Topic {
     id: u64,
@@ -54,6 +57,9 @@ pub(crate) struct Topic {
     terminated: bool,
     /// In `Context::ready` already.
     ready: bool,
+    /// Any subscription may have something to send; else only those listed.
+    all_ready: bool,
+    ready_subscriptions: Vec<u64>,
     /// Wall clock milliseconds when the last client left.
     idle_since: u64,
     msg_in: Rate,
@@ -83,6 +89,8 @@ impl Topic {
             too_old: false,
             terminated,
             ready: false,
+            all_ready: false,
+            ready_subscriptions: Vec::new(),
             idle_since: cx.now_ms,
             msg_in: Rate::default(),
             bytes_in: Rate::default(),
@@ -122,7 +130,21 @@ impl Topic {
         self.set_ready_in(&mut cx.ready);
     }
 
+    /// The same for one subscription: what its consumers do concerns no other.
+    fn set_ready_for(&mut self, cx: &mut Context, subscription: u64) {
+        if self.subscriptions.len() < MANY_SUBSCRIPTIONS || !self.is_persistent() {
+            return self.set_ready(cx);
+        }
+        if self.ready_subscriptions.last() != Some(&subscription) {
+            self.ready_subscriptions.push(subscription);
+        }
+        if !std::mem::replace(&mut self.ready, true) {
+            cx.ready.push(self.id);
+        }
+    }
+
     pub(crate) fn set_ready_in(&mut self, ready: &mut Vec<u64>) {
+        self.all_ready = true;
         if !std::mem::replace(&mut self.ready, true) {
             ready.push(self.id);
         }
@@ -135,9 +157,13 @@ impl Topic {
         }
     }
 
-    /// Gives every subscription what its consumers can take.
+    /// Gives every subscription that is ready what its consumers can take.
     pub(crate) fn dispatch(&mut self, cx: &mut Context) {
         self.ready = false;
+        if !std::mem::take(&mut self.all_ready) {
+            return self.dispatch_some(cx);
+        }
+        self.ready_subscriptions.clear();
         let mut again = false;
         let mut read_by_all: Option<Position> = None;
         let bounds = (self.policies.max_unacked_per_consumer, self.policies.max_unacked_per_subscription);
@@ -167,6 +193,16 @@ impl Topic {
         }
     }
 
+    fn dispatch_some(&mut self, cx: &mut Context) {
+        let bounds = (self.policies.max_unacked_per_consumer, self.policies.max_unacked_per_subscription);
+        let (subscriptions, ledger) = (&mut self.subscriptions, &mut self.ledger);
+        self.ready_subscriptions.retain(|id| subscriptions.get_mut(id).is_some_and(|s| s.dispatch(ledger, cx, bounds)));
+        if !self.ready_subscriptions.is_empty() {
+            self.ready = true;
+            cx.ready.push(self.id);
+        }
+    }
+
     /// A read from disk came back.
     pub(crate) fn read_done(
         &mut self,
@@ -176,9 +212,9 @@ impl Topic {
         replay: bool,
         result: ledger::Result<Vec<ledger::Entry>>,
     ) {
-        if let Some(subscription) = self.subscriptions.get_mut(&subscription) {
-            subscription.read_done(&self.ledger, cx, generation, replay, result);
-            self.set_ready(cx);
+        if let Some(found) = self.subscriptions.get_mut(&subscription) {
+            found.read_done(&self.ledger, cx, generation, replay, result);
+            self.set_ready_for(cx, subscription);
         }
     }
 

@@ -181,3 +181,27 @@ async fn a_topic_that_is_unloaded_or_deleted_sends_its_clients_back_to_lookup() 
         assert!(matches!(back, Ok(_) | Err(broker::Error::NotReady(_) | broker::Error::TopicNotFound(_))), "{back:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_subscriptions_get_what_each_asks_for() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let mut consumers = Vec::new();
+    for n in 0..20 {
+        let request = NewConsumer { subscription: format!("s{n}"), ..new_consumer("t", Shared, n) };
+        consumers.push(test.broker.subscribe(&connection.peer, request).await.unwrap());
+    }
+    let producer = connection.producer("t", 1).await;
+    connection.publish(&producer, 0..2500, &["k"]).await;
+    // More than one turn takes.
+    consumers[7].flow(2500);
+    let got = connection.receive(7, 2500).await;
+    consumers[7].redeliver(vec![got[3].position], None);
+    consumers[7].flow(1);
+    assert_eq!(connection.texts(7, 1).await, ["m3"]);
+    for (n, consumer) in consumers.iter().enumerate().filter(|(n, _)| *n != 7) {
+        consumer.flow(3);
+        assert_eq!(connection.texts(n as u64, 3).await, ["m0", "m1", "m2"]);
+    }
+    connection.silent().await;
+}
