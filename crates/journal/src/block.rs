@@ -23,6 +23,9 @@ pub(crate) const FRAGMENT_EXTENSION_BYTES: usize = 8;
 /// Format written, and the newest one read.
 pub(crate) const VERSION: u16 = 1;
 
+/// Numbers of files, blocks, commits and epochs stay below this; one that does not is not ours, whatever its checksum says.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
+
 const FILE_MAGIC: &[u8; 8] = b"GemingaJ";
 const BLOCK_MAGIC: u32 = 0x4b4c_4247;
 const HEADER_COPY_AT: usize = 2048;
@@ -93,14 +96,16 @@ impl FileHeader {
         if version > VERSION {
             return Err(Bad::Version(version));
         }
-        Ok(Self {
+        let header = Self {
             number: u64_at(copy, 16),
             id: u64_at(copy, 24),
             epoch: u64_at(copy, 32),
             first_block: u64_at(copy, 40),
             first_lsn: u64_at(copy, 48),
             opens: copy[10] == 1,
-        })
+        };
+        let numbers = [header.number, header.epoch, header.first_block, header.first_lsn];
+        if numbers.iter().all(|&number| number < NUMBER_MAX) { Ok(header) } else { Err(Bad::Damaged) }
     }
 }
 
@@ -146,7 +151,7 @@ impl BlockHeader {
         if u32_at(bytes, 0) != BLOCK_MAGIC || crc_fast::crc32_iscsi(&bytes[..68]) != u32_at(bytes, 68) {
             return None;
         }
-        Some(Self {
+        let header = Self {
             id: u64_at(bytes, 8),
             number: u64_at(bytes, 16),
             epoch: u64_at(bytes, 24),
@@ -156,7 +161,9 @@ impl BlockHeader {
             payload: u32_at(bytes, 56),
             fragments: u32_at(bytes, 60),
             lsns: u32_at(bytes, 64),
-        })
+        };
+        let numbers = [header.number, header.epoch, header.block, header.durable, header.first_lsn];
+        numbers.iter().all(|&number| number < NUMBER_MAX).then_some(header)
     }
 
     /// Whether a block was begun here for the file with this header, be it sound or not.
@@ -356,6 +363,29 @@ mod tests {
             assert_eq!(FileHeader::decode(&page), Ok(header));
             page[bit / 8] ^= 1 << (bit % 8);
         }
+    }
+
+    #[test]
+    fn numbers_beyond_reason_are_damage() {
+        let header = FileHeader { number: 7, id: 99, epoch: 3, first_block: 12, first_lsn: 5, opens: true };
+        let mut page = vec![0; ALIGN];
+        FileHeader { epoch: u64::MAX, ..header }.encode(&mut page);
+        assert_eq!(FileHeader::decode(&page), Err(Bad::Damaged));
+        let block = BlockHeader {
+            id: 99,
+            number: 7,
+            epoch: 3,
+            block: 12,
+            durable: 0,
+            first_lsn: 5,
+            lsns: 0,
+            payload: 0,
+            fragments: 0,
+        };
+        block.encode(&mut page);
+        assert_eq!(BlockHeader::decode(&page), Some(block));
+        BlockHeader { first_lsn: u64::MAX, ..block }.encode(&mut page);
+        assert_eq!(BlockHeader::decode(&page), None);
     }
 
     #[test]

@@ -90,7 +90,21 @@ impl Journal {
     /// `fill` was not called: [`Error::Failed`], [`Error::Closed`], or [`Error::Full`], which passes. `fill` was called, but its
     /// records are dropped: [`Error::TooLarge`].
     pub fn commit<R>(&self, listener: &Arc<dyn Listener>, fill: impl FnOnce(&mut Commit) -> R) -> Result<(Lsn, R)> {
-        self.inner.core.commit(listener, fill)
+        self.inner.core.commit(listener, 0, fill)
+    }
+
+    /// Like [`Journal::commit`], for one that may be longer than a single write: `bytes` are about those of its records with 48 for
+    /// the head of each. There is room for all of it, or it is refused.
+    ///
+    /// # Errors
+    /// As for [`Journal::commit`].
+    pub fn commit_sized<R>(
+        &self,
+        listener: &Arc<dyn Listener>,
+        bytes: usize,
+        fill: impl FnOnce(&mut Commit) -> R,
+    ) -> Result<(Lsn, R)> {
+        self.inner.core.commit(listener, bytes, fill)
     }
 
     /// The last commit such that it and all before it are on disk.

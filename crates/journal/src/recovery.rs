@@ -22,7 +22,7 @@ use crate::{
     BoxError, Config, Error, Files, Lsn, Quarantined, Record, Recovery, Result,
     block::{
         ALIGN, AlignedBuffer, BLOCK_HEADER_BYTES, Bad, BlockHeader, FILE_HEADER_BYTES, FRAGMENT_HEADER_BYTES,
-        FileHeader, Head, mark, tag,
+        FileHeader, Head, NUMBER_MAX, mark, tag,
     },
     index::{DataFile, FileEntry, Index, Touch},
     record::BODY_BYTES_MAX,
@@ -139,7 +139,7 @@ impl Inventory {
         let mut indexes = HashSet::new();
         for name in files.list().map_err(list)? {
             let Some((stem, kind)) = name.split_once('.') else { continue };
-            let Ok(number) = stem.parse::<u64>() else { continue };
+            let Some(number) = stem.parse().ok().filter(|&number| number < NUMBER_MAX) else { continue };
             let known = match kind {
                 "log" => {
                     logs.push(number);

@@ -162,17 +162,21 @@ impl State {
         !self.queue.is_empty()
     }
 
-    /// Whether a commit could wait for space that nobody knows how to make.
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether a commit of about `bytes` could wait for space that nobody knows how to make. Once taken it must become durable: what
+    /// makes room begins with a checkpoint, and that waits for every commit.
+    pub(crate) fn is_full(&self, bytes: usize) -> bool {
         // The keeper may not have found out yet that the capacity is used up.
         let used_up = self.current.is_some()
             && self.spares.is_empty()
             && self.disk_bytes + self.file_bytes_next > self.capacity_bytes;
-        if self.prepared.is_some() || !(self.blocked || used_up) {
+        if !(self.blocked || used_up) {
             return false;
         }
-        let room = self.current.as_ref().map_or(0, |file| file.bytes - self.offset);
-        room < (self.queued + self.block_max + ALIGN) as u64
+        let (block, head) = (self.block_max as u64, FILE_HEADER_BYTES);
+        let current = self.current.as_ref().map_or(0, |file| file.bytes - self.offset);
+        let prepared = self.prepared.as_ref().map_or(0, |file| file.bytes.saturating_sub(head + block));
+        // Each block but the last is at least half full.
+        current + prepared < (self.queued + ALIGN + 2 * bytes) as u64 + block
     }
 
     /// Lets `fill` make a commit and queues it. The second value is the bytes of bodies queued, `None` for an empty commit.

@@ -9,7 +9,7 @@ use std::{io, sync::atomic::Ordering};
 
 use crate::{
     Files, Lsn,
-    block::{FileHeader, u32_at, u64_at},
+    block::{FileHeader, NUMBER_MAX, u32_at, u64_at},
     index::{FileEntry, Point, Span},
 };
 
@@ -83,7 +83,8 @@ impl Sidecar {
             && crc_fast::crc32_iscsi(body) == u32_at(crc, 0)
             && &body[..8] == MAGIC
             && u32_at(body, 8) == VERSION
-            && u64_at(body, 16) == file.id;
+            && u64_at(body, 16) == file.id
+            && (24..56).step_by(8).all(|at| u64_at(body, at) < NUMBER_MAX);
         if !sound {
             return None;
         }

@@ -120,6 +120,7 @@ impl Core {
     pub(crate) fn commit<R>(
         &self,
         listener: &Arc<dyn Listener>,
+        bytes: usize,
         fill: impl FnOnce(&mut Commit) -> R,
     ) -> Result<(Lsn, R)> {
         let mut state = self.state.lock();
@@ -129,7 +130,7 @@ impl Core {
         if state.closed {
             return Err(Error::Closed);
         }
-        if state.is_full() {
+        if state.is_full(bytes) {
             return Err(Error::Full);
         }
         let (result, bytes) = state.take(fill).map_err(Error::TooLarge)?;

@@ -19,6 +19,9 @@ pub(crate) const KIND_ROLL: u8 = 0x83;
 /// The number of partitions of a topic changed.
 pub(crate) const KIND_PARTITIONS: u8 = 0x84;
 
+/// What the journal writes of a record besides its body.
+const HEAD_BYTES: usize = 48;
+
 pub(crate) struct Slot {
     pub(crate) topic: Arc<Topic>,
     /// Encoded, from all calls so far.
@@ -103,7 +106,9 @@ impl Batch {
     pub(crate) fn seal(&mut self) {
         for slot in &mut self.slots {
             if std::mem::take(&mut slot.dedup) {
+                let before = slot.deltas.len();
                 slot.topic.state.lock().encode_dirty_dedup(&mut slot.deltas);
+                self.bytes += slot.deltas.len() - before;
             }
             slot.body = std::mem::take(&mut slot.deltas).into();
         }
@@ -141,14 +146,14 @@ impl Batch {
 
     pub(crate) fn append(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32), data: Bytes, messages: u32) {
         let slot = self.slot(topic, known);
-        self.bytes += data.len() + 40;
+        self.bytes += data.len() + HEAD_BYTES;
         self.appends += 1;
         self.ops.push(Op::Append { slot, messages, data });
     }
 
     pub(crate) fn roll(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32), ledger: u64, now_ms: u64) {
         let slot = self.slot(topic, known);
-        self.bytes += 48;
+        self.bytes += HEAD_BYTES + 8;
         self.ops.push(Op::Roll { slot, ledger, now_ms });
     }
 
@@ -156,7 +161,7 @@ impl Batch {
         let index = self.slot(topic, known);
         let slot = &mut self.slots[index as usize];
         if !std::mem::replace(&mut slot.placed, true) {
-            self.bytes += 40;
+            self.bytes += HEAD_BYTES;
             self.ops.push(Op::Deltas { slot: index });
         }
         slot

@@ -133,6 +133,14 @@ impl Store {
                 journal::Journal::open(blocking.journal, files, checkpoint, &mut |lsn, record| {
                     replay.visit(lsn, record).map_err(Into::into)
                 })?;
+            let first = journal.files().iter().map(|file| file.first_lsn).find(|&first| first > 0);
+            if let Some(first) = first.filter(|&first| first > checkpoint + 1) {
+                tracing::error!(
+                    checkpoint,
+                    first,
+                    "the journal begins behind the catalog's checkpoint: what was between is lost"
+                );
+            }
             let known = replay.catalog.segments()?;
             for &ledger in &replay.forgotten {
                 journal.forget(ledger);
@@ -336,7 +344,7 @@ impl Store {
         let mut positions = Vec::with_capacity(batch.appends);
         let committed = {
             let (inner, batch, positions) = (&*self.inner, &*batch, &mut positions);
-            self.inner.journal.commit(listener, |commit| inner.fill(commit, batch, positions))
+            self.inner.journal.commit_sized(listener, batch.bytes(), |commit| inner.fill(commit, batch, positions))
         };
         match committed {
             Ok((lsn, ())) => {

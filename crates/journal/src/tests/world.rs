@@ -201,8 +201,9 @@ impl World {
     fn commit(&mut self) {
         let before = self.model.clone();
         let records = self.model.make(&mut self.random, true);
-        let lsn =
-            self.core.commit(&self.listener, |commit| records.iter().cloned().for_each(|record| commit.push(record)));
+        let bytes = records.iter().map(|record| record.body.len() + 48).sum();
+        let fill = |commit: &mut crate::Commit| records.iter().cloned().for_each(|record| commit.push(record));
+        let lsn = self.core.commit(&self.listener, bytes, fill);
         match lsn {
             Ok((lsn, ())) => {
                 assert_eq!(

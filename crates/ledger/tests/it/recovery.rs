@@ -4,7 +4,7 @@ use crate::fixture::{Fixture, cursor, entry, read_all, topic};
 use ::model::Position;
 use bytes::Bytes;
 use ledger::{Error, Read};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 #[tokio::test]
 async fn a_topic_goes_on_in_the_same_ledger_with_the_next_entry() {
@@ -171,6 +171,31 @@ async fn a_batch_waits_while_the_journal_is_full() {
     ledger.confirm(positions[0]);
     let read = read_all(&mut ledger, Position::EARLIEST).await;
     assert!(read.iter().map(|e| e.data.clone()).eq((0..=published).map(|n| entry(n, 8000))));
+}
+
+#[tokio::test]
+async fn a_commit_of_many_blocks_is_not_taken_when_only_its_start_has_room() {
+    let mut fixture = Fixture::new();
+    fixture.config.compact_above_percent = 100;
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+    let store = o.store.clone();
+    let upkeep = tokio::spawn(async move {
+        loop {
+            // A commit that is taken and never durable would let no checkpoint be written, and so no room be made.
+            let _ = store.maintain().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    for n in 0..300 {
+        let entries = [entry(n, 30 << 10)];
+        let published = o.publish(&mut ledger, &entries);
+        tokio::time::timeout(Duration::from_secs(20), published).await.unwrap_or_else(|_| panic!("entry {n} waits"));
+    }
+    upkeep.abort();
+    let read = read_all(&mut ledger, Position::EARLIEST).await;
+    assert!(read.iter().map(|e| e.data.clone()).eq((0..300).map(|n| entry(n, 30 << 10))));
 }
 
 #[tokio::test]
