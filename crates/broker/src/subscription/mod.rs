@@ -39,6 +39,9 @@ const READ_BYTES: usize = 4 * 1024 * 1024;
 /// How long a read that failed is not tried again; twice as long each time. Pulsar:
 /// `dispatcherReadFailureBackoffInitialTimeInMs` and `dispatcherReadFailureBackoffMaxTimeInMs`.
 const READ_RETRY_MS: std::ops::RangeInclusive<u64> = 15_000..=60_000;
+/// For so long nobody is told the end of a topic again. The C++ client comes back after a tenth of a second each time it hears it;
+/// Pulsar tells it again when its next read fails, which takes ever longer.
+const TELL_END_AGAIN_MS: u64 = 10_000;
 
 /// What was sent to a consumer and not acknowledged yet (Shared and Key_Shared).
 pub(crate) struct PendingAck {
@@ -59,6 +62,8 @@ pub(crate) struct Subscription {
     kind: SubscriptionType,
     /// Whether somebody subscribed since it was loaded: `kind` says something from then on.
     used: bool,
+    /// When consumers were last told that they have it all.
+    end_told_ms: u64,
     consumers: Vec<Consumer>,
     /// When it was opened or its last consumer left (wall clock milliseconds).
     empty_since: u64,
@@ -124,6 +129,7 @@ impl Subscription {
             durable,
             kind: SubscriptionType::Exclusive,
             used: false,
+            end_told_ms: 0,
             consumers: Vec::new(),
             empty_since: now_ms,
             active: None,
@@ -760,6 +766,11 @@ impl Subscription {
         if ledger.backlog(self.cursor) > 0 {
             return;
         }
+        // Those that come back because they were told are not told at once again, but in a later round.
+        if self.consumers.iter().all(|c| c.told_end) || cx.now_ms < self.end_told_ms.saturating_add(TELL_END_AGAIN_MS) {
+            return;
+        }
+        self.end_told_ms = cx.now_ms;
         for consumer in self.consumers.iter_mut().filter(|c| !c.told_end) {
             consumer.told_end = true;
             let consumer_id = consumer.consumer_id;

@@ -21,6 +21,10 @@ impl Topic {
         for id in abandoned.map(|(&id, _)| id).collect::<Vec<_>>() {
             self.drop_subscription(cx, id);
         }
+        if self.terminated {
+            // Who came back may be told the end now.
+            self.set_ready(cx);
+        }
         let retention = self.policies.retention;
         self.ledger.trim(&mut cx.batch, retention);
     }

@@ -355,6 +355,11 @@ async fn a_terminated_topic_takes_nothing_more_and_says_when_it_ends() {
     connection.silent().await;
     connection.ack(&consumer, &positions).await;
     connection.next(|o| matches!(o, Outgoing::ReachedEndOfTopic { consumer_id: 1 })).await;
+    // One that comes back because of it does not hear it at once again.
+    let mut back = test.connect();
+    consumer.close().await;
+    back.consumer("t", Exclusive, 1).await;
+    back.silent().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
