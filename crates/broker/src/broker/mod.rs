@@ -451,9 +451,13 @@ impl Broker {
         Ok(self.inner.changes.subscribe())
     }
 
-    fn changed(&self, change: TopicChange) {
-        // Nobody may be watching.
-        let _ = self.inner.changes.send(change);
+    /// Tells who watches. Called in the topic's shard, so that they hear of one topic in the order of what happened.
+    fn teller(&self, change: TopicChange) -> impl FnOnce() + Send + 'static {
+        let changes = self.inner.changes.clone();
+        move || {
+            // Nobody may be watching.
+            let _ = changes.send(change);
+        }
     }
 
     /// Counters of the journal, for metrics.

@@ -35,9 +35,24 @@ impl Broker {
         topic: &TopicName,
         f: impl FnOnce(&ledger::Store, &mut Batch) -> Result<R> + Send + 'static,
     ) -> Result<R> {
+        self.change_and_then(topic, f, || {}).await
+    }
+
+    /// The same; `then` runs in the shard once it is durable, whether or not somebody still waits for the answer.
+    async fn change_and_then<R: Send + 'static>(
+        &self,
+        topic: &TopicName,
+        f: impl FnOnce(&ledger::Store, &mut Batch) -> Result<R> + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<R> {
         self.shard(topic)
             .call_later(move |shard: &mut Shard, reply| match f(&shard.cx.store, &mut shard.cx.batch) {
-                Ok(value) => shard.when_durable(move |_, result| reply.send(result.map(|()| value))),
+                Ok(value) => shard.when_durable(move |_, result| {
+                    if result.is_ok() {
+                        then();
+                    }
+                    reply.send(result.map(|()| value));
+                }),
                 Err(error) => reply.send(Err(error)),
             })
             .await
@@ -111,7 +126,7 @@ impl Broker {
                 .call(move |shard| shard.create_non_persistent(&name, properties).map(drop))
                 .await?;
         }
-        self.change(topic, move |store, batch| {
+        let create = move |store: &ledger::Store, batch: &mut Batch| {
             if store.partitions(&name)?.is_some() {
                 return Err(Error::TopicExists(name));
             }
@@ -119,12 +134,11 @@ impl Broker {
                 ledger::Error::Exists(_) => Error::TopicExists(name.clone()),
                 other => other.into(),
             })
-        })
-        .await?;
+        };
+        self.change_and_then(topic, create, self.teller(TopicChange::Created(topic.clone()))).await?;
         if topic.partition().is_none() {
             self.forget_policies(topic).await?;
         }
-        self.changed(TopicChange::Created(topic.clone()));
         Ok(())
     }
 
@@ -276,7 +290,7 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicNotFound`]; [`Error::Precondition`] when it is in use.
     pub async fn delete_topic(&self, topic: &TopicName, force: bool) -> Result<()> {
-        let name = topic.clone();
+        let (name, tell) = (topic.clone(), self.teller(TopicChange::Deleted(topic.clone())));
         self.shard(topic)
             .call_later(move |shard: &mut Shard, reply| {
                 let checked = shard.topic(&name).and_then(|id| {
@@ -290,6 +304,7 @@ impl Broker {
                     Err(error) => reply.send(Err(error)),
                     Ok(id) if !name.is_persistent() => {
                         shard.unload(id);
+                        tell();
                         reply.send(Ok(()));
                     }
                     Ok(id) => {
@@ -302,7 +317,12 @@ impl Broker {
                             let deleted =
                                 result.and_then(|()| Ok(shard.cx.store.delete(&mut shard.cx.batch, &name)?));
                             match deleted {
-                                Ok(()) => shard.when_durable(move |_, result| reply.send(result)),
+                                Ok(()) => shard.when_durable(move |_, result| {
+                                    if result.is_ok() {
+                                        tell();
+                                    }
+                                    reply.send(result);
+                                }),
                                 Err(error) => reply.send(Err(error)),
                             }
                         });
@@ -313,7 +333,6 @@ impl Broker {
         if topic.partition().is_none() {
             self.forget_policies(topic).await?;
         }
-        self.changed(TopicChange::Deleted(topic.clone()));
         Ok(())
     }
 
