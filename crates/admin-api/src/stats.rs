@@ -299,6 +299,10 @@ impl PartitionedTopicStats {
         sum.average_msg_size = if sum.msg_rate_in > 0.0 { sum.msg_throughput_in / sum.msg_rate_in } else { 0.0 };
         sum.waiting_publishers += one.waiting_publishers;
         sum.non_contiguous_deleted_messages_ranges += one.non_contiguous_deleted_messages_ranges;
+        sum.topic_creation_time_stamp = match (sum.topic_creation_time_stamp, one.topic_creation_time_stamp) {
+            (0, ms) | (ms, 0) => ms,
+            (a, b) => a.min(b),
+        };
         sum.last_publish_time_stamp = sum.last_publish_time_stamp.max(one.last_publish_time_stamp);
         for (name, theirs) in &one.subscriptions {
             sum.subscriptions.entry(name.clone()).or_default().add(theirs);

@@ -29,10 +29,37 @@ pub(crate) fn routes() -> Router<App> {
         .route(&at("backlog"), get(backlog))
 }
 
-async fn stats(State(app): State<App>, at: At) -> Reply<Json<TopicStats>> {
+/// What a caller can do without, where a topic has many clients.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Wanted {
+    per_partition: bool,
+    exclude_publishers: bool,
+    exclude_consumers: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { per_partition: true, exclude_publishers: false, exclude_consumers: false }
+    }
+}
+
+impl Wanted {
+    fn of(&self, mut stats: TopicStats) -> TopicStats {
+        if self.exclude_publishers {
+            stats.publishers.clear();
+        }
+        if self.exclude_consumers {
+            stats.subscriptions.values_mut().for_each(|subscription| subscription.consumers.clear());
+        }
+        stats
+    }
+}
+
+async fn stats(State(app): State<App>, at: At, Query(wanted): Query<Wanted>) -> Reply<Json<TopicStats>> {
     let name = at.topic()?;
     match app.broker.topic_stats(&name).await {
-        Ok(stats) => Ok(Json(completed(&app, &name, stats))),
+        Ok(stats) => Ok(Json(wanted.of(completed(&app, &name, stats)))),
         Err(Error::TopicNotFound(_)) => Err(missing(&app, &name)),
         Err(other) => Err(other.into()),
     }
@@ -98,17 +125,6 @@ fn joined(ranges: &[String]) -> Vec<[i32; 2]> {
     joined
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PerPartition {
-    #[serde(default = "yes")]
-    per_partition: bool,
-}
-
-const fn yes() -> bool {
-    true
-}
-
 fn not_partitioned(name: &TopicName) -> Failure {
     Failure::not_found(format!("Partitioned Topic {name} not found"))
 }
@@ -116,7 +132,7 @@ fn not_partitioned(name: &TopicName) -> Failure {
 async fn partitioned(
     State(app): State<App>,
     at: At,
-    Query(query): Query<PerPartition>,
+    Query(wanted): Query<Wanted>,
 ) -> Reply<Json<PartitionedTopicStats>> {
     let name = at.topic()?;
     if name.partition().is_some() {
@@ -127,7 +143,10 @@ async fn partitioned(
     for index in 0..n {
         let partition = name.with_partition(index);
         match app.broker.topic_stats(&partition).await {
-            Ok(stats) => sum.add(partition.to_string(), completed(&app, &partition, stats), query.per_partition),
+            Ok(stats) => {
+                let stats = wanted.of(completed(&app, &partition, stats));
+                sum.add(partition.to_string(), stats, wanted.per_partition);
+            }
             Err(Error::TopicNotFound(_)) => {}
             Err(other) => return Err(other.into()),
         }

@@ -281,3 +281,31 @@ async fn a_schema_can_be_deleted() {
     assert_eq!(server.send("DELETE", path, "").await.json(), json!({ "version": 1 }));
     assert_eq!(server.get(path).await.status, 404);
 }
+
+#[tokio::test]
+async fn stats_leave_out_what_a_caller_does_not_want() {
+    let server = Server::start().await;
+    server.done("PUT", &format!("{P}/t/partitions"), "2").await;
+    let (peer, _told) = server.broker.connect(broker::PeerInfo::default());
+    let producer = broker::NewProducer {
+        topic: "t-partition-0".parse().unwrap(),
+        producer_id: 1,
+        request_id: 1,
+        name: None,
+        epoch: 0,
+        user_provided_name: false,
+        access_mode: model::AccessMode::Shared,
+        topic_epoch: None,
+        metadata: Default::default(),
+        schema: None,
+        initial_subscription: None,
+    };
+    let _producer = server.broker.create_producer(&peer, producer).await.unwrap();
+    for (query, publishers) in [("", 1), ("?excludePublishers=true&excludeConsumers=true", 0)] {
+        let one = server.get(&format!("{P}/t-partition-0/stats{query}")).await.json();
+        assert_eq!(one["publishers"].as_array().unwrap().len(), publishers);
+        let all = server.get(&format!("{P}/t/partitioned-stats{query}")).await.json();
+        assert_eq!(all["publishers"].as_array().unwrap().len(), publishers);
+        assert!(all["topicCreationTimeStamp"].as_i64() > Some(0), "{all}");
+    }
+}
