@@ -9,7 +9,7 @@ mod subscriptions;
 use broker::{Ack, Error, KeyShared, Outgoing, SeekTarget};
 use harness::{TestBroker, entry, new_consumer, new_producer, text, topic};
 use model::{AccessMode, KeySharedMode, NamespaceName, Position, SubscriptionType::*};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
     range.map(|n| format!("m{n}")).collect()
@@ -352,14 +352,16 @@ async fn a_terminated_topic_takes_nothing_more_and_says_when_it_ends() {
     let consumer = connection.consumer("t", Exclusive, 1).await;
     assert_eq!(connection.texts(1, 3).await, numbers(0..3));
     // Not before everything is acknowledged: the C++ client cannot bear to hear it.
-    connection.silent().await;
+    let end = |o: &Outgoing| matches!(o, Outgoing::ReachedEndOfTopic { .. });
+    let soon = Duration::from_millis(150);
+    assert!(tokio::time::timeout(soon, connection.next(end)).await.is_err());
     connection.ack(&consumer, &positions).await;
     connection.next(|o| matches!(o, Outgoing::ReachedEndOfTopic { consumer_id: 1 })).await;
     // One that comes back because of it does not hear it at once again.
     let mut back = test.connect();
     consumer.close().await;
     back.consumer("t", Exclusive, 1).await;
-    back.silent().await;
+    assert!(tokio::time::timeout(soon, back.next(end)).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
