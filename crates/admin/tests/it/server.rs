@@ -139,13 +139,13 @@ impl Server {
             initial_subscription: None,
         };
         let (producer, _) = self.broker.create_producer(&peer, producer).await.unwrap();
-        let mut batch = self.broker.publish_batch();
+        let mut requests = self.broker.requests();
         for (n, (metadata, payload)) in (0..).zip(entries) {
             let entry = wire::entry::encode_entry(metadata, payload);
             let messages = u32::try_from(metadata.num_messages_in_batch.unwrap_or(1)).unwrap();
-            batch.push(&producer, n, n, messages, false, entry);
+            requests.publish(&producer, n, n, messages, false, entry);
         }
-        self.broker.publish(&peer, &mut batch);
+        self.broker.submit(&peer, &mut requests);
         let mut receipts = 0;
         while receipts < entries.len() {
             let all = tokio::time::timeout(PATIENCE, told.recv()).await.expect("receipts in time").unwrap();
