@@ -603,7 +603,10 @@ impl Scan<'_> {
 
     fn piece(&mut self, file: u64, lsn: Lsn, piece: Piece, hole: u32) -> Result<()> {
         let Piece { head, at, part, body } = piece;
-        if head.has(mark::BEGIN) {
+        // Of a commit that the layer above has, the beginning may be gone with a recycled file; it was whole once, and its entries
+        // in this file are still wanted.
+        let headless = lsn <= self.replay_after && self.pending.as_ref().is_none_or(|pending| pending.lsn != lsn);
+        if head.has(mark::BEGIN) || headless {
             self.pending = Some(Pending { lsn, records: Vec::new(), part: None, touches: Vec::new() });
         }
         let Some(pending) = self.pending.as_mut().filter(|pending| pending.lsn == lsn) else { return Ok(()) };

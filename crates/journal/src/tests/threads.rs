@@ -272,3 +272,29 @@ fn a_record_of_many_blocks_and_files_is_read_whole() {
     let (_, seen) = open(&config, &shared, 0);
     assert_eq!((seen.len(), &seen[1].1.body), (3, &body));
 }
+
+#[test]
+fn entries_of_a_commit_whose_beginning_was_recycled_stay_readable() {
+    let shared: Arc<dyn Files> = Arc::new(MemoryFiles::new(1));
+    let (journal, _) = open(&config(), &shared, 0);
+    let listener = ear();
+    // Larger than the first file, so it goes on in the next.
+    let bodies: Vec<Bytes> = (0..12_u8).map(|n| Bytes::from(vec![n; 4000])).collect();
+    let fill = |commit: &mut crate::Commit| {
+        bodies.iter().enumerate().for_each(|(seq, body)| commit.push(entry(1, seq as u64, body.clone())));
+    };
+    let (lsn, ()) = journal.commit(&listener, fill).unwrap();
+    journal.wait_blocking(lsn).unwrap();
+    journal.recycle(journal.files()[0].number).unwrap();
+    let first = journal.first_seq(1).unwrap();
+    assert!((1..12).contains(&first));
+    journal.close();
+    drop(journal);
+    for index in shared.list().unwrap().iter().filter(|name| name.ends_with(".index")) {
+        shared.remove(index).unwrap();
+    }
+    let (journal, seen) = open(&config(), &shared, lsn);
+    assert!(seen.is_empty());
+    let read = journal.read(1, first, 100, usize::MAX).unwrap();
+    assert!(read.iter().map(|entry| &entry.2).eq(&bodies[first as usize..]));
+}

@@ -6,6 +6,7 @@ mod busy;
 mod damage;
 mod fixture;
 mod model;
+mod power;
 mod recovery;
 mod space;
 mod topics;
