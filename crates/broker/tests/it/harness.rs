@@ -182,6 +182,11 @@ impl Connection {
         }
     }
 
+    /// Whether what was told so far, and not asked for, has this in it.
+    pub(crate) fn was_told(&self, wanted: impl Fn(&Outgoing) -> bool) -> bool {
+        self.told.iter().any(wanted)
+    }
+
     async fn find(&mut self, wanted: impl Fn(&Outgoing) -> bool) -> Outgoing {
         loop {
             if let Some(at) = self.told.iter().position(&wanted) {
