@@ -163,9 +163,12 @@ pub(crate) fn fuzz(root: &Path, seconds: u64) -> Result<()> {
     for entry in std::fs::read_dir(root.join("fuzz/fuzz_targets"))? {
         let path = entry?.path();
         if let Some(target) = path.file_stem().and_then(|name| name.to_str()) {
+            // What was found grows in the first folder; the seeds are committed.
+            let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
+            std::fs::create_dir_all(root.join(&corpus))?;
             let time = format!("-max_total_time={seconds}");
             let mut command = Command::new("cargo");
-            command.args(["+nightly", "fuzz", "run", target, "--", &time]).current_dir(root);
+            command.args(["+nightly", "fuzz", "run", target, &corpus, &seeds, "--", &time]).current_dir(root);
             report.step(&format!("fuzz {target}"), &mut command);
         }
     }
