@@ -61,9 +61,16 @@ impl Shard {
     fn finish_seek(&mut self, topic: u64, subscription: u64, mark_delete: Result<Position>, reply: Reply<()>) {
         let moved = self.at(topic).and_then(|(t, cx)| t.move_subscription(cx, subscription, mark_delete));
         match moved {
-            Ok(()) => self.when_durable(move |_, result| reply.send(result)),
-            Err(error) => reply.send(Err(error)),
+            Ok(()) => self.when_durable(move |shard, result| shard.answer_seek(result, reply)),
+            Err(error) => self.answer_seek(Err(error), reply),
         }
+    }
+
+    /// Nothing may have to wait for the disk, and an answer is given at once: without this it would be there before the
+    /// consumers hear that they are closed.
+    fn answer_seek(&mut self, result: Result<()>, reply: Reply<()>) {
+        self.cx.outbox.flush();
+        reply.send(result);
     }
 }
 

@@ -187,6 +187,17 @@ impl Connection {
         self.told.iter().any(wanted)
     }
 
+    /// The same, with what has been said and not looked at.
+    pub(crate) fn was_told_by_now(&mut self, wanted: impl Fn(&Outgoing) -> bool) -> bool {
+        while let Ok(batch) = self.receiver.try_recv() {
+            for outgoing in batch {
+                self.peer.written(outgoing.bytes());
+                self.told.push_back(outgoing);
+            }
+        }
+        self.was_told(wanted)
+    }
+
     async fn find(&mut self, wanted: impl Fn(&Outgoing) -> bool) -> Outgoing {
         loop {
             if let Some(at) = self.told.iter().position(&wanted) {

@@ -145,6 +145,19 @@ async fn a_reader_that_rolls_back_gets_nothing_older() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_hears_that_it_is_closed_before_its_seek_is_answered() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    for n in 0..200 {
+        let reader = NewConsumer { durable: false, subscription: format!("r{n}"), ..new_consumer("t", Exclusive, n) };
+        let reader = test.broker.subscribe(&connection.peer, reader).await.unwrap();
+        reader.seek(broker::SeekTarget::Earliest).await.unwrap();
+        let closed = |o: &Outgoing| matches!(o, Outgoing::CloseConsumer { consumer_id } if *consumer_id == n);
+        assert!(connection.was_told_by_now(closed), "{n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_does_not_come_back_after_a_seek_leaves_nothing_behind() {
     let test = TestBroker::start_with(Config {
         unload_idle_after: Duration::from_millis(200),
