@@ -344,8 +344,18 @@ impl AlignedBuffer {
         if self.0.len() < len + ALIGN {
             self.0 = vec![0; len + ALIGN];
         }
-        let start = self.0.as_ptr().align_offset(ALIGN).min(ALIGN);
+        let start = self.start();
         &mut self.0[start..start + len]
+    }
+
+    /// The first `len` bytes of what was taken last.
+    pub(crate) fn taken(&self, len: usize) -> &[u8] {
+        let start = self.start();
+        &self.0[start..start + len]
+    }
+
+    fn start(&self) -> usize {
+        self.0.as_ptr().align_offset(ALIGN).min(ALIGN)
     }
 }
 

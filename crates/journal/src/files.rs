@@ -43,6 +43,11 @@ pub trait File: Send + Sync {
         buf.truncate(have + *read.as_ref().unwrap_or(&0));
         read
     }
+    /// As [`File::read_at`], for a large piece that nobody else is likely to want: past the page cache where the file system does
+    /// that. `buf` (address and length) and `offset` are multiples of 4096.
+    fn read_past_cache(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buf, offset)
+    }
     /// Writes at most `buf.len()` bytes, durable only after [`File::sync`].
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
     /// Writes at most `buf.len()` bytes; what it says it wrote is on disk when it returns. `buf` (address and length) and `offset`
@@ -234,8 +239,18 @@ impl File for DiskFile {
         Ok(rustix::io::pread(&self.plain, rustix::buffer::spare_capacity(buf), offset)?)
     }
 
+    fn read_past_cache(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self.direct() {
+            Some(direct) if is_aligned(buf, offset) => match direct.read_at(buf, offset) {
+                Err(error) if is_refusal(&error) => self.plain.read_at(buf, offset),
+                result => result,
+            },
+            _ => self.plain.read_at(buf, offset),
+        }
+    }
+
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let aligned = (buf.as_ptr().addr() | buf.len() | offset as usize).is_multiple_of(ALIGN);
+        let aligned = is_aligned(buf, offset);
         match self.direct() {
             Some(direct) if aligned => match direct.write_at(buf, offset) {
                 Err(error) if is_refusal(&error) && self.mode.0.load(Ordering::Relaxed) == UNPROVEN => {
@@ -282,6 +297,10 @@ impl File for DiskFile {
     fn sync(&self) -> io::Result<()> {
         self.plain.sync_all()
     }
+}
+
+fn is_aligned(buf: &[u8], offset: u64) -> bool {
+    (buf.as_ptr().addr() | buf.len() | offset as usize).is_multiple_of(ALIGN)
 }
 
 /// Whether the file system says that it does not do this kind of write, rather than that it failed.

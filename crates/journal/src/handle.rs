@@ -184,7 +184,22 @@ impl Journal {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<(u64, u32, Bytes)>> {
-        read::read(&self.inner.core.index, stream, from_seq, max_records, max_bytes)
+        read::read(&self.inner.core.index, stream, from_seq, max_records, max_bytes, false)
+    }
+
+    /// As [`Journal::read`], for entries that nobody is expected to read again soon: much is read past the page cache, which spares
+    /// a copy and leaves the cache to others.
+    ///
+    /// # Errors
+    /// As for [`Journal::read`].
+    pub fn read_once(
+        &self,
+        stream: u64,
+        from_seq: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, u32, Bytes)>> {
+        read::read(&self.inner.core.index, stream, from_seq, max_records, max_bytes, true)
     }
 
     /// The first entry of `stream` at or behind `from` that can be read: where to go on when one cannot, because it is lost or
@@ -197,7 +212,7 @@ impl Journal {
         // A damaged body leaves the next entry readable; a damaged head leaves nothing before the next point.
         let mut near = true;
         loop {
-            match read::read(index, stream, from, 1, 1) {
+            match read::read(index, stream, from, 1, 1, false) {
                 Ok(entries) if !entries.is_empty() => return Ok(Some(from)),
                 Ok(_) | Err(Error::Corrupt { .. }) if near && index.read().contains(stream, from.saturating_add(1)) => {
                     from += 1

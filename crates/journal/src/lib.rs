@@ -16,6 +16,7 @@ mod files;
 mod handle;
 mod index;
 mod keeper;
+mod pool;
 mod read;
 mod record;
 mod recovery;

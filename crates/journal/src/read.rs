@@ -12,6 +12,7 @@ use crate::{
     Error, FIRST_UNINDEXED_KIND, Result,
     block::{ALIGN, BLOCK_HEADER_BYTES, BlockHeader, FILE_HEADER_BYTES, FRAGMENT_HEADER_BYTES, Head, mark, tag},
     index::{DataFile, Index, REACH},
+    pool::BUFFER_BYTES,
     record::BODY_BYTES_MAX,
     window::Window,
 };
@@ -22,12 +23,14 @@ const HOPS: usize = 64;
 pub(crate) type Entries = Vec<(u64, u32, Bytes)>;
 
 /// Entries of `stream` from `from` on, without a gap, at most `max_records` and about `max_bytes`, at least one if it is there.
+/// With `once` they are not expected to be read again soon.
 pub(crate) fn read(
     index: &RwLock<Index>,
     stream: u64,
     from: u64,
     max_records: usize,
     max_bytes: usize,
+    once: bool,
 ) -> Result<Entries> {
     let mut out = Taken { entries: Vec::new(), bytes: 0, next: from, max_records, max_bytes };
     while !out.is_full() {
@@ -48,6 +51,9 @@ pub(crate) fn read(
                     let mut new = Walker::new(Arc::clone(&hop.data), hop.end, hop.at, false);
                     if hop.dense {
                         new.window = new.window.expecting(max_bytes);
+                        if once && max_bytes >= BUFFER_BYTES {
+                            new.window = new.window.past_cache();
+                        }
                     }
                     walker = Some(new);
                 }
@@ -72,6 +78,9 @@ pub(crate) fn read(
                 } else if head.seq > out.next {
                     let error = walker.corrupt();
                     return out.or(error);
+                } else if once && out.bytes >= max_bytes / 4 * 3 && !walker.window.has(walker.at, head.encoded()) {
+                    // Near enough: another piece would be read for little.
+                    return Ok(out.entries);
                 } else {
                     match walker.take(index, &head) {
                         Ok(Some(body)) => out.push(&head, body),

@@ -4,7 +4,11 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::File;
+use crate::{
+    File,
+    block::{ALIGN, align_up},
+    pool::{BUFFER_BYTES, Buffer},
+};
 
 const GRAIN_MIN: usize = 16 << 10;
 const GRAIN_MAX: usize = 1 << 20;
@@ -16,12 +20,13 @@ pub(crate) struct Window {
     start: u64,
     bytes: Bytes,
     grain: usize,
+    past_cache: bool,
 }
 
 impl Window {
     /// A view of the first `end` bytes of a file.
     pub(crate) fn new(file: Arc<dyn File>, end: u64) -> Self {
-        Self { file, end, start: 0, bytes: Bytes::new(), grain: GRAIN_MIN }
+        Self { file, end, start: 0, bytes: Bytes::new(), grain: GRAIN_MIN, past_cache: false }
     }
 
     /// The same for one who will read all of it.
@@ -32,6 +37,11 @@ impl Window {
     /// The same for one who will read about this much.
     pub(crate) fn expecting(self, bytes: usize) -> Self {
         Self { grain: bytes.clamp(GRAIN_MIN, GRAIN_MAX), ..self }
+    }
+
+    /// The same for one who will read a lot that nobody else is likely to want.
+    pub(crate) fn past_cache(self) -> Self {
+        Self { past_cache: true, ..self }
     }
 
     /// `len` bytes at `offset`, or `None` when that is beyond the end.
@@ -58,7 +68,16 @@ impl Window {
         self.bytes.slice(from..from + len)
     }
 
+    /// Whether the bytes are here already.
+    pub(crate) fn has(&self, offset: u64, len: usize) -> bool {
+        self.start <= offset && offset + len as u64 <= self.start + self.bytes.len() as u64
+    }
+
     fn load(&mut self, offset: u64, len: usize) -> io::Result<bool> {
+        let before = (offset % ALIGN as u64) as usize;
+        if self.past_cache && before + len <= BUFFER_BYTES {
+            return self.load_past_cache(offset, before, len);
+        }
         let want = self.grain.max(len).min(usize::try_from(self.end - offset).unwrap_or(usize::MAX));
         let mut buffer = Vec::with_capacity(want);
         while buffer.len() < want {
@@ -74,6 +93,33 @@ impl Window {
         buffer.truncate(want);
         self.start = offset;
         self.bytes = Bytes::from(buffer);
+        Ok(self.bytes.len() >= len)
+    }
+
+    fn load_past_cache(&mut self, offset: u64, before: usize, len: usize) -> io::Result<bool> {
+        let from = offset - before as u64;
+        let mut buffer = Buffer::take();
+        // Blocks, and so what is durable, end on a boundary.
+        let want = align_up(usize::try_from(self.end - from).unwrap_or(usize::MAX).min(BUFFER_BYTES));
+        // What begins in one piece and ends in the next is not read twice.
+        let mut have = 0;
+        if let Some(known) = from.checked_sub(self.start).and_then(|at| self.bytes.get(at as usize..))
+            && known.len().is_multiple_of(ALIGN)
+            && known.len() < want
+        {
+            have = known.len();
+            buffer.room()[..have].copy_from_slice(known);
+        }
+        while have < want {
+            match self.file.read_past_cache(&mut buffer.room()[have..want], from + have as u64) {
+                Ok(0) => break,
+                Ok(read) => have += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.start = offset;
+        self.bytes = buffer.freeze(before, have);
         Ok(self.bytes.len() >= len)
     }
 }

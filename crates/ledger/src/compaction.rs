@@ -211,7 +211,7 @@ impl Inner {
             while from <= part.last {
                 let inner = self.clone();
                 let ledger = part.ledger;
-                let read = move || inner.journal.read(ledger, from, READ_ENTRIES, READ_BYTES);
+                let read = move || inner.journal.read_once(ledger, from, READ_ENTRIES, READ_BYTES);
                 let entries = match tokio::task::spawn_blocking(read).await.map_err(|_| Error::Closed)? {
                     // What is damaged is lost here as it is for those who read it; the file must not stay for it.
                     Err(journal::Error::Corrupt { .. }) => Vec::new(),

@@ -38,7 +38,7 @@ impl ReadRequest {
         }
     }
 
-    /// Reads what was asked for, at least one entry. Empty only when all of it was trimmed meanwhile.
+    /// Reads about what was asked for, at least one entry. Empty only when all of it was trimmed meanwhile.
     ///
     /// # Errors
     /// The disk failed, or [`Error::Lost`]: a damaged file took the entries and all that follow.
@@ -46,7 +46,7 @@ impl ReadRequest {
         let mut read: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         let mut from = self.from;
-        while read.len() < self.max_entries && (read.is_empty() || bytes < self.max_bytes) {
+        while read.len() < self.max_entries && (read.is_empty() || bytes < self.max_bytes / 4 * 3) {
             // Entries may have been trimmed since the request was made.
             let (start, trimmed) = {
                 let state = self.topic.state.lock();
@@ -136,7 +136,12 @@ impl ReadRequest {
             let found = match place {
                 Place::Journal => {
                     let journal = self.store.journal.clone();
-                    let read = move || journal.read(ledger, entry, max_entries, max_bytes);
+                    // With one cursor nobody else comes after it.
+                    let once = self.topic.state.lock().cursors.iter().flatten().nth(1).is_none();
+                    let read = move || match once {
+                        true => journal.read_once(ledger, entry, max_entries, max_bytes),
+                        false => journal.read(ledger, entry, max_entries, max_bytes),
+                    };
                     tokio::task::spawn_blocking(read).await.map_err(|_| Error::Closed)?.map_err(Error::from)
                 }
                 Place::Segment(id) => match self.store.segments.get(id).await {

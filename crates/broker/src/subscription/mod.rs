@@ -555,9 +555,7 @@ impl Subscription {
             if let Some(last) = taken.last() {
                 self.read_position = ledger.next_position(last.position);
             }
-            if self.buffer.len() < READ_ENTRIES / 2 && self.buffer.bytes() < READ_BYTES / 2 {
-                self.read_ahead(ledger, cx);
-            }
+            self.read_ahead(ledger, cx);
             return taken;
         }
         while !self.reading {
@@ -584,9 +582,9 @@ impl Subscription {
         ledger.first_unacked(self.cursor, from).unwrap_or_else(end)
     }
 
-    /// Reads what follows the buffer while that is being sent.
+    /// Reads what follows the buffer while that is being sent, unless there is enough in it.
     fn read_ahead(&mut self, ledger: &mut ManagedLedger, cx: &Context) {
-        if self.reading {
+        if self.reading || self.buffer.len() >= READ_ENTRIES / 2 || self.buffer.bytes() >= READ_BYTES {
             return;
         }
         let mut from = self.buffer.last().map_or(self.read_position, |e| ledger.next_position(e.position));
@@ -627,7 +625,7 @@ impl Subscription {
     /// A read came back.
     pub(crate) fn read_done(
         &mut self,
-        ledger: &ManagedLedger,
+        ledger: &mut ManagedLedger,
         cx: &mut Context,
         generation: u64,
         replay: bool,
@@ -639,7 +637,15 @@ impl Subscription {
         let error = match result {
             Ok(entries) => {
                 self.failures = 0;
-                return if replay { self.replay_read(entries) } else { self.fresh_read(ledger, entries) };
+                if replay {
+                    return self.replay_read(entries);
+                }
+                self.fresh_read(ledger, entries);
+                // The disk goes on while these are sent.
+                if !self.buffer.is_empty() && self.consumers.iter().any(|c| c.permits > 0) {
+                    self.read_ahead(ledger, cx);
+                }
+                return;
             }
             Err(error) => error,
         };

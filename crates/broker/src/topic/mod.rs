@@ -48,6 +48,8 @@ pub(crate) struct Topic {
     peers: FxHashSet<u64>,
     /// Producers that deduplication knows and that are not connected, and since when (wall clock milliseconds).
     inactive: FxHashMap<String, u64>,
+    /// Consumers that take every schema, and some that did and are gone.
+    any_schema: FxHashSet<u64>,
     /// The backlog quota is passed: producers are held or refused.
     quota_exceeded: bool,
     /// The size part of the quota, as last found.
@@ -84,6 +86,7 @@ impl Topic {
             waiting: VecDeque::new(),
             peers: FxHashSet::default(),
             inactive: ledger.dedup_producers().into_iter().map(|(name, _)| (name, cx.now_ms)).collect(),
+            any_schema: FxHashSet::default(),
             quota_exceeded: false,
             too_large: false,
             too_old: false,
@@ -213,7 +216,7 @@ impl Topic {
         result: ledger::Result<Vec<ledger::Entry>>,
     ) {
         if let Some(found) = self.subscriptions.get_mut(&subscription) {
-            found.read_done(&self.ledger, cx, generation, replay, result);
+            found.read_done(&mut self.ledger, cx, generation, replay, result);
             self.set_ready_for(cx, subscription);
         }
     }

@@ -298,3 +298,34 @@ fn entries_of_a_commit_whose_beginning_was_recycled_stay_readable() {
     let read = journal.read(1, first, 100, usize::MAX).unwrap();
     assert!(read.iter().map(|entry| &entry.2).eq(&bodies[first as usize..]));
 }
+
+#[test]
+fn a_backlog_is_the_same_past_the_page_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { first_file_bytes: 8 << 20, file_bytes: 8 << 20, ..Config::default() };
+    config.dir = dir.path().to_owned();
+    let files: Arc<dyn Files> = Arc::new(Directory::open(dir.path(), true).unwrap());
+    let (journal, _) = open(&config, &files, 0);
+    let listener = ear();
+    // From nothing to larger than a buffer, and always something of another stream in between.
+    let sizes: Vec<usize> = (0..300).map(|n: usize| if n == 150 { 3 << 20 } else { n.pow(3) % 200_000 }).collect();
+    for (seq, size) in sizes.iter().enumerate() {
+        let commit = journal.commit(&listener, |commit| {
+            commit.push(entry(1, seq as u64, vec![seq as u8; *size].into()));
+            commit.push(entry(2, seq as u64, vec![7; 100].into()));
+        });
+        journal.wait_blocking(commit.unwrap().0).unwrap();
+    }
+    for max_bytes in [1 << 20, 4 << 20, usize::MAX] {
+        let mut next = 0;
+        while next < sizes.len() {
+            let got = journal.read_once(1, next as u64, usize::MAX, max_bytes).unwrap();
+            assert!(!got.is_empty());
+            for (seq, _, body) in got {
+                assert_eq!((seq, body.len()), (next as u64, sizes[next]));
+                assert!(body.iter().all(|byte| *byte == seq as u8));
+                next += 1;
+            }
+        }
+    }
+}

@@ -122,8 +122,9 @@ impl Model {
         let mut missing = 0;
         let mut keys = entries.iter().peekable();
         while let Some(((stream, first), (lsn, _))) = keys.next() {
-            let (max_records, max_bytes) = (random.random_range(1..30), random.random_range(1..20_000));
-            let got = match read::read(&core.index, *stream, *first, max_records, max_bytes) {
+            let (max_records, once) = (random.random_range(1..30), random.random());
+            let max_bytes = if once { 4 << 20 } else { random.random_range(1..20_000) };
+            let got = match read::read(&core.index, *stream, *first, max_records, max_bytes, once) {
                 Ok(got) => got,
                 Err(crate::Error::Corrupt { .. }) => {
                     missing += 1;
