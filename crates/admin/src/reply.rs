@@ -11,8 +11,11 @@ use axum::{
 };
 use broker::Error;
 use model::{AutoSubscriptionCreation, AutoTopicCreation, PersistencePolicies, RetentionPolicies};
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::{Number, Value};
 
 /// What a handler returns.
 pub(crate) type Reply<T = Done> = Result<T, Failure>;
@@ -166,9 +169,72 @@ pub(crate) trait Setting: Sized {
 
 impl Setting for u32 {
     fn of(bytes: &Bytes, refusal: &str) -> Reply<Self> {
+        let number = scalar(required::<Lenient<i64>>(bytes)?)?;
         // Java's numbers end where these begin to be too large.
-        let number: i32 = required(bytes)?;
+        let number = i32::try_from(number).map_err(|_| Failure::bad(format!("the body does not parse: {number}")))?;
         Self::try_from(number).map_err(|_| Failure::precondition(refusal))
+    }
+}
+
+impl Setting for bool {
+    fn of(bytes: &Bytes, _refusal: &str) -> Reply<Self> {
+        scalar(required::<Lenient<bool>>(bytes)?)
+    }
+}
+
+fn scalar<T>(lenient: Lenient<T>) -> Reply<T> {
+    lenient.0.ok_or_else(|| Failure::bad("The request entity cannot be empty."))
+}
+
+/// A number or a boolean as Pulsar's JSON parser takes it: also as a string. An empty one is `None`, as `null` is.
+///
+/// Source: Jackson's `StdDeserializer._parseIntPrimitive` and `_parseBooleanPrimitive`.
+#[derive(Debug)]
+pub(crate) struct Lenient<T>(pub(crate) Option<T>);
+
+/// What [`Lenient`] may hold.
+trait Scalar: std::str::FromStr {
+    fn of_number(number: &Number) -> Option<Self>;
+    fn of_bool(value: bool) -> Option<Self>;
+}
+
+impl Scalar for i64 {
+    /// What is behind the point is cut off.
+    fn of_number(number: &Number) -> Option<Self> {
+        number.as_i64().or_else(|| {
+            let float = number.as_f64().filter(|float| float.abs() < i64::MAX as f64)?;
+            Some(float as Self)
+        })
+    }
+
+    fn of_bool(_value: bool) -> Option<Self> {
+        None
+    }
+}
+
+impl Scalar for bool {
+    fn of_number(number: &Number) -> Option<Self> {
+        number.as_i64().map(|n| n != 0)
+    }
+
+    fn of_bool(value: bool) -> Option<Self> {
+        Some(value)
+    }
+}
+
+impl<'de, T: Scalar> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let scalar = match &value {
+            Value::Null => return Ok(Self(None)),
+            Value::String(text) if text.trim().is_empty() => return Ok(Self(None)),
+            // For a boolean Java knows three ways to write it; the odd ones beside them do no harm.
+            Value::String(text) => text.trim().to_lowercase().parse().ok(),
+            Value::Number(number) => T::of_number(number),
+            Value::Bool(value) => T::of_bool(*value),
+            Value::Array(_) | Value::Object(_) => None,
+        };
+        scalar.map(|scalar| Self(Some(scalar))).ok_or_else(|| D::Error::custom("it is of another type"))
     }
 }
 
@@ -181,7 +247,7 @@ macro_rules! settings {
         }
     )*};
 }
-settings!(bool, RetentionPolicies, PersistencePolicies, AutoTopicCreation, AutoSubscriptionCreation);
+settings!(RetentionPolicies, PersistencePolicies, AutoTopicCreation, AutoSubscriptionCreation);
 
 /// JSON, or an empty 200 for what is not set.
 pub(crate) fn optional<T: Serialize>(value: Option<T>) -> Response {

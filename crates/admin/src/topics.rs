@@ -22,7 +22,7 @@ use crate::{
     at::{At, Query},
     messages::message_id,
     namespaces::no_permissions,
-    reply::{self, Done, Failure, Reply, in_namespace},
+    reply::{self, Done, Failure, Lenient, Reply, in_namespace},
     tenants::Force,
 };
 
@@ -237,26 +237,30 @@ async fn partitions(
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum NewPartitions {
-    Number(i64),
+    Number(Lenient<i64>),
     Metadata {
-        partitions: i64,
+        partitions: Lenient<i64>,
         #[serde(default)]
         properties: Option<BTreeMap<String, String>>,
     },
 }
 
 impl NewPartitions {
-    fn parts(self) -> (i64, BTreeMap<String, String>) {
-        match self {
-            Self::Number(n) => (n, BTreeMap::new()),
-            Self::Metadata { partitions, properties } => (partitions, properties.unwrap_or_default()),
+    /// Of a body that must be there; `null` and the like are 0, as for Java's `int`.
+    fn of(bytes: &Bytes) -> Reply<(i64, BTreeMap<String, String>)> {
+        if bytes.trim_ascii() == b"null" {
+            return Ok((0, BTreeMap::new()));
         }
+        Ok(match reply::required(bytes)? {
+            Self::Number(n) => (n.0.unwrap_or(0), BTreeMap::new()),
+            Self::Metadata { partitions, properties } => (partitions.0.unwrap_or(0), properties.unwrap_or_default()),
+        })
     }
 }
 
 async fn create_partitioned(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
     let name = at.topic()?;
-    let (n, properties) = reply::required::<NewPartitions>(&bytes)?.parts();
+    let (n, properties) = NewPartitions::of(&bytes)?;
     let not_acceptable = |reason: String| Failure::new(axum::http::StatusCode::NOT_ACCEPTABLE, reason);
     let Some(n) = u32::try_from(n).ok().filter(|&n| n > 0) else {
         return Err(not_acceptable("Number of partitions should be more than 0".to_owned()));
@@ -277,7 +281,7 @@ async fn create_partitioned(State(app): State<App>, at: At, bytes: Bytes) -> Rep
 
 async fn update_partitions(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
     let name = at.topic()?;
-    let (wanted, _) = reply::required::<NewPartitions>(&bytes)?.parts();
+    let (wanted, _) = NewPartitions::of(&bytes)?;
     let Some(now) = partition_count(&app, &name)? else {
         return Err(Failure::conflict(format!("Topic {name} is not the partitioned topic.")));
     };

@@ -40,6 +40,13 @@ pub struct Schema {
     pub properties: BTreeMap<String, String>,
 }
 
+impl Schema {
+    /// Takes messages of every schema, and is none itself.
+    pub(crate) fn is_any(&self) -> bool {
+        self.kind == wire::proto::schema::Type::AutoConsume as i32
+    }
+}
+
 /// CommandSubscribe.
 #[derive(Debug, Clone)]
 pub struct NewConsumer {

@@ -43,6 +43,39 @@ async fn a_partitioned_topic_stands_for_its_partitions() {
 }
 
 #[tokio::test]
+async fn numbers_and_booleans_may_be_strings() {
+    let server = Server::start().await;
+    for (n, (body, partitions)) in
+        [("\"3\"", 3), ("\" 4 \"", 4), ("3.0", 3), ("3.7", 3), (r#"{"partitions":"2"}"#, 2)].into_iter().enumerate()
+    {
+        server.done("PUT", &format!("{P}/t{n}/partitions"), body).await;
+        assert_eq!(server.get(&format!("{P}/t{n}/partitions")).await.json()["partitions"], partitions, "{body}");
+    }
+    for body in ["\"\"", "null", "\"0\"", "0"] {
+        let refused = server.send("PUT", &format!("{P}/t/partitions"), body).await.refusal();
+        assert_eq!(refused, (406, "Number of partitions should be more than 0".to_owned()), "{body}");
+    }
+    for body in ["\"x\"", "\"3.0\"", "true", "[3]"] {
+        assert_eq!(server.send("PUT", &format!("{P}/t/partitions"), body).await.status, 400, "{body}");
+    }
+    server.done("POST", &format!("{P}/t0/partitions"), "\"5\"").await;
+    assert_eq!(server.get(&format!("{P}/t0/partitions")).await.json()["partitions"], 5);
+    for path in ["messageTTL", "maxConsumersPerTopic"] {
+        server.done("POST", &format!("{N}/{path}"), "\"60\"").await;
+        assert_eq!(server.get(&format!("{N}/{path}")).await.json(), 60, "{path}");
+        assert_eq!(server.send("POST", &format!("{N}/{path}"), "\"-1\"").await.status, 412, "{path}");
+        assert_eq!(server.send("POST", &format!("{N}/{path}"), "4000000000").await.status, 400, "{path}");
+    }
+    server.done("POST", &format!("{N}/deduplication"), "\"True\"").await;
+    assert_eq!(server.get(&format!("{N}/deduplication")).await.json(), true);
+    assert_eq!(server.send("POST", &format!("{N}/deduplication"), "\"yes\"").await.status, 400);
+    server.done("POST", &format!("{P}/t0/maxConsumers"), "\"7\"").await;
+    assert_eq!(server.get(&format!("{P}/t0/maxConsumers")).await.json(), 7);
+    server.done("POST", &format!("{P}/t0/deduplicationEnabled"), "\"false\"").await;
+    assert_eq!(server.get(&format!("{P}/t0/deduplicationEnabled")).await.json(), false);
+}
+
+#[tokio::test]
 async fn names_travel_encoded() {
     let server = Server::start().await;
     let name = "a%25b%20%C3%BC%23%3F";

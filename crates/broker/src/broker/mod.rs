@@ -301,8 +301,8 @@ impl Broker {
     pub async fn subscribe(&self, peer: &Arc<Peer>, request: NewConsumer) -> Result<ConsumerHandle> {
         let name = request.topic.clone();
         self.ensure_topic(&name, request.force_topic_creation).await?;
-        if let Some(schema) = &request.schema {
-            self.put_schema(&name, schema.clone()).await?;
+        if let Some(schema) = request.schema.as_ref().filter(|schema| !schema.is_any()) {
+            self.fit_schema(&name, schema.clone()).await?;
         }
         if let Some(rollback) = request.start_rollback.filter(|d| !d.is_zero())
             && let Err(error) = self.roll_back(&request, rollback).await

@@ -516,22 +516,33 @@ impl Broker {
         let Some(owner) = self.schema_owner(topic).await? else {
             return Err(Error::TopicNotFound(topic.partitioned()));
         };
-        self.update_properties(&owner, move |properties| {
-            let versions = schemas(properties);
-            if let Some((n, _)) = versions.iter().find(|(_, s)| **s == schema) {
-                return Ok(Self::schema_version(*n));
-            }
-            if let Some((_, last)) = versions.last_key_value()
-                && last.kind != schema.kind
-            {
-                return Err(Error::IncompatibleSchema(format!(
-                    "Incompatible schema: exists schema type {}, new schema type {}",
-                    last.kind, schema.kind
-                )));
-            }
-            let n = versions.last_key_value().map_or_else(|| deleted(properties).map_or(0, |n| n + 1), |(n, _)| n + 1);
-            properties.insert(format!("{SCHEMA}{n}"), stored(&schema));
-            Ok(Self::schema_version(n))
+        self.update_properties(&owner, move |properties| register(properties, &schema)).await
+    }
+
+    /// Makes the schema of a consumer that of a topic nobody uses yet; on any other it has to fit what is there.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`]; [`Error::IncompatibleSchema`] when the kind differs from the last version's, or there is
+    /// none on a topic in use.
+    pub(crate) async fn fit_schema(&self, topic: &TopicName, schema: Schema) -> Result<()> {
+        let Some(owner) = self.schema_owner(topic).await? else {
+            return Err(Error::TopicNotFound(topic.partitioned()));
+        };
+        let name = topic.clone();
+        let unused = self
+            .shard(topic)
+            .call(move |shard| {
+                let id = shard.topic(&name)?;
+                Ok::<_, Error>(shard.at(id)?.0.may_take_schema())
+            })
+            .await??;
+        self.update_properties(&owner, move |properties| match schemas(properties).last_key_value() {
+            Some((_, last)) => same_kind(last, &schema),
+            None if unused => register(properties, &schema).map(|_| ()),
+            None => Err(Error::IncompatibleSchema(format!(
+                "Failed to add schema to an active topic with empty(BYTES) schema: new schema type {}",
+                kind_name(schema.kind)
+            ))),
         })
         .await
     }
@@ -603,6 +614,41 @@ const SCHEMAS_DELETED: &str = "geminga.schemas-deleted";
 
 fn deleted(properties: &BTreeMap<String, String>) -> Option<u64> {
     properties.get(SCHEMAS_DELETED)?.parse().ok()
+}
+
+/// The version of a schema, which becomes the next one when there is none like it.
+fn register(properties: &mut BTreeMap<String, String>, schema: &Schema) -> Result<Bytes> {
+    let versions = schemas(properties);
+    if let Some((n, _)) = versions.iter().find(|(_, s)| *s == schema) {
+        return Ok(Broker::schema_version(*n));
+    }
+    if let Some((_, last)) = versions.last_key_value() {
+        same_kind(last, schema)?;
+    }
+    let n = versions.last_key_value().map_or_else(|| deleted(properties).map_or(0, |n| n + 1), |(n, _)| n + 1);
+    properties.insert(format!("{SCHEMA}{n}"), stored(schema));
+    Ok(Broker::schema_version(n))
+}
+
+fn same_kind(last: &Schema, new: &Schema) -> Result<()> {
+    if last.kind == new.kind {
+        return Ok(());
+    }
+    let (last, new) = (kind_name(last.kind), kind_name(new.kind));
+    Err(Error::IncompatibleSchema(format!("Incompatible schema: exists schema type {last}, new schema type {new}")))
+}
+
+/// As Pulsar's `SchemaType` has it.
+fn kind_name(kind: i32) -> String {
+    let name = wire::proto::schema::Type::try_from(kind).map_or("None", |kind| kind.as_str_name());
+    let mut upper = String::new();
+    for (n, c) in name.chars().enumerate() {
+        if n > 0 && c.is_ascii_uppercase() {
+            upper.push('_');
+        }
+        upper.push(c.to_ascii_uppercase());
+    }
+    upper
 }
 
 fn stored(schema: &Schema) -> String {

@@ -37,10 +37,36 @@ impl Topic {
             }
             return Err(error);
         }
+        if request.schema.is_some_and(|schema| schema.is_any()) {
+            self.any_schema.insert(key);
+        }
         self.attach(cx, peer);
         self.touch(cx);
         self.set_ready(cx);
         Ok(At { topic: self.id, subscription: id, consumer: key })
+    }
+
+    /// Whether the schema of a consumer may become that of the topic: nobody produces, nobody consumes what has another
+    /// schema or none, and nothing is stored.
+    ///
+    /// Source: Pulsar's `PersistentTopic` and `NonPersistentTopic.addSchemaIfIdleOrCheckCompatible`.
+    pub(crate) fn may_take_schema(&self) -> bool {
+        let empty = if self.is_persistent() {
+            self.ledger.first_position() > self.ledger.last_position()
+        } else {
+            self.ledger.entries_added() == 0
+        };
+        let mut consumers = self.subscriptions.values().flat_map(Subscription::consumers);
+        empty && self.producers.is_empty() && consumers.all(|consumer| self.any_schema.contains(&consumer.key))
+    }
+
+    /// Forgets which consumers take every schema when they are gone.
+    pub(super) fn purge_any_schema(&mut self) {
+        if !self.any_schema.is_empty() {
+            let consumers = self.subscriptions.values().flat_map(Subscription::consumers);
+            let known = std::mem::take(&mut self.any_schema);
+            self.any_schema = consumers.map(|consumer| consumer.key).filter(|key| known.contains(key)).collect();
+        }
     }
 
     /// The subscription that a consumer asks for, and whether it was opened for it.

@@ -16,6 +16,7 @@ impl Topic {
         }
         self.check_quota(cx);
         self.purge_inactive(cx);
+        self.purge_any_schema();
         let abandoned_after = u64::try_from(cx.config.unload_idle_after.as_millis()).unwrap_or(u64::MAX);
         let abandoned = self.subscriptions.iter().filter(|(_, s)| s.is_abandoned(cx.now_ms, abandoned_after));
         for id in abandoned.map(|(&id, _)| id).collect::<Vec<_>>() {

@@ -619,12 +619,16 @@ fn schema(schema: proto::Schema) -> Option<broker::Schema> {
     if matches!(Type::try_from(schema.r#type), Ok(Type::AutoConsume)) {
         return None;
     }
-    Some(broker::Schema {
+    Some(announced(schema))
+}
+
+fn announced(schema: proto::Schema) -> broker::Schema {
+    broker::Schema {
         kind: schema.r#type,
         name: schema.name,
         data: schema.schema_data,
         properties: map(schema.properties),
-    })
+    }
 }
 
 /// A schema goes out under its topic's name. Source: `TopicName.getSchemaName`.
@@ -684,7 +688,8 @@ fn new_consumer(topic: TopicName, command: proto::CommandSubscribe) -> Result<Ne
         metadata: metadata(command.metadata, CONSUMER_METADATA_BYTES_MAX).map_err(too_large)?,
         subscription_properties: metadata(command.subscription_properties, METADATA_BYTES_MAX).map_err(too_large)?,
         key_shared,
-        schema: command.schema.and_then(schema),
+        // `AutoConsume` too: it is no schema in the way of others', as consuming without one is.
+        schema: command.schema.map(announced),
         epoch: command.consumer_epoch,
         subscription: command.subscription,
     })
