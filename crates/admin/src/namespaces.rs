@@ -395,10 +395,7 @@ async fn ttl(State(app): State<App>, at: At) -> Reply<axum::response::Response> 
 }
 
 async fn set_ttl(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
-    let seconds: i32 = reply::required(&bytes)?;
-    let Ok(seconds) = u32::try_from(seconds) else {
-        return Err(Failure::precondition("Invalid value for message TTL, message TTL must >= 0"));
-    };
+    let seconds = u32::of(&bytes, "Invalid value for message TTL, message TTL must >= 0")?;
     app.broker.update_policies(&at.namespace()?, |p| p.message_ttl_in_seconds = Some(seconds)).await?;
     Ok(Done)
 }

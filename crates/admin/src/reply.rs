@@ -170,8 +170,10 @@ pub(crate) trait Setting: Sized {
 impl Setting for u32 {
     fn of(bytes: &Bytes, refusal: &str) -> Reply<Self> {
         let number = scalar(required::<Lenient<i64>>(bytes)?)?;
-        // Java's numbers end where these begin to be too large.
-        let number = i32::try_from(number).map_err(|_| Failure::bad(format!("the body does not parse: {number}")))?;
+        if i32::try_from(number).is_err() {
+            // Java's numbers end where these begin to be too large.
+            return Err(Failure::bad(format!("the body does not parse: {number} is no int")));
+        }
         Self::try_from(number).map_err(|_| Failure::precondition(refusal))
     }
 }
