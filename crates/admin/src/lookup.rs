@@ -1,12 +1,19 @@
 //! `/lookup/v2/topic`: which broker serves a topic. Pulsar 4 has no lookup of version 1 any more.
 
 use admin_api::LookupData;
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::get,
+};
+use broker::Error;
 use model::{Domain, TopicName};
+use serde::Deserialize;
 
 use crate::{
     App,
-    at::At,
+    at::{At, Query},
     namespaces::bundle_of,
     reply::{Failure, Reply, in_namespace},
 };
@@ -23,8 +30,25 @@ fn name(at: &At) -> Reply<TopicName> {
     at.topic_in(domain)
 }
 
-async fn lookup(State(app): State<App>, at: At) -> Reply<Json<LookupData>> {
-    let addresses = app.broker.lookup(&name(&at)?).await.map_err(in_namespace)?;
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Listener {
+    listener_name: Option<String>,
+}
+
+async fn lookup(
+    State(app): State<App>,
+    at: At,
+    Query(query): Query<Listener>,
+    headers: HeaderMap,
+) -> Reply<Json<LookupData>> {
+    let header = headers.get("x-pulsar-listenername").and_then(|value| value.to_str().ok());
+    let listener = query.listener_name.as_deref().filter(|name| !name.is_empty()).or(header);
+    let addresses = app.broker.lookup(&name(&at)?, listener).await.map_err(|error| match error {
+        // Not 503, which would be an invitation to try again.
+        Error::NotReady(reason) => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, reason),
+        other => in_namespace(other),
+    })?;
     Ok(Json(LookupData {
         native_url: addresses.broker_url.clone(),
         broker_url: addresses.broker_url,
@@ -35,6 +59,6 @@ async fn lookup(State(app): State<App>, at: At) -> Reply<Json<LookupData>> {
 
 async fn bundle(State(app): State<App>, at: At) -> Reply<String> {
     let name = name(&at)?;
-    app.broker.lookup(&name).await.map_err(in_namespace)?;
+    app.broker.lookup(&name, None).await.map_err(in_namespace)?;
     Ok(bundle_of(&name, &*app.broker.policies(name.namespace())?))
 }

@@ -260,6 +260,13 @@ async fn health_lookup_and_what_is_not_there() {
     assert_eq!(server.get("/status.html").await.text(), "OK");
     let found = server.get("/lookup/v2/topic/persistent/public/default/t?authoritative=true").await.json();
     assert_eq!(found["brokerUrl"], "pulsar://127.0.0.1:1");
+    let lookup = "/lookup/v2/topic/persistent/public/default/t?listenerName=";
+    assert_eq!(server.get(lookup).await.status, 200);
+    let listener = server.get(&format!("{lookup}test")).await.refusal();
+    assert_eq!(listener, (500, "the broker do not have test listener".to_owned()));
+    let request = "GET /lookup/v2/topic/persistent/public/default/t HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
+                   X-Pulsar-ListenerName: test\r\n\r\n";
+    assert!(server.raw(request.as_bytes()).await.starts_with(b"HTTP/1.1 500"));
     let functions = server.get("/admin/v3/functions/public/default").await;
     assert_eq!(functions.status, 409);
     server.done("PUT", &format!("{P}/t"), "").await;

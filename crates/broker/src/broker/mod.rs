@@ -209,12 +209,18 @@ impl Broker {
         &self.inner.shards[self.shard_index(topic)]
     }
 
-    /// Which broker serves a topic; on one machine, this one.
+    /// Which broker serves a topic; on one machine, this one. A client may ask for the address that is advertised under a
+    /// listener's name; there are none.
     ///
     /// # Errors
-    /// The namespace does not exist.
-    pub async fn lookup(&self, topic: &TopicName) -> Result<Addresses> {
+    /// The namespace does not exist; [`Error::NotReady`] for the name of a listener.
+    ///
+    /// Source: Pulsar's `NamespaceService.findBrokerServiceUrl`.
+    pub async fn lookup(&self, topic: &TopicName, listener: Option<&str>) -> Result<Addresses> {
         self.inner.metadata.policies(topic.namespace())?;
+        if let Some(name) = listener.filter(|name| !name.trim().is_empty()) {
+            return Err(Error::NotReady(format!("the broker do not have {name} listener")));
+        }
         Ok(self.inner.addresses.clone())
     }
 

@@ -382,13 +382,12 @@ impl<S: Stream> Connection<S> {
 
     // ---- lookups
 
-    /// The listener name a client asks for is of no use while there is one listener.
     fn lookup(&mut self, command: proto::CommandLookupTopic) {
         let request_id = command.request_id;
         let broker = self.shared.broker.clone();
         self.request(async move {
             let found = match topic_name(&command.topic) {
-                Ok(topic) => broker.lookup(&topic).await,
+                Ok(topic) => broker.lookup(&topic, command.advertised_listener_name.as_deref()).await,
                 Err(error) => Err(error),
             };
             Done::Reply(reply::lookup(request_id, found))

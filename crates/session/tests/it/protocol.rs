@@ -145,6 +145,15 @@ async fn lookups_name_this_broker() {
     let found = client.ask(&lookup, Type::LookupResponse).await.lookup_topic_response.unwrap();
     assert_eq!(found.broker_service_url, Some(format!("pulsar://127.0.0.1:{}", server.port)));
     assert_eq!((found.response, found.authoritative), (Some(1), Some(true)));
+    for (name, response) in [("", 1), ("test", 2)] {
+        let lookup = proto::CommandLookupTopic { advertised_listener_name: Some(name.into()), ..lookup.clone() };
+        let found = client.ask(&lookup, Type::LookupResponse).await.lookup_topic_response.unwrap();
+        assert_eq!(found.response, Some(response), "{name}");
+        if response == 2 {
+            assert_eq!(found.error, Some(ServerError::ServiceNotReady as i32));
+            assert_eq!(found.message.as_deref(), Some("the broker do not have test listener"));
+        }
+    }
     let lookup = proto::CommandLookupTopic { topic: "no/such/tenant/topic".into(), ..lookup };
     let found = client.ask(&lookup, Type::LookupResponse).await.lookup_topic_response.unwrap();
     assert_eq!((found.response, found.error), (Some(2), Some(ServerError::InvalidTopicName as i32)));
