@@ -462,7 +462,8 @@ async fn the_schema_of_a_consumer_is_no_new_version_on_a_topic_in_use() {
     let mut connection = test.connect();
     let (broker, peer) = (test.broker.clone(), connection.peer.clone());
     let subscribe = async |name, id, schema| broker.subscribe(&peer, with_schema(name, id, schema)).await;
-    let version = async |name| broker.schema(&topic(name), None).await.unwrap().map(|(s, version)| (s.data, version[7]));
+    let version =
+        async |name| broker.schema(&topic(name), None).await.unwrap().map(|(s, version)| (s.data, version[7]));
     let refusal = |result: broker::Result<_>| match result {
         Err(Error::IncompatibleSchema(text)) => text,
         Err(other) => panic!("{other}"),
