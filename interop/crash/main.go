@@ -1,5 +1,6 @@
-// Kills the broker with -9 again and again under load, and checks every promise it made: a receipt means that the
-// message is there, in its producer's order; a confirmed acknowledgement means that it does not come back.
+// Kills the broker with -9 again and again under load, in some rounds frozen before, and checks every promise it made: a
+// receipt means that the message is there, in its producer's order; a confirmed acknowledgement means that it does not come
+// back.
 package main
 
 import (
@@ -402,6 +403,16 @@ func main() {
 			check(load(ctx, client, p))
 		}
 		time.Sleep(time.Duration(200+random.Intn(800)) * time.Millisecond)
+		if round%3 > 0 {
+			// Frozen in the middle of what it does, as by a machine that is moved; killed so in one round, after it went on in
+			// another.
+			check(b.command.Process.Signal(syscall.SIGSTOP))
+			time.Sleep(time.Duration(100+random.Intn(1000)) * time.Millisecond)
+			if round%3 == 1 {
+				check(b.command.Process.Signal(syscall.SIGCONT))
+				time.Sleep(time.Duration(random.Intn(300)) * time.Millisecond)
+			}
+		}
 		b.kill()
 		// What is still answered came before the kill.
 		cancel()
