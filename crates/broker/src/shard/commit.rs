@@ -162,7 +162,8 @@ impl Shard {
                 self.pending.push_back(Pending { lsn: committed.lsn, appends, after, retired: None });
             }
             Err(error) if error.is_full() => {
-                tracing::warn!(%error, "no room for the journal: publishes wait");
+                // The journal has said so, once; this comes ten times a second until there is room.
+                tracing::debug!(%error, "publishes wait");
             }
             Err(error) => {
                 tracing::error!(%error, "commit failed");
