@@ -191,7 +191,8 @@ fn prepare(client: Client, root: &Path) -> Result<Command, Missing> {
             // The client's build script calls it; ours needs no such thing.
             need("protoc", "--version", "The Protocol Buffers compiler, which the `pulsar` crate needs,")?;
             let manifest = interop.join("rust/Cargo.toml");
-            let target = root.join("target/interop/rust");
+            // Beside what its broker writes, which is emptied at each start.
+            let target = root.join("target/interop/rust-build");
             let mut build = Command::new("cargo");
             build.args(["build", "--quiet", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&target);
             if std::env::var_os("PROTOC").is_none() && need("protoc", "--version", "protoc").is_err() {
