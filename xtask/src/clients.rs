@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -195,9 +194,6 @@ fn prepare(client: Client, root: &Path) -> Result<Command, Missing> {
             let target = root.join("target/interop/rust-build");
             let mut build = Command::new("cargo");
             build.args(["build", "--quiet", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&target);
-            if std::env::var_os("PROTOC").is_none() && need("protoc", "--version", "protoc").is_err() {
-                build.env("PROTOC", protoc(root)?);
-            }
             quiet(&mut build)?;
             Ok(Command::new(target.join("debug/rust-client")))
         }
@@ -214,19 +210,6 @@ fn python(root: &Path, install: &[&str]) -> Result<PathBuf, Missing> {
     }
     quiet(Command::new(&python).args(["-m", "pip", "install", "-q"]).args(install).current_dir(root))?;
     Ok(python)
-}
-
-/// The Rust client's build wants a protoc; where none is installed, a Python package has one inside.
-fn protoc(root: &Path) -> Result<PathBuf, Missing> {
-    let python = python(root, &["grpcio-tools"])
-        .map_err(|_| Missing::Tool("its build needs protoc, or Python 3 with venv to get it by".to_owned()))?;
-    let script = root.join("target/interop/bin/protoc");
-    let text = format!("#!/bin/sh\nexec '{}' -m grpc_tools.protoc \"$@\"\n", python.display());
-    let written = fs::create_dir_all(root.join("target/interop/bin"))
-        .and_then(|()| fs::write(&script, text))
-        .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o755)));
-    written.with_context(|| format!("write {}", script.display()))?;
-    Ok(script)
 }
 
 fn go_build(root: &Path, module: &str, program: &Path) -> Result<(), Missing> {

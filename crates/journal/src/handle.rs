@@ -31,6 +31,8 @@ pub struct Stats {
     pub records: u64,
     /// What all files, also spare ones, take on disk.
     pub disk_bytes: u64,
+    /// Recycled files that wait to be used again.
+    pub spares: usize,
     /// How many writes took less than 2^i microseconds but not less than half of that; the last one also has all slower ones.
     pub write_micros: [u64; 24],
     /// How writes are made durable.
@@ -287,6 +289,7 @@ impl Journal {
             commits: commits.load(Ordering::Relaxed),
             records: records.load(Ordering::Relaxed),
             disk_bytes: state.disk_bytes,
+            spares: state.spares.len(),
             write_micros: std::array::from_fn(|bucket| write_micros[bucket].load(Ordering::Relaxed)),
             sync_mode: core.files.sync_mode(),
             full: state.blocked,

@@ -74,25 +74,25 @@ impl Inner {
         let quiet = elapsed(now_ms, maintenance.looked_ms, self.config.reclaim_interval);
         let look = quiet && last != maintenance.looked_lsn;
         let sweep = elapsed(now_ms, maintenance.swept_ms, self.config.sweep_interval);
-        if quiet {
-            let written = stats.bytes_written - maintenance.looked_bytes;
-            let keep = 1 + written.div_ceil(self.config.journal.file_bytes.max(1)) as usize;
+        // What fails here does not keep the rest from being done: on a full disk a segment cannot be written, and what others give
+        // back is what helps.
+        let mut failed = Ok(());
+        let written = stats.bytes_written - maintenance.looked_bytes;
+        let keep = 1 + written.div_ceil(self.config.journal.file_bytes.max(1)) as usize;
+        if quiet && stats.spares > keep {
             let inner = self.clone();
             let released = tokio::task::spawn_blocking(move || inner.journal.release_spares(keep)).await;
-            released.map_err(|_| Error::Closed)??;
+            failed = released.map_err(|_| Error::Closed)?.map_err(Error::from);
         }
         if !(due || pressed || look || sweep) {
-            return Ok(());
+            return failed;
         }
         maintenance.looked_ms = now_ms;
         maintenance.looked_bytes = stats.bytes_written;
         maintenance.looked_lsn = last;
-        // What fails here does not keep the rest from being done: on a full disk a segment cannot be written, and what others give
-        // back is what helps.
-        let mut failed = Ok(());
         if sweep {
             maintenance.swept_ms = now_ms;
-            failed = self.sweep(&mut maintenance.obsolete).await;
+            failed = failed.and(self.sweep(&mut maintenance.obsolete).await);
         }
         let mut excess = stats.disk_bytes.saturating_sub(high);
         if stats.full {
