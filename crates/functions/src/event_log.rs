@@ -1,0 +1,245 @@
+//! What functions need of a broker, stated as traits; the binary joins them to the broker in the same process, or to a client.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use model::{InitialPosition, SubscriptionType, TopicName};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    error::Result,
+    message::{InputId, Message, MessageId, OutputId, Record},
+};
+
+/// A broker: events are read from it and written to it.
+#[async_trait]
+pub trait EventLog: Send + Sync + 'static {
+    /// Opens what one instance needs.
+    ///
+    /// # Errors
+    /// The broker cannot be reached.
+    async fn session(&self, name: &str) -> Result<Box<dyn Session>>;
+
+    /// Number of partitions, 0 when the topic is not partitioned. A topic that is not there may be created.
+    ///
+    /// # Errors
+    /// It cannot be found out; the topic may not be created.
+    async fn partitions(&self, topic: &TopicName) -> Result<u32>;
+
+    /// Topics of a namespace whose names match, partitioned ones by their own name.
+    ///
+    /// # Errors
+    /// The pattern is not one; the namespace does not exist.
+    async fn matching(&self, pattern: &str) -> Result<Vec<TopicName>>;
+
+    /// Sets the schema of a topic, as a producer would.
+    ///
+    /// # Errors
+    /// It is not compatible with what is there.
+    async fn put_schema(&self, topic: &TopicName, schema: &Schema) -> Result<()>;
+
+    /// Removes a subscription, if it is there.
+    ///
+    /// # Errors
+    /// Somebody is connected; the broker cannot be reached.
+    async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()>;
+}
+
+/// A schema, as CommandProducer carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    /// Number of `Schema.Type`.
+    pub kind: i32,
+    /// Its definition, empty for primitives.
+    pub definition: Bytes,
+    /// What else is known.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// A consumer on one topic that is not partitioned, or on one partition.
+#[derive(Debug, Clone)]
+pub struct InputSpec {
+    /// The topic or partition.
+    pub topic: TopicName,
+    /// Name of the subscription.
+    pub subscription: String,
+    /// How it is shared.
+    pub kind: SubscriptionType,
+    /// Where a new subscription begins.
+    pub initial_position: InitialPosition,
+    /// Start after all that is there, whatever the subscription says.
+    pub skip_to_latest: bool,
+    /// Name of the consumer, for statistics.
+    pub consumer: String,
+    /// For statistics.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A producer on one topic that is not partitioned, or on one partition.
+#[derive(Debug, Clone)]
+pub struct OutputSpec {
+    /// The topic or partition.
+    pub topic: TopicName,
+    /// Name of the producer; the broker makes one when `None`.
+    pub producer: Option<String>,
+    /// For statistics.
+    pub metadata: BTreeMap<String, String>,
+    /// Schema of what is published.
+    pub schema: Option<Schema>,
+    /// Messages of different keys are not put into one batch.
+    pub batch_by_key: bool,
+    /// How entries are compressed.
+    pub compression: Compression,
+}
+
+/// Compression of published entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum Compression {
+    #[default]
+    None,
+    Lz4,
+    Zlib,
+    Zstd,
+    Snappy,
+}
+
+/// What happened on the inputs.
+#[derive(Debug)]
+pub enum Arrived {
+    /// Messages of one input, in order.
+    Messages(Vec<Message>),
+    /// A Failover consumer became active, or is no longer.
+    Active(InputId, bool),
+    /// The broker closed this input: what was received through it and is not committed will come again, here or elsewhere.
+    InputClosed(InputId),
+    /// The broker closed this output.
+    OutputClosed(OutputId),
+}
+
+/// What one instance has open on the broker. Dropped, it is closed, and what it did not acknowledge goes to others.
+#[async_trait]
+pub trait Session: Send {
+    /// Opens a consumer; nothing comes before [`Session::flow`].
+    ///
+    /// # Errors
+    /// As the broker says.
+    async fn subscribe(&mut self, input: InputSpec) -> Result<InputId>;
+
+    /// Opens a producer.
+    ///
+    /// # Errors
+    /// As the broker says.
+    async fn open_output(&mut self, output: OutputSpec) -> Result<OutputId>;
+
+    /// Allows this many more messages of an input.
+    fn flow(&mut self, input: InputId, permits: u32);
+
+    /// Waits for what comes next. Safe to be dropped while it waits.
+    ///
+    /// # Errors
+    /// The connection is lost; the session is of no use any more.
+    async fn next(&mut self) -> Result<Arrived>;
+
+    /// Starts a commit. Commits take effect in the order of these calls. The future says when it is durable, and may be dropped.
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`]: some acknowledged message is no longer this session's, and nothing happened.
+    fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>>;
+
+    /// Gives messages back, to be delivered again.
+    fn redeliver(&mut self, ids: &[(InputId, MessageId)]);
+
+    /// Whether a commit is one atomic and durable step, or a row of them: outputs, state, acknowledgements.
+    fn is_atomic(&self) -> bool;
+
+    /// Closes an input; others get what it has.
+    async fn close_input(&mut self, input: InputId);
+}
+
+/// What happens together.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Messages acknowledged, all of inputs whose topics are the same one.
+    pub acks: Vec<(InputId, MessageId)>,
+    /// Published, in order for each output.
+    pub outputs: Vec<(OutputId, Record)>,
+    /// Changes of tables.
+    pub changes: Vec<TableChange>,
+}
+
+impl Commit {
+    /// Whether it would do nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.acks.is_empty() && self.outputs.is_empty() && self.changes.is_empty()
+    }
+}
+
+/// A change of a durable table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableChange {
+    /// Name of the table.
+    pub table: Arc<str>,
+    /// Which row.
+    pub key: Bytes,
+    /// How it changes.
+    pub change: RowChange,
+}
+
+/// How a row changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowChange {
+    /// Sets its value.
+    Put(Bytes),
+    /// Removes it.
+    Delete,
+    /// Adds to it as a counter of 8 bytes, big-endian.
+    Add(i64),
+}
+
+/// One row of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its value.
+    pub value: Bytes,
+    /// Rises with each change.
+    pub version: u64,
+}
+
+/// Durable tables: registry of functions, state.
+#[async_trait]
+pub trait Tables: Send + Sync + 'static {
+    /// One row, with all changes committed before.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    async fn get(&self, table: &str, key: &[u8]) -> Result<Option<Row>>;
+
+    /// Rows whose key begins with `prefix`, in order of key, at most `limit`, those after `after` where given.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    async fn scan(&self, table: &str, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Row)>>;
+
+    /// Makes all these changes, or none; durable when it returns.
+    ///
+    /// # Errors
+    /// Nothing happened, or the storage has failed.
+    async fn write(&self, changes: Vec<TableChange>) -> Result<()>;
+
+    /// Forgets a table.
+    ///
+    /// # Errors
+    /// The storage has failed.
+    async fn delete_table(&self, table: &str) -> Result<()>;
+
+    /// Resolves when what was read before is durable.
+    ///
+    /// # Errors
+    /// The storage has failed.
+    async fn settled(&self) -> Result<()>;
+}
+
+/// How long a message that was refused stays away. Pulsar: `negativeAckRedeliveryDelayMs`.
+pub const REDELIVERY_DELAY: Duration = Duration::from_secs(60);

@@ -1,0 +1,203 @@
+//! A deployed function as its instances see it: every default filled in, nothing left to decide.
+//!
+//! The worker makes it of a validated `FunctionConfig`, `SourceConfig` or `SinkConfig`.
+
+use model::{InitialPosition, SubscriptionType};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use crate::event_log::Compression;
+
+/// What stands between topics and user code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Messages in, messages out.
+    Function,
+    /// From somewhere into a topic.
+    Source,
+    /// From topics to somewhere.
+    Sink,
+}
+
+/// What user code is written in; which [`crate::Runtime`] runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Language {
+    Wasm,
+    Python,
+    Java,
+    Go,
+    Process,
+    /// A connector that is part of this program.
+    Builtin,
+}
+
+/// Where the code of a function is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// A file on this machine: wheel, zip, `.py`, jar, binary, component. Nobody changes it.
+    File(PathBuf),
+    /// A connector that is part of this program, by name.
+    Builtin(String),
+    /// The command line of a process function, which names programs of the machine.
+    Command(Vec<String>),
+}
+
+/// What happens when things fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Guarantee {
+    /// Acknowledged after the output is durable.
+    AtleastOnce,
+    /// Acknowledged before the call.
+    AtmostOnce,
+    /// Output, state and acknowledgement are one.
+    EffectivelyOnce,
+    /// The function acknowledges.
+    Manual,
+}
+
+/// How an input is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputConfig {
+    /// The name is a pattern.
+    pub is_pattern: bool,
+    /// `STRING`, `JSON`, `AVRO`, ... or a class; empty for none.
+    pub schema_type: String,
+    /// Class that decodes it; empty for none.
+    pub serde_class: String,
+    /// Of the schema.
+    pub schema_properties: BTreeMap<String, String>,
+    /// Of the consumer.
+    pub consumer_properties: BTreeMap<String, String>,
+    /// Messages an instance may have in hand; `None`: the loop decides.
+    pub receiver_queue_size: Option<u32>,
+}
+
+/// How the output is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputConfig {
+    /// The topic; `None`: what the function returns is dropped.
+    pub topic: Option<String>,
+    /// As for inputs.
+    pub schema_type: String,
+    /// Class that encodes it; empty for none.
+    pub serde_class: String,
+    /// Of the schema.
+    pub schema_properties: BTreeMap<String, String>,
+    /// Batches by key.
+    pub batch_by_key: bool,
+    /// Of entries.
+    pub compression: Compression,
+}
+
+/// Elements a function is called with together. Source: Pulsar's `WindowConfig`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowSpec {
+    /// How much is in a window.
+    pub length: Span,
+    /// After how much the next window is due; equal to `length` for tumbling windows.
+    pub slide: Span,
+    /// Class that takes the event time out of an element; `None` with `event_time` off is processing time.
+    pub timestamp_extractor: Option<String>,
+    /// Elements carry their own time: the message's event time, or what the extractor finds.
+    pub event_time: bool,
+    /// How late an element may be.
+    pub max_lag: Duration,
+    /// How often the watermark moves.
+    pub watermark_interval: Duration,
+    /// Where late elements go.
+    pub late_data_topic: Option<String>,
+}
+
+/// A count or a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// Elements.
+    Count(u64),
+    /// Time.
+    Time(Duration),
+}
+
+/// Limits of one instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Cores.
+    pub cpu: Option<f64>,
+    /// Bytes.
+    pub ram_bytes: Option<u64>,
+    /// Bytes.
+    pub disk_bytes: Option<u64>,
+}
+
+/// See the module. A source has no inputs, a sink no output.
+#[derive(Clone, Debug)]
+pub struct FunctionSpec {
+    /// Which of the three.
+    pub kind: Kind,
+    /// Made when it was created; a later function of the same name has another.
+    pub id: String,
+    /// Rises with each update.
+    pub version: u64,
+    pub tenant: String,
+    pub namespace: String,
+    pub name: String,
+    /// What runs it.
+    pub language: Language,
+    /// Class or function within the code; empty where the language needs none.
+    pub class_name: String,
+    pub code: Code,
+    pub guarantee: Guarantee,
+    /// Topics (complete names) or patterns, and how each is read.
+    pub inputs: BTreeMap<String, InputConfig>,
+    pub output: OutputConfig,
+    pub subscription: String,
+    pub subscription_type: SubscriptionType,
+    pub initial_position: InitialPosition,
+    pub skip_to_latest: bool,
+    /// Delete the subscription with the function.
+    pub cleanup_subscription: bool,
+    /// Acknowledge for the function. Off: as [`Guarantee::Manual`].
+    pub auto_ack: bool,
+    /// After so many redeliveries a message goes to the dead letter topic; `None`: never.
+    pub max_message_retries: Option<u32>,
+    pub dead_letter_topic: Option<String>,
+    pub log_topic: Option<String>,
+    /// How long one invocation may take.
+    pub timeout: Option<Duration>,
+    /// Invocations of asynchronous functions in flight.
+    pub max_pending_async: u32,
+    /// Output messages carry the properties of their input.
+    pub forward_source_properties: bool,
+    pub window: Option<WindowSpec>,
+    pub parallelism: u32,
+    pub limits: Limits,
+    /// `configs` of a source or sink, `userConfig` of a function.
+    pub user_config: serde_json::Map<String, serde_json::Value>,
+    /// Name of each secret, and where it is found (for the environment provider: the variable's name).
+    pub secrets: BTreeMap<String, serde_json::Value>,
+    /// `customRuntimeOptions`.
+    pub runtime_options: Option<String>,
+    /// `runtimeFlags`, already split.
+    pub runtime_flags: Vec<String>,
+    /// Where clients of the broker connect to, for code that brings a client of its own.
+    pub service_url: String,
+    /// The broker's REST address.
+    pub admin_url: String,
+    pub cluster: String,
+}
+
+impl FunctionSpec {
+    /// `tenant/namespace/name`.
+    #[must_use]
+    pub fn fqfn(&self) -> String {
+        format!("{}/{}/{}", self.tenant, self.namespace, self.name)
+    }
+
+    /// The table its state is in: of this name, whatever its version.
+    #[must_use]
+    pub fn state_table(&self) -> String {
+        format!("state/{}", self.fqfn())
+    }
+}
