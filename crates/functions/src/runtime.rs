@@ -127,9 +127,9 @@ pub struct Invocation {
 #[derive(Debug, Clone)]
 pub enum Input {
     /// One message.
-    Message(Message),
+    Message(Arc<Message>),
     /// What is in a window, oldest first. Empty windows are not called for.
-    Window(Vec<Message>),
+    Window(Vec<Arc<Message>>),
 }
 
 /// From user code to the loop.
@@ -239,6 +239,9 @@ impl StateChange {
 }
 
 /// What user code asks while it runs.
+///
+/// The answer knows of all outcomes the loop was given before the question, durable or not. What the asking invocation itself has changed
+/// is known to its runtime alone, which puts it on top.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
     /// `context.get_state`.
