@@ -1,7 +1,8 @@
-//! The nouns of the platform as pure values: topic names, positions, subscription types, policies.
+//! The nouns of the platform as pure values: topic names, positions, subscription types, policies, functions.
 //!
 //! Nothing here does I/O, reads a clock or knows how a value travels; every other crate may depend on this one.
 
+pub mod function;
 mod policies;
 mod position;
 mod subscription;

@@ -1,0 +1,100 @@
+//! What is wrong with a configuration, all of it at once: whoever wrote it corrects it in one go.
+
+use std::fmt;
+
+/// Problems told of one configuration; a hostile one may have a million.
+const PROBLEMS_MAX: usize = 100;
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, as a path of JSON names: `resources.ram`; empty where the whole is meant.
+    pub field: String,
+    /// What, in a sentence that stands alone. Where Pulsar refuses the same thing, these are Pulsar's words.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Everything that is wrong with a configuration; as an error never empty, and at most 100 long.
+///
+/// Prints as the message itself when there is one, so that a client that compares texts finds what Pulsar says, and as a
+/// list otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    list: Vec<Problem>,
+    left_out: usize,
+}
+
+impl Problems {
+    /// Adds one; what is already in the list is not told twice.
+    pub fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        let problem = Problem { field: field.into(), message: message.into() };
+        if self.list.contains(&problem) {
+            return;
+        }
+        if self.list.len() == PROBLEMS_MAX {
+            self.left_out += 1;
+            return;
+        }
+        self.list.push(problem);
+    }
+
+    /// The problems, in the order they were found.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Problem] {
+        &self.list
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// `value` when there is no problem.
+    ///
+    /// # Errors
+    /// These problems, when there is one.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self { list: vec![problem], left_out: 0 }
+    }
+}
+
+impl IntoIterator for Problems {
+    type Item = Problem;
+    type IntoIter = std::vec::IntoIter<Problem>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.list[..] {
+            [only] => only.fmt(f),
+            many => {
+                write!(f, "{} problems:", many.len() + self.left_out)?;
+                for problem in many {
+                    write!(f, "\n- {problem}")?;
+                }
+                if self.left_out > 0 {
+                    write!(f, "\n- and {} more", self.left_out)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,359 @@
+//! Reads JSON into records and keeps going at a mistake, so that all of them are told at once.
+//!
+//! What is accepted is what Pulsar's Jackson mapper accepts: `null` is absent, a number may be quoted, a text may be a
+//! number. Beyond that the strict reader refuses what Jackson would silently drop: names and enum values it does not
+//! know. The lenient one (serde's `Deserialize`, for what we or a newer version stored) skips unknown names.
+
+use super::{problem::Problems, quantity::Unit};
+use crate::InitialPosition;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Characters of a wrong value that are repeated in a message.
+const QUOTE_CHARS_MAX: usize = 80;
+
+/// Where the reader is, and what it found wrong so far.
+pub(crate) struct Reader {
+    strict: bool,
+    path: Vec<String>,
+    pub(crate) problems: Problems,
+}
+
+impl Reader {
+    pub(crate) fn strict() -> Self {
+        Self { strict: true, path: Vec::new(), problems: Problems::default() }
+    }
+
+    pub(crate) fn lenient() -> Self {
+        Self { strict: false, ..Self::strict() }
+    }
+
+    fn at<R>(&mut self, step: &str, read: impl FnOnce(&mut Self) -> R) -> R {
+        self.path.push(quoted_part(step));
+        let result = read(self);
+        self.path.pop();
+        result
+    }
+
+    fn fail(&mut self, message: String) {
+        self.problems.add(self.path.join("."), message);
+    }
+
+    fn place(&self) -> String {
+        if self.path.is_empty() { "the configuration".to_owned() } else { format!("`{}`", self.path.join(".")) }
+    }
+
+    pub(crate) fn expected(&mut self, what: &str, found: &Value) {
+        let advice = match found.as_str() {
+            Some(text) => self.path.last().and_then(|name| Unit::of(name).advice(text)),
+            None => None,
+        };
+        let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();
+        self.fail(format!("{} must be {what}, found {}{advice}", self.place(), describe(found)));
+    }
+
+    /// One field of a record. `null` leaves what is there.
+    pub(crate) fn field<T: Read>(&mut self, name: &str, value: &Value, into: &mut T) {
+        if !value.is_null()
+            && let Some(read) = self.at(name, |reader| T::read(value, reader))
+        {
+            *into = read;
+        }
+    }
+
+    pub(crate) fn unknown(&mut self, name: &str, known: &[&str]) {
+        if !self.strict {
+            return;
+        }
+        let hint = nearest(name, known).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+        let place = if self.path.is_empty() { String::new() } else { format!(" in {}", self.place()) };
+        let message = format!("unknown field `{}`{place}{hint}", quoted_part(name));
+        self.at(name, |reader| reader.fail(message));
+    }
+
+    pub(crate) fn no_choice(&mut self, found: &str, known: &[&str]) {
+        let hint = nearest(found, known).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
+        let known = known.join(", ");
+        self.fail(format!("{} must be one of {known}, found \"{}\"{hint}", self.place(), quoted_part(found)));
+    }
+}
+
+/// A value that can be read from JSON. `None` was reported to the reader.
+pub(crate) trait Read: Sized {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self>;
+}
+
+/// Whether a field is left out when written: absent options are, as Pulsar's mapper leaves out nulls.
+pub(crate) trait Absent {
+    fn is_absent(&self) -> bool {
+        false
+    }
+}
+
+impl<T> Absent for Option<T> {
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+}
+impl Absent for bool {}
+impl<T> Absent for BTreeMap<String, T> {}
+
+impl<T: Read> Read for Option<T> {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        T::read(value, reader).map(Some)
+    }
+}
+
+impl Read for String {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            _ => {
+                reader.expected("a text", value);
+                None
+            }
+        }
+    }
+}
+
+impl Read for bool {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        match value {
+            Value::Bool(flag) => Some(*flag),
+            Value::String(text) if text == "true" => Some(true),
+            Value::String(text) if text == "false" => Some(false),
+            _ => {
+                reader.expected("true or false", value);
+                None
+            }
+        }
+    }
+}
+
+impl Read for i64 {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let read = match value {
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if read.is_none() {
+            reader.expected("a whole number", value);
+        }
+        read
+    }
+}
+
+impl Read for i32 {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let read = i64::read(value, reader)?;
+        let fits = i32::try_from(read).ok();
+        if fits.is_none() {
+            reader.expected("a whole number below 2^31", value);
+        }
+        fits
+    }
+}
+
+impl Read for f64 {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let read = match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        // `"NaN"` and `"inf"` parse, and cannot be written as JSON again.
+        let read = read.filter(|number: &f64| number.is_finite());
+        if read.is_none() {
+            reader.expected("a number", value);
+        }
+        read
+    }
+}
+
+impl Read for Value {
+    fn read(value: &Value, _: &mut Reader) -> Option<Self> {
+        Some(value.clone())
+    }
+}
+
+impl Read for Map<String, Value> {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let map = value.as_object().cloned();
+        if map.is_none() {
+            reader.expected("an object", value);
+        }
+        map
+    }
+}
+
+impl<T: Read> Read for Vec<T> {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let Some(list) = value.as_array() else {
+            reader.expected("a list", value);
+            return None;
+        };
+        let numbered = list.iter().enumerate();
+        Some(numbered.filter_map(|(index, item)| reader.at(&index.to_string(), |r| T::read(item, r))).collect())
+    }
+}
+
+impl<T: Read> Read for BTreeMap<String, T> {
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let Some(object) = value.as_object() else {
+            reader.expected("an object", value);
+            return None;
+        };
+        let entries = object.iter();
+        Some(entries.filter_map(|(key, item)| Some((key.clone(), reader.at(key, |r| T::read(item, r))?))).collect())
+    }
+}
+
+/// A record of named fields as JSON has them: absent options are not written, `null` is absent, every mistake is told.
+///
+/// `name: "jsonName" => Type = default` declares a field; further JSON names after `|` are read, never written.
+macro_rules! record {
+    ($(#[$meta:meta])* pub struct $record:ident {
+        $($(#[$doc:meta])* $field:ident: $json:literal $(| $alias:literal)* => $type:ty $(= $default:expr)?,)*
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+        pub struct $record {
+            $($(#[$doc])*
+            #[serde(rename = $json, skip_serializing_if = "crate::function::read::Absent::is_absent")]
+            pub $field: $type,)*
+        }
+
+        impl Default for $record {
+            fn default() -> Self {
+                Self { $($field: $crate::function::read::record!(@default $($default)?),)* }
+            }
+        }
+
+        impl $crate::function::read::Read for $record {
+            fn read(value: &serde_json::Value, reader: &mut $crate::function::read::Reader) -> Option<Self> {
+                let Some(object) = value.as_object() else {
+                    reader.expected("an object", value);
+                    return None;
+                };
+                let mut record = Self::default();
+                for (name, value) in object {
+                    match name.as_str() {
+                        $($json $(| $alias)* => reader.field(name, value, &mut record.$field),)*
+                        _ => reader.unknown(name, &[$($json),*]),
+                    }
+                }
+                Some(record)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $record {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let value = serde_json::Value::deserialize(deserializer)?;
+                $crate::function::read::lenient(&value).map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl $crate::function::read::Absent for $record {}
+    };
+    (@default) => { Default::default() };
+    (@default $default:expr) => { $default };
+}
+pub(crate) use record;
+
+/// One of a few names, written and read as those names.
+macro_rules! choice {
+    ($(#[$meta:meta])* pub enum $choice:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $choice {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+        }
+
+        impl $choice {
+            /// Its name in JSON.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+
+        $crate::function::read::choice!(@read $choice { $($variant = $name,)* });
+    };
+    (@read $choice:ident { $($variant:ident = $name:literal,)* }) => {
+        impl $crate::function::read::Read for $choice {
+            fn read(value: &serde_json::Value, reader: &mut $crate::function::read::Reader) -> Option<Self> {
+                match value.as_str() {
+                    $(Some($name) => Some(Self::$variant),)*
+                    Some(other) => { reader.no_choice(other, &[$($name),*]); None }
+                    None => { reader.expected(concat!("one of", $(" ", $name),*), value); None }
+                }
+            }
+        }
+    };
+}
+pub(crate) use choice;
+
+choice!(@read InitialPosition { Latest = "Latest", Earliest = "Earliest", });
+
+/// Reads a record and skips names it does not know.
+pub(crate) fn lenient<T: Read>(value: &Value) -> Result<T, Problems> {
+    read(value, Reader::lenient())
+}
+
+/// Reads a record and refuses names it does not know.
+pub(crate) fn strict<T: Read>(value: &Value) -> Result<T, Problems> {
+    read(value, Reader::strict())
+}
+
+fn read<T: Read>(value: &Value, mut reader: Reader) -> Result<T, Problems> {
+    match T::read(value, &mut reader) {
+        Some(record) => reader.problems.or(record),
+        None => Err(reader.problems),
+    }
+}
+
+/// A value in a message: short, on one line, without control characters.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("\"{}\"", quoted_part(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+fn quoted_part(text: &str) -> String {
+    let short: String = text.chars().take(QUOTE_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(QUOTE_CHARS_MAX).is_some() { format!("{short}...") } else { short }
+}
+
+/// The known name that was probably meant: the same up to case, `_` and `-`, or a few slips of the hand away.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if name.len() > QUOTE_CHARS_MAX {
+        return None;
+    }
+    let plain = |text: &str| text.chars().filter(|c| !matches!(c, '_' | '-')).collect::<String>().to_lowercase();
+    let name = plain(name);
+    let slips = (name.chars().count() / 3).clamp(1, 3);
+    let near = known.iter().map(|known| (distance(&name, &plain(known)), *known)).min_by_key(|(slips, _)| *slips)?;
+    (near.0 <= slips).then_some(near.1)
+}
+
+/// Levenshtein's distance in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
