@@ -145,6 +145,15 @@ fn what_is_stored_by_another_version_is_read_without_the_names_we_do_not_know() 
 }
 
 #[test]
+fn a_number_of_the_user_is_kept_to_its_last_bit() {
+    round_trip::<FunctionConfig>(
+        json!({"userConfig": {"x": -2.1671100231665982e-142}, "subscriptionPosition": "Latest"}),
+    );
+    let text = r#"{"userConfig":{"x":-2.1671100231665982e-142}}"#;
+    assert_eq!(written(&parse_function_config(text).unwrap())["userConfig"]["x"], json!(-2.1671100231665982e-142));
+}
+
+#[test]
 fn a_hostile_configuration_is_refused_in_few_words() {
     let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(CONFIG_BYTES_MAX));
     assert!(parse_function_config(&long).unwrap_err().to_string().contains("longer than"));
