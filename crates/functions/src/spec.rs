@@ -67,6 +67,8 @@ pub struct InputConfig {
     pub schema_type: String,
     /// Class that decodes it; empty for none.
     pub serde_class: String,
+    /// Class of what is decoded, for schemas of records: `inputTypeClassName`; empty for none.
+    pub type_class: String,
     /// Of the schema.
     pub schema_properties: BTreeMap<String, String>,
     /// Of the consumer.
@@ -84,6 +86,8 @@ pub struct OutputConfig {
     pub schema_type: String,
     /// Class that encodes it; empty for none.
     pub serde_class: String,
+    /// Class of what is encoded, for schemas of records: `outputTypeClassName`; empty for none.
+    pub type_class: String,
     /// Of the schema.
     pub schema_properties: BTreeMap<String, String>,
     /// Batches by key.
