@@ -132,6 +132,17 @@ pub enum Input {
     Window(Vec<Arc<Message>>),
 }
 
+impl Input {
+    /// Bytes of payload.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Message(message) => message.payload.len(),
+            Self::Window(messages) => messages.iter().map(|message| message.payload.len()).sum(),
+        }
+    }
+}
+
 /// From user code to the loop.
 #[derive(Debug)]
 pub enum Event {

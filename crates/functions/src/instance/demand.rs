@@ -1,0 +1,152 @@
+//! How many messages an instance asks for: enough to keep user code busy, no more, so that what it cannot do soon is left to others.
+//!
+//! Pulsar's instances take a thousand each, whatever they do with them; one that joins then finds nothing left to do. Here the window
+//! follows the time a message spends in the instance: it shrinks while that is long, and doubles while user code runs dry.
+//! Pure: the caller knows the time.
+
+use std::time::Duration;
+
+/// Time in the instance above which it has more than it needs.
+const SOJOURN_MAX: Duration = Duration::from_millis(50);
+/// Where it begins.
+const FIRST: u32 = 64;
+/// What it asks for at most where the function does not say.
+pub(super) const MOST: u32 = 4000;
+
+/// The window of an instance and what of it is in use, for each input.
+#[derive(Debug)]
+pub(super) struct Demand {
+    window: u32,
+    most: u32,
+    inputs: Vec<Input>,
+    /// All [`Input::held`].
+    held: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Input {
+    is_open: bool,
+    /// Asked for, not here yet.
+    asked: u32,
+    /// Here, and not done with.
+    held: u32,
+}
+
+impl Demand {
+    /// `most` as the function's configuration says.
+    pub(super) fn new(most: Option<u32>) -> Self {
+        let most = most.unwrap_or(MOST).max(1);
+        Self { window: FIRST.min(most), most, inputs: Vec::new(), held: 0 }
+    }
+
+    pub(super) fn window(&self) -> u32 {
+        self.window
+    }
+
+    pub(super) fn held(&self) -> u32 {
+        self.held
+    }
+
+    fn input(&mut self, input: u32) -> &mut Input {
+        let index = input as usize;
+        if self.inputs.len() <= index {
+            self.inputs.resize(index + 1, Input::default());
+        }
+        &mut self.inputs[index]
+    }
+
+    pub(super) fn opened(&mut self, input: u32) {
+        *self.input(input) = Input { is_open: true, ..Input::default() };
+    }
+
+    /// A batch may bring more than was asked for.
+    pub(super) fn arrived(&mut self, input: u32, messages: u32) {
+        let input = self.input(input);
+        input.asked = input.asked.saturating_sub(messages);
+        input.held += messages;
+        self.held += messages;
+    }
+
+    pub(super) fn done(&mut self, input: u32, messages: u32) {
+        let input = self.input(input);
+        let messages = messages.min(input.held);
+        input.held -= messages;
+        self.held -= messages;
+    }
+
+    /// Messages have left that had spent `sojourn` here on average.
+    pub(super) fn adapt(&mut self, sojourn: Duration) {
+        if sojourn > SOJOURN_MAX {
+            // In one step: at the pace seen, so much stays as is done in the time it may take.
+            let scaled = f64::from(self.window) * SOJOURN_MAX.as_secs_f64() / sojourn.as_secs_f64();
+            self.window = (scaled as u32).max(self.window / 2).max(1);
+        } else if self.held <= self.window / 4 && sojourn < SOJOURN_MAX / 2 {
+            self.window = (self.window * 2).min(self.most);
+        }
+    }
+
+    /// What to ask for now. A little is not asked for: it would cost a wake-up each time.
+    pub(super) fn ask(&mut self) -> impl Iterator<Item = (u32, u32)> {
+        let open = self.inputs.iter().filter(|input| input.is_open).count().max(1) as u32;
+        let share = (self.window / open).max(1);
+        let room = self.window.saturating_sub(self.held);
+        self.inputs.iter_mut().enumerate().filter_map(move |(n, input)| {
+            let in_use = input.asked + input.held;
+            let missing = share.saturating_sub(in_use).min(room);
+            let worth = input.is_open && missing > 0 && missing >= share / 2;
+            worth.then(|| {
+                input.asked += missing;
+                (n as u32, missing)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_fast_function_is_given_more_and_more() {
+        let mut demand = Demand::new(None);
+        demand.opened(0);
+        for _ in 0..20 {
+            for (input, n) in demand.ask().collect::<Vec<_>>() {
+                demand.arrived(input, n);
+                demand.done(input, n);
+            }
+            demand.adapt(MS);
+        }
+        assert_eq!(demand.window(), MOST);
+    }
+
+    #[test]
+    fn a_slow_function_is_left_with_one() {
+        let mut demand = Demand::new(None);
+        demand.opened(0);
+        demand.arrived(0, 64);
+        for _ in 0..10 {
+            demand.done(0, 1);
+            demand.adapt(Duration::from_secs(1));
+        }
+        assert_eq!(demand.window(), 1);
+        assert_eq!(demand.ask().count(), 0, "it still has more than that");
+        demand.done(0, 54);
+        assert_eq!(demand.ask().collect::<Vec<_>>(), [(0, 1)]);
+    }
+
+    #[test]
+    fn inputs_share_the_window() {
+        let mut demand = Demand::new(Some(30));
+        (0..3).for_each(|n| demand.opened(n));
+        assert_eq!(demand.ask().collect::<Vec<_>>(), [(0, 10), (1, 10), (2, 10)]);
+        assert_eq!(demand.ask().count(), 0);
+        demand.arrived(1, 10);
+        demand.done(1, 4);
+        assert_eq!(demand.ask().count(), 0, "too little to ask for");
+        demand.done(1, 1);
+        assert_eq!(demand.ask().collect::<Vec<_>>(), [(1, 5)]);
+    }
+}

@@ -1,0 +1,82 @@
+//! The consumers of an instance: one for each topic it reads, each partition of it, each topic its pattern matches.
+
+use model::TopicName;
+use rustc_hash::FxHashSet;
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    error::{Error, Result},
+    event_log::{EventLog, InputSpec, Session},
+    message::InputId,
+    spec::FunctionSpec,
+};
+
+/// See the module.
+pub(super) struct Inputs {
+    log: Arc<dyn EventLog>,
+    function: Arc<FunctionSpec>,
+    instance_id: u32,
+    open: FxHashSet<TopicName>,
+}
+
+impl Inputs {
+    pub(super) fn new(log: Arc<dyn EventLog>, function: Arc<FunctionSpec>, instance_id: u32) -> Self {
+        Self { log, function, instance_id, open: FxHashSet::default() }
+    }
+
+    /// Whether what is to be read can change by itself: partitions are added, a pattern matches a new topic.
+    pub(super) fn any(&self) -> bool {
+        !self.function.inputs.is_empty()
+    }
+
+    /// Subscribes to what is not read yet; returns the new inputs.
+    ///
+    /// # Errors
+    /// The broker refuses one.
+    pub(super) async fn open(&mut self, session: &mut Box<dyn Session>) -> Result<Vec<InputId>> {
+        let mut opened = Vec::new();
+        let mut wanted = Vec::new();
+        for (name, config) in &self.function.inputs {
+            if config.is_pattern {
+                wanted.extend(self.log.matching(name).await?);
+            } else {
+                wanted.push(name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?);
+            }
+        }
+        for topic in wanted {
+            let partitions = if topic.partition().is_some() { 0 } else { self.log.partitions(&topic).await? };
+            let topics = match partitions {
+                0 => vec![topic],
+                n => (0..n).map(|n| topic.with_partition(n)).collect(),
+            };
+            for topic in topics {
+                if !self.open.contains(&topic) {
+                    opened.push(session.subscribe(self.input(topic.clone())).await?);
+                    self.open.insert(topic);
+                }
+            }
+        }
+        Ok(opened)
+    }
+
+    fn input(&self, topic: TopicName) -> InputSpec {
+        let function = &self.function;
+        let metadata: BTreeMap<String, String> = [
+            ("application", "pulsar-function".to_owned()),
+            ("id", function.fqfn()),
+            ("instance_id", self.instance_id.to_string()),
+        ]
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v))
+        .collect();
+        InputSpec {
+            topic,
+            subscription: function.subscription.clone(),
+            kind: function.subscription_type,
+            initial_position: function.initial_position,
+            skip_to_latest: function.skip_to_latest,
+            consumer: format!("{}-{}", function.fqfn(), self.instance_id),
+            metadata,
+        }
+    }
+}

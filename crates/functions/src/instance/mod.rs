@@ -1,0 +1,190 @@
+//! One running instance of a function: receives, invokes, publishes, acknowledges; starts user code again when it dies.
+
+mod demand;
+mod in_hand;
+mod inputs;
+mod outputs;
+mod records;
+mod run;
+mod state;
+mod stats;
+mod window;
+
+pub use records::{INPUT_MESSAGE_ID, INPUT_TOPIC, serialized};
+pub use stats::{Counts, Exception, Latency, Line, Status, UserMetric};
+
+use parking_lot::Mutex;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    error::{Error, Result},
+    event_log::{EventLog, Tables},
+    runtime::{InstanceSpec, Runtime},
+    spec::FunctionSpec,
+};
+use futures::FutureExt;
+use run::{End, Run};
+
+/// Waits between starts of code that does not stay up: the first, doubled each time, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// Code that was up for this long has recovered.
+const RECOVERED_AFTER: Duration = Duration::from_secs(60);
+
+/// What an instance is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where events come from and go to.
+    pub log: Arc<dyn EventLog>,
+    /// Where state is.
+    pub tables: Arc<dyn Tables>,
+    /// What runs the code.
+    pub runtime: Arc<dyn Runtime>,
+    /// The time.
+    pub clock: Arc<dyn seams::Clock>,
+}
+
+/// An instance; dropped, it stops without finishing what it has in hand, which then comes again.
+pub struct Instance {
+    shared: Arc<Shared>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// What the supervisor and those who ask share.
+#[derive(Default)]
+struct Shared {
+    status: Mutex<Status>,
+    lines: Mutex<stats::Lines>,
+    /// Finish and stop.
+    stop: Arc<Notify>,
+    is_stopping: AtomicBool,
+    /// Stop now.
+    abandon: Notify,
+}
+
+impl Instance {
+    /// Starts an instance as a task of `tasks`. It is there at once; whether it runs, its status says.
+    #[must_use]
+    pub fn start(parts: Parts, spec: InstanceSpec, tasks: &seams::Tasks) -> Self {
+        let shared = Arc::new(Shared::default());
+        shared.status.lock().roll(parts.clock.now_ms());
+        let (ends, ended) = oneshot::channel();
+        let name = format!("function {} instance {}", spec.function.fqfn(), spec.instance_id);
+        let supervised = shared.clone();
+        tasks.spawn(name, async move {
+            tokio::select! {
+                () = supervise(&parts, &spec, &supervised) => {}
+                () = supervised.abandon.notified() => {}
+            }
+            supervised.status.lock().running = false;
+            let _ = ends.send(());
+        });
+        Self { shared, ended }
+    }
+
+    /// How it does.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status.lock().clone()
+    }
+
+    /// The lines user code logged, those numbered `from` and later; a thousand are kept.
+    #[must_use]
+    pub fn lines(&self, from: u64) -> Vec<Line> {
+        self.shared.lines.lock().since(from)
+    }
+
+    /// Finishes what is in hand (for at most `patience`), commits it and ends the code; what is left goes to other instances.
+    pub async fn stop(mut self, patience: Duration) {
+        self.shared.is_stopping.store(true, SeqCst);
+        self.shared.stop.notify_one();
+        if tokio::time::timeout(patience, &mut self.ended).await.is_err() {
+            self.shared.abandon.notify_one();
+            let _ = (&mut self.ended).await;
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.shared.abandon.notify_one();
+    }
+}
+
+/// Runs user code again and again until it is asked to stop.
+async fn supervise(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) {
+    let mut back_off = BACK_OFF.0;
+    loop {
+        let began = parts.clock.monotonic();
+        // A bug in the loop is this instance's problem, not the broker's.
+        let ended = AssertUnwindSafe(run_once(parts, spec, shared)).catch_unwind().await;
+        let ended = ended.unwrap_or_else(|_| Err(Error::Closed("the instance panicked; this is a bug".into())));
+        let (reason, is_users) = match ended {
+            Ok(End::Stopped) => return,
+            Ok(End::Exited(exit)) if exit.is_clean => ("user code has ended".to_owned() + &after(&exit.reason), true),
+            Ok(End::Exited(exit)) => (exit.reason, true),
+            Ok(End::Failed(error)) | Err(error) => (error.to_string(), matches!(error, Error::Start(_))),
+        };
+        if shared.is_stopping.load(SeqCst) {
+            return;
+        }
+        tracing::warn!(function = spec.function.fqfn(), instance = spec.instance_id, reason, "instance starts again");
+        if parts.clock.monotonic().saturating_sub(began) > RECOVERED_AFTER {
+            back_off = BACK_OFF.0;
+        }
+        {
+            let mut status = shared.status.lock();
+            status.running = false;
+            status.restarts += 1;
+            status.error.clone_from(&reason);
+            if !is_users {
+                status.system_exception(&reason, parts.clock.now_ms());
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(back_off) => {}
+            () = shared.stop.notified() => return,
+        }
+        back_off = (back_off * 2).min(BACK_OFF.1);
+    }
+}
+
+fn after(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
+
+async fn run_once(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) -> Result<End> {
+    let link = parts.runtime.start(spec.clone()).await?;
+    let run = Run::open(parts.clone(), spec, shared.clone(), link).await?;
+    {
+        let mut status = shared.status.lock();
+        status.running = true;
+        status.error.clear();
+    }
+    Ok(run.run(&shared.stop).await)
+}
+
+/// What `create` and `status` say of how often a message takes effect.
+#[must_use]
+pub fn delivery(function: &FunctionSpec, is_atomic: bool) -> &'static str {
+    use crate::spec::{Guarantee, Language};
+    match (function.guarantee, function.language) {
+        (_, Language::Go) => {
+            "as the Pulsar Go instance gives it: the function has a consumer and a producer of its own"
+        }
+        (Guarantee::AtmostOnce, _) => "at most once: acknowledged durably before the function is called",
+        (Guarantee::Manual, _) => "as the function acknowledges",
+        (Guarantee::AtleastOnce | Guarantee::EffectivelyOnce, _) if is_atomic => {
+            "exactly once: acknowledgement, outputs and state are one commit"
+        }
+        (Guarantee::AtleastOnce, _) => "at least once",
+        (Guarantee::EffectivelyOnce, _) => "effectively once: outputs are deduplicated by the broker",
+    }
+}

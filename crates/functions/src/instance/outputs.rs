@@ -1,0 +1,140 @@
+//! The producers of an instance: opened when something is first published to a topic, one for each partition.
+
+use bytes::Bytes;
+use model::TopicName;
+use rustc_hash::FxHashMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    error::{Error, Result},
+    event_log::{Compression, EventLog, OutputSpec, Schema, Session},
+    message::{Key, OutputId},
+    spec::FunctionSpec,
+};
+
+/// Topics a function may publish to at the same time.
+const TOPICS_MAX: usize = 1000;
+
+/// See the module.
+pub(super) struct Outputs {
+    log: Arc<dyn EventLog>,
+    function: Arc<FunctionSpec>,
+    instance_id: u32,
+    /// By the name the function used, and by the complete one.
+    open: FxHashMap<String, Route>,
+}
+
+/// The partitions of one topic. Cheap to clone.
+#[derive(Clone)]
+struct Route {
+    partitions: Arc<[OutputId]>,
+    /// Where the next message without a key goes.
+    next: usize,
+}
+
+impl Outputs {
+    pub(super) fn new(log: Arc<dyn EventLog>, function: Arc<FunctionSpec>, instance_id: u32) -> Self {
+        Self { log, function, instance_id, open: FxHashMap::default() }
+    }
+
+    /// The producer for a message with this key to `topic`.
+    ///
+    /// # Errors
+    /// The name is none, or the broker refuses.
+    pub(super) async fn route(
+        &mut self,
+        session: &mut Box<dyn Session>,
+        topic: &str,
+        key: Option<&Key>,
+    ) -> Result<OutputId> {
+        if !self.open.contains_key(topic) {
+            if self.open.len() >= TOPICS_MAX {
+                return Err(Error::Invalid(format!("a function can publish to {TOPICS_MAX} topics at most")));
+            }
+            let route = self.open(session, topic).await?;
+            self.open.insert(topic.to_owned(), route);
+        }
+        let Some(route) = self.open.get_mut(topic) else {
+            return Err(Error::Closed("the output was closed".into()));
+        };
+        let count = route.partitions.len();
+        let index = match key {
+            _ if count == 1 => 0,
+            // Source: Pulsar's `SinglePartitionMessageRouterImpl` and `JavaStringHash`, the default of its clients.
+            Some(key) => java_string_hash(&key.text) as usize % count,
+            None => {
+                route.next = (route.next + 1) % count;
+                route.next
+            }
+        };
+        Ok(route.partitions[index])
+    }
+
+    async fn open(&self, session: &mut Box<dyn Session>, topic: &str) -> Result<Route> {
+        let name: TopicName = topic.parse().map_err(|e| Error::Invalid(format!("topic {topic:?}: {e}")))?;
+        let function = &self.function;
+        let output = &function.output;
+        let is_output = output.topic.as_deref().is_some_and(|t| t == topic);
+        let schema = if is_output { output_schema(&output.schema_type, &output.schema_properties) } else { None };
+        let metadata: BTreeMap<String, String> = [
+            ("application", "pulsar-function".to_owned()),
+            ("id", function.fqfn()),
+            ("instance_id", self.instance_id.to_string()),
+        ]
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v))
+        .collect();
+        let spec = |topic: TopicName| OutputSpec {
+            topic,
+            producer: None,
+            metadata: metadata.clone(),
+            schema: schema.clone(),
+            batch_by_key: is_output && output.batch_by_key,
+            compression: if is_output { output.compression } else { Compression::Lz4 },
+        };
+        let partitions = if name.partition().is_some() { 0 } else { self.log.partitions(&name).await? };
+        let mut ids = Vec::with_capacity(partitions.max(1) as usize);
+        if partitions == 0 {
+            ids.push(session.open_output(spec(name)).await?);
+        } else {
+            for n in 0..partitions {
+                ids.push(session.open_output(spec(name.with_partition(n))).await?);
+            }
+        }
+        Ok(Route { partitions: ids.into(), next: 0 })
+    }
+}
+
+/// The schema a producer of this type announces, for those that need no definition. Source: Pulsar's `TopicSchema`; the runtime
+/// announces the others, since only it knows the class.
+fn output_schema(schema_type: &str, properties: &BTreeMap<String, String>) -> Option<Schema> {
+    use wire::proto::schema::Type;
+    let kind = match schema_type.to_ascii_lowercase().as_str() {
+        "string" => Type::String,
+        "int8" => Type::Int8,
+        "int16" => Type::Int16,
+        "int32" => Type::Int32,
+        "int64" => Type::Int64,
+        "float" => Type::Float,
+        "double" => Type::Double,
+        "boolean" | "bool" => Type::Bool,
+        _ => return None,
+    };
+    Some(Schema { kind: kind as i32, definition: Bytes::new(), properties: properties.clone() })
+}
+
+/// `String.hashCode` of Java, without its sign.
+fn java_string_hash(text: &str) -> u32 {
+    let hash = text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    (hash & i32::MAX) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn keys_go_where_other_clients_send_them() {
+        // "Aa" and "BB" are the well known pair of Java strings with one hash, 2112.
+        assert_eq!((super::java_string_hash("Aa"), super::java_string_hash("BB")), (2112, 2112));
+        assert_eq!(super::java_string_hash(""), 0);
+    }
+}

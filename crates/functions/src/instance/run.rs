@@ -1,0 +1,676 @@
+//! The loop itself: one run of user code, from its start to its end.
+//!
+//! Everything that happens comes through one `select`: messages, events of user code, ended commits, answers to its questions, time.
+//! No branch waits for another. An invocation's acknowledgement, outputs and state changes are one [`Commit`]; those of all invocations
+//! that ended together and read the same input share one.
+//!
+//! Source of the rules: Pulsar's `JavaInstanceRunnable`, `PulsarSource` and `PulsarSink`.
+
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    Parts, Shared,
+    demand::Demand,
+    in_hand::{InHand, Work},
+    inputs::Inputs,
+    outputs::Outputs,
+    records,
+    state::{Lookup, State},
+    window::{self, Windows},
+};
+use crate::{
+    error::{Error, Result},
+    event_log::{Arrived, Commit, REDELIVERY_DELAY, RowChange, Session, TableChange},
+    message::{InputId, Message, MessageId, Record},
+    runtime::{
+        Answer, Event, Exit, InstanceSpec, Invocation, Link, LogLine, Outcome, Question, Request, UserException,
+    },
+    spec::{FunctionSpec, Guarantee},
+};
+
+/// Invocations handed over together at most.
+const INVOKE_MAX: usize = 256;
+/// Payload handed over together, unless one message alone is more.
+const INVOKE_BYTES_MAX: usize = 1 << 20;
+/// Commits under way at which no more is taken from user code.
+const COMMITS_MAX: usize = 64;
+/// How often topics are looked for that have come in the meantime: when a pattern says which, and when only partitions can be added.
+const LOOK_FOR_TOPICS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It was asked to.
+    Stopped,
+    /// User code has ended.
+    Exited(Exit),
+    /// The rest failed.
+    Failed(Error),
+}
+
+/// See the module.
+pub(super) struct Run {
+    parts: Parts,
+    function: Arc<FunctionSpec>,
+    instance_id: u32,
+    shared: Arc<Shared>,
+    session: Box<dyn Session>,
+    link: Link,
+    inputs: Inputs,
+    outputs: Outputs,
+    state: State,
+    windows: Option<Windows>,
+    demand: Demand,
+    in_hand: InHand,
+    /// Not handed over yet.
+    queue: VecDeque<Invocation>,
+    /// Goes before the queue.
+    requests: VecDeque<Request>,
+    commits: FuturesUnordered<BoxFuture<'static, Ended>>,
+    answers: FuturesUnordered<BoxFuture<'static, (u64, Answer)>>,
+    /// Questions that wait for commits.
+    waiting: Vec<(u64, Question)>,
+    /// Messages user code refused, by the time to give them back.
+    refused: BTreeMap<Duration, Vec<(InputId, MessageId)>>,
+    /// Of guarantee MANUAL: invocations that have ended and are not acknowledged.
+    unacked: BTreeMap<u64, Arc<Message>>,
+    look_at: Option<Duration>,
+    is_stopping: bool,
+}
+
+/// What belongs to one commit.
+#[derive(Default)]
+struct Planned {
+    commit: Commit,
+    invocations: u64,
+    rows: Vec<Bytes>,
+    then: Then,
+}
+
+/// What follows when a commit is durable.
+#[derive(Default)]
+enum Then {
+    #[default]
+    Nothing,
+    /// At most once: now the function may be called.
+    Invoke(Vec<Arc<Message>>),
+    /// A source may forget these.
+    Emitted(Vec<u64>),
+}
+
+/// A commit that has ended.
+struct Ended {
+    result: Result<()>,
+    invocations: u64,
+    published: u64,
+    rows: Vec<Bytes>,
+    then: Then,
+}
+
+impl Run {
+    /// Opens what the instance reads; user code runs already.
+    ///
+    /// # Errors
+    /// The broker refuses an input; stored windows cannot be read.
+    pub(super) async fn open(parts: Parts, spec: &InstanceSpec, shared: Arc<Shared>, link: Link) -> Result<Self> {
+        let function = spec.function.clone();
+        let name = format!("{}-{}", function.fqfn(), spec.instance_id);
+        let mut session = parts.log.session(&name).await?;
+        let mut inputs = Inputs::new(parts.log.clone(), function.clone(), spec.instance_id);
+        let most = function.inputs.values().filter_map(|input| input.receiver_queue_size).min();
+        let mut demand = Demand::new(most);
+        let windows = match &function.window {
+            Some(config) => {
+                let table = window::table(&function.fqfn());
+                let (id, of, inputs) = (spec.instance_id, function.parallelism, function.inputs.len());
+                Some(Windows::load(&*parts.tables, table, id, of, inputs, config.clone()).await?)
+            }
+            None => None,
+        };
+        for input in inputs.open(&mut session).await? {
+            demand.opened(input);
+        }
+        Ok(Self {
+            outputs: Outputs::new(parts.log.clone(), function.clone(), spec.instance_id),
+            state: State::new(parts.tables.clone(), function.state_table()),
+            instance_id: spec.instance_id,
+            look_at: None,
+            parts,
+            function,
+            shared,
+            session,
+            link,
+            inputs,
+            windows,
+            demand,
+            in_hand: InHand::default(),
+            queue: VecDeque::new(),
+            requests: VecDeque::new(),
+            commits: FuturesUnordered::new(),
+            answers: FuturesUnordered::new(),
+            waiting: Vec::new(),
+            refused: BTreeMap::new(),
+            unacked: BTreeMap::new(),
+            is_stopping: false,
+        })
+    }
+
+    fn now(&self) -> Duration {
+        self.parts.clock.monotonic()
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.parts.clock.now_ms()
+    }
+
+    /// Runs until user code ends, something fails, or `stop` is notified and what was begun is done.
+    pub(super) async fn run(mut self, stop: &Notify) -> End {
+        let end = self.drive(stop).await.unwrap_or_else(End::Failed);
+        // The next run reads what these write.
+        while self.commits.next().await.is_some() {}
+        end
+    }
+
+    async fn drive(&mut self, stop: &Notify) -> Result<End> {
+        self.plan_look();
+        self.fire_windows();
+        loop {
+            for (input, permits) in self.demand.ask().collect::<Vec<_>>() {
+                if !self.is_stopping {
+                    self.session.flow(input, permits);
+                }
+            }
+            self.show();
+            if self.is_stopping && self.in_hand.is_empty() && self.commits.is_empty() {
+                return Ok(End::Stopped);
+            }
+            let sends = !self.requests.is_empty() || !self.queue.is_empty();
+            let wait = self.deadline().map(|at| at.saturating_sub(self.now()));
+            tokio::select! {
+                arrived = self.session.next(), if !self.is_stopping => self.arrived(arrived?).await?,
+                events = self.link.events.recv(), if self.commits.len() < COMMITS_MAX => {
+                    let events = events.unwrap_or_else(|| vec![Event::Exited(Exit {
+                        is_clean: false,
+                        reason: "user code has ended without a word".into(),
+                    })]);
+                    if let Some(exit) = self.events(events).await? {
+                        self.finish_commits().await?;
+                        return Ok(End::Exited(exit));
+                    }
+                }
+                Some(ended) = self.commits.next() => self.ended(ended)?,
+                Some((call, answer)) = self.answers.next() => self.requests.push_back(Request::Answer { call, answer }),
+                room = room(&self.link.requests), if sends => self.send(room),
+                () = stop.notified() => self.stop(),
+                () = sleep(wait) => self.tick().await?,
+            }
+        }
+    }
+
+    fn send(&mut self, room: bool) {
+        if !room {
+            // User code takes nothing any more: its last events say why.
+            self.requests.clear();
+            return self.forget_queue();
+        }
+        let next = self.requests.pop_front().unwrap_or_else(|| Request::Invoke(take_batch(&mut self.queue)));
+        // Nobody else sends, so there is room still.
+        let _ = self.link.requests.try_send(next);
+    }
+
+    /// Nothing more is begun; what was not handed over others get when the session closes.
+    fn stop(&mut self) {
+        self.is_stopping = true;
+        self.forget_queue();
+    }
+
+    fn forget_queue(&mut self) {
+        for invocation in std::mem::take(&mut self.queue) {
+            self.in_hand.take(invocation.id);
+        }
+    }
+
+    fn show(&self) {
+        let mut status = self.shared.status.lock();
+        status.in_hand = u64::from(self.demand.held());
+        status.window = u64::from(self.demand.window());
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let refused = self.refused.first_key_value().map(|(&at, _)| at);
+        let window = self
+            .windows
+            .as_ref()
+            .and_then(Windows::next_tick_ms)
+            .map(|at_ms| self.now() + Duration::from_millis(at_ms.saturating_sub(self.now_ms())));
+        [refused, window, self.look_at].into_iter().flatten().min()
+    }
+
+    async fn tick(&mut self) -> Result<()> {
+        let now = self.now();
+        while let Some(entry) = self.refused.first_entry()
+            && *entry.key() <= now
+        {
+            self.session.redeliver(&entry.remove());
+        }
+        if self.look_at.is_some_and(|at| at <= now) && !self.is_stopping {
+            for input in self.inputs.open(&mut self.session).await? {
+                self.demand.opened(input);
+            }
+            self.plan_look();
+        }
+        self.fire_windows();
+        Ok(())
+    }
+
+    fn plan_look(&mut self) {
+        let patterns = self.function.inputs.values().any(|input| input.is_pattern);
+        let after = if patterns { LOOK_FOR_TOPICS.0 } else { LOOK_FOR_TOPICS.1 };
+        self.look_at = self.inputs.any().then(|| self.now() + after);
+    }
+
+    // Messages in.
+
+    async fn arrived(&mut self, arrived: Arrived) -> Result<()> {
+        match arrived {
+            Arrived::Messages(messages) => {
+                let Some(first) = messages.first() else { return Ok(()) };
+                self.demand.arrived(first.input, messages.len() as u32);
+                self.shared.status.lock().received(messages.len() as u64);
+                let messages: Vec<Arc<Message>> = messages.into_iter().map(Arc::new).collect();
+                if self.windows.is_some() {
+                    self.keep_in_window(&messages).await?;
+                } else if self.function.guarantee == Guarantee::AtmostOnce {
+                    let mut planned = Planned::default();
+                    planned.commit.acks = messages.iter().map(|m| (m.input, m.id)).collect();
+                    planned.then = Then::Invoke(messages);
+                    self.commit(planned);
+                } else {
+                    messages.into_iter().for_each(|message| self.invoke(Work::Message(message)));
+                }
+                Ok(())
+            }
+            Arrived::Active(..) => Ok(()),
+            Arrived::InputClosed(_) | Arrived::OutputClosed(_) => {
+                Err(Error::Closed("a topic was unloaded; the instance looks it up again".into()))
+            }
+        }
+    }
+
+    fn invoke(&mut self, work: Work) {
+        let input = work.input();
+        let id = self.in_hand.put(work, self.now());
+        self.queue.push_back(Invocation { id, input });
+    }
+
+    // What user code did.
+
+    async fn events(&mut self, events: Vec<Event>) -> Result<Option<Exit>> {
+        let mut plans: Vec<(Option<InputId>, Planned)> = Vec::new();
+        let (mut left, mut sojourn) = (0u32, Duration::ZERO);
+        let mut emitted = Planned::default();
+        let mut emitted_ids = Vec::new();
+        let mut lines = Vec::new();
+        let mut exit = None;
+        let now = self.now();
+        for event in events {
+            match event {
+                Event::Done { id, outcome } => {
+                    // A runtime that answers twice, or what was not asked, has said nothing.
+                    let Some((work, since)) = self.in_hand.take(id) else { continue };
+                    left += 1;
+                    sojourn += now.saturating_sub(since);
+                    self.done(id, work, outcome, &mut plans).await?;
+                }
+                Event::Call { call, question, .. } => {
+                    // What ended before the question is part of the answer.
+                    plans.drain(..).map(|(_, plan)| plan).for_each(|plan| self.commit(plan));
+                    self.ask(call, question);
+                }
+                Event::Emit { id, record } => match self.add_output(&mut emitted, record).await {
+                    Ok(()) => emitted_ids.push(id),
+                    Err(error @ Error::Closed(_)) => return Err(error),
+                    Err(error) => {
+                        let error = Some(error.to_string());
+                        self.system_exception(error.as_deref().unwrap_or_default());
+                        self.requests.push_back(Request::Emitted { ids: vec![id], error });
+                    }
+                },
+                Event::Log(line) => lines.push(line),
+                Event::Exited(how) => exit = Some(how),
+            }
+        }
+        plans.into_iter().for_each(|(_, plan)| self.commit(plan));
+        if !emitted_ids.is_empty() {
+            self.shared.status.lock().received(emitted_ids.len() as u64);
+            emitted.invocations = emitted_ids.len() as u64;
+            emitted.then = Then::Emitted(emitted_ids);
+            self.commit(emitted);
+        }
+        self.log(lines).await;
+        if left > 0 {
+            self.demand.adapt(sojourn / left);
+        }
+        Ok(exit)
+    }
+
+    async fn done(
+        &mut self,
+        id: u64,
+        work: Work,
+        outcome: Outcome,
+        plans: &mut Vec<(Option<InputId>, Planned)>,
+    ) -> Result<()> {
+        {
+            let now_ms = self.now_ms();
+            let mut status = self.shared.status.lock();
+            status.roll(now_ms);
+            status.invoked(outcome.took, now_ms);
+            for (name, value) in &outcome.effects.metrics {
+                status.user_metric(name, *value);
+            }
+        }
+        let message = work.message().cloned();
+        if let Some(message) = &message {
+            self.demand.done(message.input, 1);
+        }
+        let refusal = outcome.effects.changes.iter().find_map(State::refusal);
+        let outcome_result = match refusal {
+            Some(message) => Err(UserException { message }),
+            None => outcome.result,
+        };
+        let records = match outcome_result {
+            Ok(records) => records,
+            Err(exception) => return self.threw(work, &exception, plans).await,
+        };
+        // Messages whose acknowledgement is asked for.
+        let manual = self.function.guarantee == Guarantee::Manual || !self.function.auto_ack;
+        let mut acks: Vec<Arc<Message>> = Vec::new();
+        if manual {
+            if let Some(message) = &message {
+                self.unacked.insert(id, message.clone());
+            }
+            acks.extend(outcome.effects.acks.iter().filter_map(|id| self.unacked.remove(id)));
+        } else if self.function.guarantee != Guarantee::AtmostOnce {
+            acks.extend(message.clone());
+        }
+        let mut plan = Planned { invocations: 1, ..Planned::default() };
+        plan.commit.acks = acks.iter().map(|m| (m.input, m.id)).collect();
+        let source = work.latest().cloned();
+        for record in records {
+            let record = records::output(record, &self.function, source.as_deref());
+            if let Err(error) = self.add_output(&mut plan, record).await {
+                return self.cannot_publish(&error, message.as_deref());
+            }
+        }
+        for record in outcome.effects.publishes {
+            if let Err(error) = self.add_output(&mut plan, record).await {
+                return self.cannot_publish(&error, message.as_deref());
+            }
+        }
+        for change in outcome.effects.changes {
+            let change = self.state.begin(change);
+            plan.rows.push(change.key.clone());
+            plan.commit.changes.push(change);
+        }
+        if let Work::Window(fired) = work {
+            plan.commit.changes.extend(fired.changes);
+        }
+        self.merge(plan, plans);
+        Ok(())
+    }
+
+    /// Acknowledgements of one commit are of one input.
+    fn merge(&mut self, plan: Planned, plans: &mut Vec<(Option<InputId>, Planned)>) {
+        let input = plan.commit.acks.first().map(|ack| ack.0);
+        if plan.commit.acks.iter().any(|ack| Some(ack.0) != input) {
+            // Only a function that acknowledges by itself can bring these together.
+            let mut first = plan;
+            let acks = std::mem::take(&mut first.commit.acks);
+            let (same, others): (Vec<_>, Vec<_>) = acks.into_iter().partition(|ack| Some(ack.0) == input);
+            first.commit.acks = same;
+            self.merge(first, plans);
+            for ack in others {
+                let mut planned = Planned::default();
+                planned.commit.acks.push(ack);
+                self.merge(planned, plans);
+            }
+            return;
+        }
+        match plans.iter_mut().find(|(of, _)| *of == input) {
+            Some((_, into)) => {
+                into.commit.acks.extend(plan.commit.acks);
+                into.commit.outputs.extend(plan.commit.outputs);
+                into.commit.changes.extend(plan.commit.changes);
+                into.invocations += plan.invocations;
+                into.rows.extend(plan.rows);
+            }
+            None => plans.push((input, plan)),
+        }
+    }
+
+    /// Adds a record; one without a topic goes to the output, or nowhere when there is none.
+    async fn add_output(&mut self, plan: &mut Planned, mut record: Record) -> Result<()> {
+        let Some(topic) = record.topic.take().or_else(|| self.function.output.topic.clone()) else { return Ok(()) };
+        let output = self.outputs.route(&mut self.session, &topic, record.key.as_ref()).await?;
+        plan.commit.outputs.push((output, record));
+        Ok(())
+    }
+
+    /// An output refuses what is published: the input stays, and comes again.
+    fn cannot_publish(&mut self, error: &Error, message: Option<&Message>) -> Result<()> {
+        if let Error::Closed(_) = error {
+            return Err(error.clone());
+        }
+        self.system_exception(&error.to_string());
+        if let Some(message) = message {
+            self.refuse(message);
+        }
+        Ok(())
+    }
+
+    async fn threw(
+        &mut self,
+        work: Work,
+        exception: &UserException,
+        plans: &mut Vec<(Option<InputId>, Planned)>,
+    ) -> Result<()> {
+        self.shared.status.lock().user_exception(&exception.message, self.parts.clock.now_ms());
+        tracing::debug!(function = self.function.fqfn(), instance = self.instance_id, "user exception");
+        let dead_letters = self.function.dead_letter_topic.clone();
+        match work {
+            Work::Window(fired) => {
+                // The window has had its chance. Its elements are not lost where there is a place for them.
+                let mut plan = Planned::default();
+                if let Some(topic) = dead_letters {
+                    for element in &fired.expired {
+                        let record = records::dead_letter(element, &topic, exception);
+                        if let Err(error) = self.add_output(&mut plan, record).await {
+                            return self.cannot_publish(&error, None);
+                        }
+                    }
+                }
+                plan.commit.changes.extend(fired.changes);
+                self.merge(plan, plans);
+            }
+            Work::Message(message) => match self.function.guarantee {
+                Guarantee::AtmostOnce => {}
+                Guarantee::EffectivelyOnce => {
+                    // In order or not at all: nothing after it may be done before it.
+                    return Err(Error::Broker(format!("message {} failed: {}", message.id, exception.message)));
+                }
+                Guarantee::AtleastOnce | Guarantee::Manual => {
+                    let retries = self.function.max_message_retries;
+                    if retries.is_none_or(|retries| message.redelivery_count < retries) {
+                        self.refuse(&message);
+                        return Ok(());
+                    }
+                    let topic = dead_letters.unwrap_or_else(|| {
+                        format!("{}-{}-DLQ", message.topic.partitioned(), self.function.subscription)
+                    });
+                    let mut plan = Planned::default();
+                    plan.commit.acks.push((message.input, message.id));
+                    let record = records::dead_letter(&message, &topic, exception);
+                    if let Err(error) = self.add_output(&mut plan, record).await {
+                        return self.cannot_publish(&error, Some(&message));
+                    }
+                    self.merge(plan, plans);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// The message comes again, later.
+    fn refuse(&mut self, message: &Message) {
+        let at = self.now() + REDELIVERY_DELAY;
+        self.refused.entry(at).or_default().push((message.input, message.id));
+    }
+
+    fn system_exception(&self, message: &str) {
+        tracing::warn!(function = self.function.fqfn(), instance = self.instance_id, message, "system exception");
+        self.shared.status.lock().system_exception(message, self.parts.clock.now_ms());
+    }
+
+    async fn log(&mut self, lines: Vec<LogLine>) {
+        if lines.is_empty() {
+            return;
+        }
+        let now_ms = self.now_ms();
+        {
+            let mut kept = self.shared.lines.lock();
+            lines.iter().for_each(|line| kept.push(line, now_ms));
+        }
+        let Some(topic) = self.function.log_topic.clone() else { return };
+        let mut plan = Planned::default();
+        for line in lines {
+            let record = records::log_line(line, &topic, &self.function, self.instance_id, now_ms);
+            if let Err(error) = self.add_output(&mut plan, record).await {
+                return self.system_exception(&format!("log topic: {error}"));
+            }
+        }
+        self.commit(plan);
+    }
+
+    // State.
+
+    fn ask(&mut self, call: u64, question: Question) {
+        match self.state.lookup(&question) {
+            Lookup::Known(answer) => self.requests.push_back(Request::Answer { call, answer }),
+            Lookup::Read => {
+                let answer = self.state.read(question);
+                self.answers.push(Box::pin(async move { (call, answer.await) }));
+            }
+            Lookup::Wait => self.waiting.push((call, question)),
+        }
+    }
+
+    // Windows.
+
+    async fn keep_in_window(&mut self, messages: &[Arc<Message>]) -> Result<()> {
+        let now_ms = self.now_ms();
+        let Some(windows) = &mut self.windows else { return Ok(()) };
+        let mut planned = Planned::default();
+        let mut late = Vec::new();
+        for message in messages {
+            planned.commit.acks.push((message.input, message.id));
+            match windows.add(message.clone(), now_ms) {
+                Some(change) => planned.commit.changes.push(change),
+                None => late.push(message),
+            }
+            self.demand.done(message.input, 1);
+        }
+        let late_topic = self.function.window.as_ref().and_then(|w| w.late_data_topic.clone());
+        for message in late {
+            tracing::debug!(function = self.function.fqfn(), id = %message.id, "an element came too late");
+            if let Some(topic) = &late_topic {
+                self.add_output(&mut planned, records::late(message, topic)).await?;
+            }
+        }
+        self.commit(planned);
+        self.fire_windows();
+        Ok(())
+    }
+
+    fn fire_windows(&mut self) {
+        let now_ms = self.now_ms();
+        if !self.is_stopping
+            && let Some(windows) = &mut self.windows
+        {
+            windows.due(now_ms).into_iter().for_each(|fired| self.invoke(Work::Window(fired)));
+        }
+    }
+
+    // Commits.
+
+    fn commit(&mut self, planned: Planned) {
+        let Planned { commit, invocations, rows, then } = planned;
+        let published = commit.outputs.len() as u64;
+        let begun: BoxFuture<'static, Result<()>> =
+            if commit.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { self.session.commit(commit) };
+        self.commits.push(Box::pin(async move {
+            let result = begun.await;
+            Ended { result, invocations, published, rows, then }
+        }));
+    }
+
+    fn ended(&mut self, ended: Ended) -> Result<()> {
+        self.state.end(&ended.rows);
+        ended.result?;
+        self.shared.status.lock().processed(ended.invocations, ended.published);
+        match ended.then {
+            Then::Nothing => {}
+            Then::Invoke(messages) => messages.into_iter().for_each(|message| self.invoke(Work::Message(message))),
+            Then::Emitted(ids) => self.requests.push_back(Request::Emitted { ids, error: None }),
+        }
+        for (call, question) in std::mem::take(&mut self.waiting) {
+            self.ask(call, question);
+        }
+        Ok(())
+    }
+
+    async fn finish_commits(&mut self) -> Result<()> {
+        while let Some(ended) = self.commits.next().await {
+            self.ended(ended)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is handed over next.
+fn take_batch(queue: &mut VecDeque<Invocation>) -> Vec<Invocation> {
+    let (mut count, mut bytes) = (0, 0);
+    for invocation in queue.iter().take(INVOKE_MAX) {
+        let size = invocation.input.bytes();
+        if count > 0 && bytes + size > INVOKE_BYTES_MAX {
+            break;
+        }
+        bytes += size;
+        count += 1;
+    }
+    queue.drain(..count).collect()
+}
+
+/// Resolves when there is room for a request; `false` when nobody takes any more.
+async fn room(requests: &mpsc::Sender<Request>) -> bool {
+    requests.reserve().await.is_ok()
+}
+
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A row of another table than the state's.
+pub(super) fn row(table: &Arc<str>, key: Bytes, change: RowChange) -> TableChange {
+    TableChange { table: table.clone(), key, change }
+}

@@ -1,0 +1,379 @@
+//! Windows: elements are kept, and the function is called with those that belong together.
+//!
+//! A window is state. An element's row is written in the commit that acknowledges its message, and goes in the commit of the outputs
+//! of the last window it is in; a window of any length survives whatever happens to the process. Pulsar acknowledges on arrival and
+//! keeps elements in memory.
+//!
+//! Elements are ordered by time and arrival. Time is that of arrival, or the element's own; then a *watermark* says up to where all
+//! is there: the latest time seen on every input, less the lag that is allowed. Pure: the caller knows the time.
+//! Source of the rules: Pulsar's `WindowManager`, `CountTriggerPolicy`, `TimeEvictionPolicy`, `WaterMarkEventGenerator`.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Included, Unbounded},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::run::row;
+use crate::{
+    error::{Error, Result},
+    event_log::{RowChange, TableChange, Tables},
+    message::{Key, Message, MessageId},
+    spec::{Span, WindowSpec},
+};
+
+/// Rows read at a time.
+const SCAN: usize = 1000;
+/// In the place of an element's number: the row that says how far windows have come.
+const MARK: u64 = u64::MAX;
+
+/// The table of a function's windows.
+pub(super) fn table(fqfn: &str) -> String {
+    format!("window/{fqfn}")
+}
+
+/// A time (milliseconds) and the number of arrival.
+type Order = (u64, u64);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Windows {
+    table: Arc<str>,
+    instance_id: u32,
+    config: WindowSpec,
+    elements: BTreeMap<Order, Element>,
+    next_number: u64,
+    mark: Mark,
+    /// Latest time seen, by topic.
+    latest_ms: BTreeMap<String, u64>,
+    inputs: usize,
+    next_watermark_ms: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Element {
+    key: Bytes,
+    message: Arc<Message>,
+}
+
+/// How far windows have come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Mark {
+    /// The last element of the last window that a count has closed.
+    fired: Order,
+    /// The end of the last window that time has closed.
+    end_ms: u64,
+    watermark_ms: u64,
+}
+
+/// A window that is due.
+#[derive(Debug, Clone)]
+pub(super) struct Fired {
+    /// What is in it, oldest first.
+    pub(super) elements: Vec<Arc<Message>>,
+    /// Elements that are in no later window.
+    pub(super) expired: Vec<Arc<Message>>,
+    /// What is to be committed with its outputs.
+    pub(super) changes: Vec<TableChange>,
+}
+
+impl Windows {
+    /// Brings back what was stored. Elements of instances that are there no longer go to those that are.
+    pub(super) async fn load(
+        tables: &dyn Tables,
+        table: String,
+        instance_id: u32,
+        parallelism: u32,
+        inputs: usize,
+        config: WindowSpec,
+    ) -> Result<Self> {
+        let mut windows = Self {
+            table: table.into(),
+            instance_id,
+            config,
+            elements: BTreeMap::new(),
+            next_number: 1,
+            mark: Mark::default(),
+            latest_ms: BTreeMap::new(),
+            inputs,
+            next_watermark_ms: 0,
+        };
+        let mut after: Option<Bytes> = None;
+        loop {
+            let rows = tables.scan(&windows.table, &[], after.as_deref(), SCAN).await?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(last.clone());
+            for (key, row) in rows {
+                windows.restore(parallelism.max(1), key, &row.value)?;
+            }
+        }
+        Ok(windows)
+    }
+
+    fn restore(&mut self, parallelism: u32, key: Bytes, value: &[u8]) -> Result<()> {
+        let damaged = || Error::Invalid(format!("a row of table {} cannot be read", self.table));
+        let (owner, number) = split_key(&key).ok_or_else(damaged)?;
+        let is_own = owner == self.instance_id;
+        let is_orphan = owner >= parallelism && owner % parallelism == self.instance_id;
+        if !is_own && !is_orphan {
+            return Ok(());
+        }
+        if number == MARK {
+            if is_own {
+                self.mark = serde_json::from_slice(value).map_err(|_| damaged())?;
+            }
+            return Ok(());
+        }
+        let (at_ms, message) = decode(value).ok_or_else(damaged)?;
+        let number = if is_own { number } else { self.next_number };
+        self.next_number = self.next_number.max(number + 1);
+        self.saw(&message, at_ms);
+        self.elements.insert((at_ms, number), Element { key, message: Arc::new(message) });
+        Ok(())
+    }
+
+    fn saw(&mut self, message: &Message, at_ms: u64) {
+        if self.config.event_time {
+            let latest = self.latest_ms.entry(message.topic.partitioned().to_string()).or_default();
+            *latest = at_ms.max(*latest);
+        }
+    }
+
+    /// Takes an element; what is returned belongs into the commit that acknowledges it. `None`: it is too late.
+    pub(super) fn add(&mut self, message: Arc<Message>, now_ms: u64) -> Option<TableChange> {
+        let at_ms = match (self.config.event_time, message.event_time_ms) {
+            (true, 0) => message.publish_time_ms,
+            (true, event_time_ms) => event_time_ms,
+            // A clock that was set back does not change what came first.
+            (false, _) => now_ms.max(self.elements.last_key_value().map_or(0, |(order, _)| order.0)),
+        };
+        if self.config.event_time && at_ms < self.mark.watermark_ms {
+            return None;
+        }
+        self.saw(&message, at_ms);
+        if self.elements.is_empty() && self.next_watermark_ms == 0 {
+            self.next_watermark_ms = now_ms + millis(self.config.watermark_interval);
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let key = make_key(self.instance_id, number);
+        let value = encode(at_ms, &message);
+        self.elements.insert((at_ms, number), Element { key: key.clone(), message });
+        Some(row(&self.table, key, RowChange::Put(value)))
+    }
+
+    /// When to ask again what is due, wall clock milliseconds; `None`: after the next element.
+    pub(super) fn next_tick_ms(&self) -> Option<u64> {
+        if self.elements.is_empty() {
+            return None;
+        }
+        if self.config.event_time {
+            return Some(self.next_watermark_ms);
+        }
+        match self.config.slide {
+            Span::Count(_) => None,
+            Span::Time(slide) => self.next_end(millis(slide)),
+        }
+    }
+
+    /// Windows that are due, in their order.
+    pub(super) fn due(&mut self, now_ms: u64) -> Vec<Fired> {
+        if self.config.event_time {
+            if now_ms < self.next_watermark_ms && self.next_watermark_ms != 0 {
+                return Vec::new();
+            }
+            self.next_watermark_ms = now_ms + millis(self.config.watermark_interval);
+            self.move_watermark();
+        }
+        let ready_ms = if self.config.event_time { self.mark.watermark_ms } else { now_ms };
+        let mut due = Vec::new();
+        match self.config.slide {
+            Span::Count(slide) => {
+                let bound = if self.config.event_time { (ready_ms, u64::MAX) } else { (u64::MAX, u64::MAX) };
+                while let Some(last) = self.nth_new(slide.max(1), bound) {
+                    due.extend(self.fire_count(slide.max(1), last));
+                }
+            }
+            Span::Time(slide) => {
+                let slide = millis(slide);
+                while let Some(end_ms) = self.next_end(slide).filter(|&end| end <= ready_ms) {
+                    due.extend(self.fire_time(slide, end_ms));
+                }
+            }
+        }
+        due
+    }
+
+    fn move_watermark(&mut self) {
+        // Something must have come on each input, or a slow one would find everything too late.
+        if self.latest_ms.len() >= self.inputs.max(1)
+            && let Some(&slowest) = self.latest_ms.values().min()
+        {
+            let watermark = slowest.saturating_sub(millis(self.config.max_lag));
+            self.mark.watermark_ms = self.mark.watermark_ms.max(watermark);
+        }
+    }
+
+    /// The `n`th element after the last window a count has closed, within `bound`.
+    fn nth_new(&self, n: u64, bound: Order) -> Option<Order> {
+        if bound <= self.mark.fired {
+            return None;
+        }
+        let new = self.elements.range((Excluded(self.mark.fired), Included(bound)));
+        new.map(|(&order, _)| order).nth(usize::try_from(n - 1).ok()?)
+    }
+
+    /// The end of the next window that has something in it.
+    fn next_end(&self, slide_ms: u64) -> Option<u64> {
+        let next = self.mark.end_ms + slide_ms;
+        let first_ms = match self.config.length {
+            // The same elements may be the last ones again and again.
+            Span::Count(_) if self.mark.end_ms > 0 && !self.elements.is_empty() => return Some(next),
+            _ => self.elements.first_key_value()?.0.0,
+        };
+        Some(first_ms.div_ceil(slide_ms).max(1).saturating_mul(slide_ms).max(next))
+    }
+
+    fn fire_count(&mut self, slide: u64, last: Order) -> Option<Fired> {
+        self.mark.fired = last;
+        let expired = match self.config.length {
+            Span::Count(length) => self.all_but(length.saturating_sub(slide), last),
+            Span::Time(length) => self.until(last.0.saturating_sub(millis(length))),
+        };
+        let elements = match self.config.length {
+            Span::Count(length) => self.last_of(length, last),
+            Span::Time(length) => self.between(last.0.checked_sub(millis(length)), last),
+        };
+        self.fired(elements, expired)
+    }
+
+    fn fire_time(&mut self, slide_ms: u64, end_ms: u64) -> Option<Fired> {
+        self.mark.end_ms = end_ms;
+        let last = (end_ms, u64::MAX);
+        let (elements, expired) = match self.config.length {
+            Span::Count(length) => (self.last_of(length, last), self.all_but(length, last)),
+            Span::Time(length) => {
+                let length_ms = millis(length);
+                let elements = self.between(end_ms.checked_sub(length_ms), last);
+                (elements, self.until((end_ms + slide_ms).saturating_sub(length_ms).min(end_ms)))
+            }
+        };
+        self.fired(elements, expired)
+    }
+
+    /// The last `count` elements up to `last`.
+    fn last_of(&self, count: u64, last: Order) -> Vec<Arc<Message>> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let newest = self.elements.range(..=last).rev().take(count);
+        let mut elements: Vec<_> = newest.map(|(_, e)| e.message.clone()).collect();
+        elements.reverse();
+        elements
+    }
+
+    /// Elements later than `after_ms`, up to `last`.
+    fn between(&self, after_ms: Option<u64>, last: Order) -> Vec<Arc<Message>> {
+        let after = after_ms.map_or(Unbounded, |ms| Excluded((ms, u64::MAX)));
+        self.elements.range((after, Included(last))).map(|(_, e)| e.message.clone()).collect()
+    }
+
+    /// All elements up to `last` but for the newest `keep`.
+    fn all_but(&self, keep: u64, last: Order) -> Vec<Order> {
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        self.elements.range(..=last).rev().skip(keep).map(|(&order, _)| order).collect()
+    }
+
+    fn until(&self, last_ms: u64) -> Vec<Order> {
+        self.elements.range(..=(last_ms, u64::MAX)).map(|(&order, _)| order).collect()
+    }
+
+    fn fired(&mut self, elements: Vec<Arc<Message>>, expired: Vec<Order>) -> Option<Fired> {
+        let mark = serde_json::to_vec(&self.mark).unwrap_or_default();
+        let mut changes = vec![row(&self.table, make_key(self.instance_id, MARK), RowChange::Put(mark.into()))];
+        let mut gone = Vec::with_capacity(expired.len());
+        for order in expired {
+            if let Some(element) = self.elements.remove(&order) {
+                changes.push(row(&self.table, element.key, RowChange::Delete));
+                gone.push(element.message);
+            }
+        }
+        // Elements expire with a window they are in, so one without elements has nothing to say.
+        (!elements.is_empty()).then_some(Fired { elements, expired: gone, changes })
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn make_key(instance_id: u32, number: u64) -> Bytes {
+    let mut key = BytesMut::with_capacity(12);
+    key.put_u32(instance_id);
+    key.put_u64(number);
+    key.freeze()
+}
+
+fn split_key(key: &[u8]) -> Option<(u32, u64)> {
+    let (instance, number) = key.split_at_checked(4)?;
+    Some((u32::from_be_bytes(instance.try_into().ok()?), u64::from_be_bytes(number.try_into().ok()?)))
+}
+
+/// What is stored of an element besides its payload.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Head {
+    at_ms: u64,
+    topic: String,
+    id: (u64, i64, i32, i32, u32),
+    key: Option<(String, bool)>,
+    properties: Vec<(String, String)>,
+    event_time_ms: u64,
+    publish_time_ms: u64,
+    producer: String,
+    sequence_id: u64,
+    schema_version: Vec<u8>,
+}
+
+fn encode(at_ms: u64, message: &Message) -> Bytes {
+    let MessageId { ledger, entry, partition, batch_index, batch_size } = message.id;
+    let head = Head {
+        at_ms,
+        topic: message.topic.to_string(),
+        id: (ledger, entry, partition, batch_index, batch_size),
+        key: message.key.as_ref().map(|key| (key.text.clone(), key.is_base64)),
+        properties: message.properties.clone(),
+        event_time_ms: message.event_time_ms,
+        publish_time_ms: message.publish_time_ms,
+        producer: message.producer.to_string(),
+        sequence_id: message.sequence_id,
+        schema_version: message.schema_version.to_vec(),
+    };
+    let head = serde_json::to_vec(&head).unwrap_or_default();
+    let mut value = BytesMut::with_capacity(4 + head.len() + message.payload.len());
+    value.put_u32(head.len() as u32);
+    value.put_slice(&head);
+    value.put_slice(&message.payload);
+    value.freeze()
+}
+
+fn decode(value: &[u8]) -> Option<(u64, Message)> {
+    let (size, rest) = value.split_at_checked(4)?;
+    let (head, payload) = rest.split_at_checked(u32::from_be_bytes(size.try_into().ok()?) as usize)?;
+    let head: Head = serde_json::from_slice(head).ok()?;
+    let (ledger, entry, partition, batch_index, batch_size) = head.id;
+    let message = Message {
+        input: 0,
+        topic: Arc::new(head.topic.parse().ok()?),
+        id: MessageId { ledger, entry, partition, batch_index, batch_size },
+        key: head.key.map(|(text, is_base64)| Key { text, is_base64 }),
+        properties: head.properties,
+        event_time_ms: head.event_time_ms,
+        publish_time_ms: head.publish_time_ms,
+        producer: head.producer.into(),
+        sequence_id: head.sequence_id,
+        redelivery_count: 0,
+        schema_version: head.schema_version.into(),
+        payload: Bytes::copy_from_slice(payload),
+    };
+    Some((head.at_ms, message))
+}
