@@ -4,7 +4,12 @@ use bytes::Bytes;
 use model::TopicName;
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{delta::Delta, topic::Topic};
+use crate::{
+    codec::put_str,
+    delta::Delta,
+    table::{self, Change},
+    topic::Topic,
+};
 
 /// Entries of ledgers.
 pub(crate) const KIND_ENTRY: u8 = 0x01;
@@ -18,6 +23,12 @@ pub(crate) const KIND_DELETE: u8 = 0x82;
 pub(crate) const KIND_ROLL: u8 = 0x83;
 /// The number of partitions of a topic changed.
 pub(crate) const KIND_PARTITIONS: u8 = 0x84;
+
+/// Rows of a table changed: the body is its name and what they are now.
+pub(crate) const KIND_TABLE: u8 = 0x85;
+
+/// Bytes of one record of a table at which another is begun; one change may go beyond it.
+const TABLE_RECORD_BYTES: usize = 16 << 20;
 
 /// What the journal writes of a record besides its body.
 const HEAD_BYTES: usize = 48;
@@ -34,11 +45,26 @@ pub(crate) struct Slot {
     placed: bool,
 }
 
+/// Changes of one table, in order.
+pub(crate) struct TableSlot {
+    pub(crate) table: Arc<table::Shared>,
+    pub(crate) changes: Vec<Change>,
+    /// The record's, but for what additions come to.
+    pub(crate) body: Vec<u8>,
+}
+
 pub(crate) enum Op {
     Append {
         slot: u32,
         messages: u32,
         data: Bytes,
+    },
+    /// An entry of a topic that somebody else owns; of the producer and with the sequence id that deduplication knows it by.
+    AppendForOther {
+        slot: u32,
+        messages: u32,
+        data: Bytes,
+        dedup: Option<(Box<str>, i64)>,
     },
     Roll {
         slot: u32,
@@ -60,6 +86,10 @@ pub(crate) enum Op {
         name: TopicName,
         partitions: Option<u32>,
     },
+    /// All changes of a table.
+    Table {
+        slot: u32,
+    },
 }
 
 /// A list of operations, empty again after each [`crate::Store::commit`].
@@ -68,6 +98,7 @@ pub(crate) enum Op {
 /// to nobody before the commit is durable. A batch must therefore be committed, not dropped.
 pub struct Batch {
     pub(crate) slots: Vec<Slot>,
+    pub(crate) tables: Vec<TableSlot>,
     pub(crate) ops: Vec<Op>,
     pub(crate) appends: usize,
     bytes: usize,
@@ -80,6 +111,7 @@ impl Batch {
     pub(crate) fn new(generations: Arc<std::sync::atomic::AtomicU64>) -> Self {
         let mut batch = Self {
             slots: Vec::new(),
+            tables: Vec::new(),
             ops: Vec::new(),
             appends: 0,
             bytes: 0,
@@ -121,8 +153,23 @@ impl Batch {
         }
     }
 
+    /// The length of a body that is longer than the journal takes.
+    pub(crate) fn too_long(&self) -> Option<usize> {
+        if self.bytes <= journal::BODY_BYTES_MAX {
+            return None;
+        }
+        let entry = |op: &Op| match op {
+            Op::Append { data, .. } | Op::AppendForOther { data, .. } => data.len(),
+            _ => 0,
+        };
+        let deltas = self.slots.iter().map(|slot| slot.body.len());
+        let tables = self.tables.iter().map(|slot| slot.body.len());
+        self.ops.iter().map(entry).chain(deltas).chain(tables).find(|&length| length > journal::BODY_BYTES_MAX)
+    }
+
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
+        self.tables.clear();
         self.ops.clear();
         self.appends = 0;
         self.bytes = 0;
@@ -149,6 +196,20 @@ impl Batch {
         self.bytes += data.len() + HEAD_BYTES;
         self.appends += 1;
         self.ops.push(Op::Append { slot, messages, data });
+    }
+
+    pub(crate) fn append_for_other(
+        &mut self,
+        topic: &Arc<Topic>,
+        known: &mut (u64, u32),
+        data: Bytes,
+        messages: u32,
+        dedup: Option<(Box<str>, i64)>,
+    ) {
+        let slot = self.slot(topic, known);
+        self.bytes += data.len() + HEAD_BYTES + dedup.as_ref().map_or(0, |(name, _)| HEAD_BYTES + name.len() + 12);
+        self.appends += 1;
+        self.ops.push(Op::AppendForOther { slot, messages, data, dedup });
     }
 
     pub(crate) fn roll(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32), ledger: u64, now_ms: u64) {
@@ -189,6 +250,32 @@ impl Batch {
         let slot = self.slot(topic, &mut (0, 0));
         self.bytes += 128;
         self.ops.push(Op::Delete { slot });
+    }
+
+    /// Adds a change of a table, which `encode` writes and returns; `bytes` is about how long it is.
+    pub(crate) fn table(
+        &mut self,
+        table: &Arc<table::Shared>,
+        bytes: usize,
+        encode: impl FnOnce(&mut Vec<u8>) -> Change,
+    ) {
+        self.bytes += bytes + 8;
+        // Later changes must not overtake earlier ones: only the last record of a table is added to.
+        let known = self.tables.iter().rposition(|slot| Arc::ptr_eq(&slot.table, table));
+        let index = match known.filter(|&index| self.tables[index].body.len() + bytes <= TABLE_RECORD_BYTES) {
+            Some(index) => index,
+            None => {
+                let mut body = Vec::new();
+                put_str(&mut body, &table.name);
+                self.bytes += HEAD_BYTES + body.len();
+                self.ops.push(Op::Table { slot: self.tables.len() as u32 });
+                self.tables.push(TableSlot { table: table.clone(), changes: Vec::new(), body });
+                self.tables.len() - 1
+            }
+        };
+        let slot = &mut self.tables[index];
+        let change = encode(&mut slot.body);
+        slot.changes.push(change);
     }
 
     pub(crate) fn partitions(&mut self, name: TopicName, partitions: Option<u32>) {

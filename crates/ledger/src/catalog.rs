@@ -3,11 +3,18 @@
 //! It is written only by [`Catalog::write`], in one durable transaction a checkpoint, and has no log of its own beyond that: what
 //! came later is in the journal. See docs/adr/0002-catalog-store.md.
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use std::path::Path;
+use std::{
+    ops::Bound::{self, Excluded, Included, Unbounded},
+    path::Path,
+};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    table::Value,
+};
 
 /// Numbers about the catalog itself.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -22,7 +29,12 @@ const PARTITIONS: TableDefinition<'_, &str, u32> = TableDefinition::new("partiti
 /// Segment to its bytes, and to those of them that are still wanted as far as known.
 const SEGMENTS: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("segments");
 
+/// Rows of all tables, by [`row_key`].
+const TABLES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("tables");
+
 const CHECKPOINT: &str = "checkpoint";
+/// No row of a table is newer than this commit.
+const NEWEST_ROW: &str = "newest-row";
 
 pub(crate) struct Catalog {
     open: Box<dyn Fn() -> Result<Database> + Send + Sync>,
@@ -39,6 +51,7 @@ pub(crate) struct Changes {
     pub(crate) deleted: Vec<Deleted>,
     pub(crate) rows: Vec<Row>,
     pub(crate) partitions: Vec<(String, Option<u32>)>,
+    pub(crate) tables: Vec<TableChanges>,
     /// All of them.
     pub(crate) segments: Option<Vec<(u64, (u64, u64))>>,
 }
@@ -48,6 +61,21 @@ pub(crate) struct Deleted {
     pub(crate) name: String,
     pub(crate) id: u64,
     pub(crate) ledgers: Vec<u64>,
+}
+
+/// What changed of one table.
+pub(crate) struct TableChanges {
+    pub(crate) name: Box<str>,
+    /// Rows up to this commit are gone; 0 when none are.
+    pub(crate) cleared: u64,
+    /// Key, the commit that changed it, and what is there now.
+    pub(crate) rows: Vec<(Bytes, u64, Option<Value>)>,
+}
+
+/// One row of a table.
+pub(crate) struct TableRow {
+    pub(crate) key: Bytes,
+    pub(crate) value: Value,
 }
 
 pub(crate) struct Row {
@@ -76,6 +104,7 @@ impl Catalog {
         txn.open_table(LEDGERS)?;
         txn.open_table(PARTITIONS)?;
         txn.open_table(SEGMENTS)?;
+        txn.open_table(TABLES)?;
         txn.commit()?;
         Ok(Self { open: Box::new(open), db: RwLock::new(Some(db)) })
     }
@@ -182,16 +211,120 @@ impl Catalog {
         })
     }
 
+    /// The commit that no row of a table is newer than.
+    pub(crate) fn newest_row(&self) -> Result<u64> {
+        self.with(|db| {
+            let value = db.begin_read()?.open_table(META)?.get(NEWEST_ROW)?;
+            Ok(value.map_or(0, |v| v.value()))
+        })
+    }
+
+    pub(crate) fn table_row(&self, table: &str, key: &[u8]) -> Result<Option<TableRow>> {
+        self.with(|db| {
+            let value = db.begin_read()?.open_table(TABLES)?.get(row_key(table, key).as_slice())?;
+            value.map(|v| table_row(Bytes::copy_from_slice(key), table, v.value())).transpose()
+        })
+    }
+
+    /// At most `limit` rows of a table, in order of key.
+    pub(crate) fn table_rows(&self, table: &str, from: Bound<&[u8]>, limit: usize) -> Result<Vec<TableRow>> {
+        let start = from.map(|key| row_key(table, key));
+        let end = table_end(table);
+        self.with(|db| {
+            let rows = db.begin_read()?.open_table(TABLES)?;
+            let range = (start.as_ref().map(Vec::as_slice), Excluded(end.as_slice()));
+            let mut found = Vec::new();
+            for row in rows.range::<&[u8]>(range)?.take(limit) {
+                let (key, value) = row?;
+                let key = Bytes::copy_from_slice(key.value().get(table.len() + 1..).unwrap_or_default());
+                found.push(table_row(key, table, value.value())?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// Tables that have rows here and whose names start with `prefix`, in order.
+    pub(crate) fn table_names(&self, prefix: &str) -> Result<Vec<String>> {
+        self.with(|db| {
+            let rows = db.begin_read()?.open_table(TABLES)?;
+            let mut names: Vec<String> = Vec::new();
+            let mut from = prefix.as_bytes().to_vec();
+            // From table to table, not from row to row.
+            while let Some(row) = rows.range::<&[u8]>((Included(from.as_slice()), Unbounded))?.next() {
+                let key = row?.0;
+                let name = key.value().split(|&byte| byte == END).next().unwrap_or_default();
+                let name = String::from_utf8_lossy(name).into_owned();
+                if !name.starts_with(prefix) {
+                    break;
+                }
+                from = table_end(&name);
+                names.push(name);
+            }
+            Ok(names)
+        })
+    }
+
     /// One checkpoint, durable when this returns.
     pub(crate) fn write(&self, changes: &Changes) -> Result<()> {
         self.with(|db| write(db, changes))
     }
 }
 
+/// Ends the name of a table, which has no such byte in it.
+const END: u8 = 0;
+
+fn row_key(table: &str, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(table.len() + 1 + key.len());
+    out.extend_from_slice(table.as_bytes());
+    out.push(END);
+    out.extend_from_slice(key);
+    out
+}
+
+/// Behind all rows of a table.
+fn table_end(table: &str) -> Vec<u8> {
+    let mut out = table.as_bytes().to_vec();
+    out.push(END + 1);
+    out
+}
+
+fn table_row(key: Bytes, table: &str, row: &[u8]) -> Result<TableRow> {
+    let decode = |source| Error::Decode { what: "row", whose: format!("table {table}"), source };
+    Ok(TableRow { key, value: TableRow::decode(row).map_err(decode)? })
+}
+
+fn write_tables(txn: &redb::WriteTransaction, changes: &[TableChanges]) -> Result<()> {
+    let mut rows = txn.open_table(TABLES)?;
+    let mut newest = 0;
+    for table in changes {
+        if table.cleared > 0 {
+            let (start, end) = (row_key(&table.name, b""), table_end(&table.name));
+            // A row that cannot be read is not worth keeping.
+            let stays = |_: &[u8], row: &[u8]| TableRow::decode(row).is_ok_and(|v| v.version > table.cleared);
+            rows.retain_in(start.as_slice()..end.as_slice(), stays)?;
+        }
+        for (key, lsn, value) in &table.rows {
+            let key = row_key(&table.name, key);
+            newest = newest.max(*lsn);
+            match value {
+                Some(value) => drop(rows.insert(key.as_slice(), TableRow::encode(value).as_slice())?),
+                None => drop(rows.remove(key.as_slice())?),
+            }
+        }
+    }
+    let mut meta = txn.open_table(META)?;
+    let known = meta.get(NEWEST_ROW)?.map_or(0, |v| v.value());
+    if newest > known {
+        meta.insert(NEWEST_ROW, newest)?;
+    }
+    Ok(())
+}
+
 fn write(db: &Database, changes: &Changes) -> Result<()> {
     let mut txn = db.begin_write()?;
     // After a kill the store opens at once instead of reading all of itself.
     txn.set_quick_repair(true);
+    write_tables(&txn, &changes.tables)?;
     {
         let mut names = txn.open_table(NAMES)?;
         let mut topics = txn.open_table(TOPICS)?;

@@ -7,6 +7,12 @@
 //! A row never holds what no commit has: an acknowledgement is durable together with what else is in its commit, or not at all. A
 //! topic whose changes sit in a batch is passed over for the moment; when they stay there, P is moved back before the first of its
 //! commits that its row does not have.
+//!
+//! When the journal is full, a batch stays where it is until this checkpoint has made room. A row is written then without the
+//! acknowledgements and sequence ids of the batch, and only what was acknowledged in a commit counts as consumed; what is not part of
+//! anybody's transaction, such as a cursor that was opened, may be in it too early.
+//!
+//! Tables have no such problem: a row of a table changes when its commit is made, not before.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -124,7 +130,10 @@ impl Inner {
             changes.deleted = overlay.deleted.values().cloned().collect();
             changes.partitions = overlay.partitions.iter().map(|(name, &n)| (name.clone(), n)).collect();
         }
-        let mut needed = checkpoint;
+        changes.tables = self.tables.changes();
+        let rows = changes.tables.iter().flat_map(|table| &table.rows);
+        let newest = rows.map(|row| row.1).chain(changes.tables.iter().map(|table| table.cleared)).max();
+        let mut needed = checkpoint.max(newest.unwrap_or(0));
         let mut written = Vec::with_capacity(dirty.len());
         let mut waiting = dirty;
         for look in 0..=LOOKS {
@@ -187,6 +196,7 @@ impl Inner {
             }
         }
         drop(overlay);
+        self.tables.settle(&changes.tables);
         self.evict_idle();
     }
 

@@ -25,8 +25,12 @@ pub(crate) fn put_i64(out: &mut Vec<u8>, value: i64) {
 }
 
 pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
-    put_u64(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
+    put_bytes(out, text.as_bytes());
+}
+
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_u64(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
 }
 
 pub(crate) fn put_map(out: &mut Vec<u8>, map: &BTreeMap<String, String>) {
@@ -99,11 +103,19 @@ impl<'a> Reader<'a> {
         Ok(count as usize)
     }
 
-    pub(crate) fn str(&mut self) -> Decoded<&'a str> {
-        let length = self.count()?;
-        let (text, rest) = self.rest.split_at_checked(length).ok_or(Malformed("text"))?;
+    pub(crate) fn take(&mut self, length: usize) -> Decoded<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Malformed("bytes"))?;
         self.rest = rest;
-        std::str::from_utf8(text).map_err(|_| Malformed("text"))
+        Ok(bytes)
+    }
+
+    pub(crate) fn bytes(&mut self) -> Decoded<&'a [u8]> {
+        let length = self.count()?;
+        self.take(length)
+    }
+
+    pub(crate) fn str(&mut self) -> Decoded<&'a str> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("text"))
     }
 
     pub(crate) fn map(&mut self) -> Decoded<BTreeMap<String, String>> {

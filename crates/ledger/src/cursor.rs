@@ -18,7 +18,8 @@ use crate::{
 /// One bit a message of a batch, as on the wire: 1 is *not* acknowledged.
 pub type Words = SmallVec<[u64; 2]>;
 
-/// What changed since the last flush, and what it was before: until it is journaled a checkpoint must not have it.
+/// What changed since the last flush, or since the last commit, and what it was before: until it is journaled a checkpoint must
+/// not have it.
 #[derive(Clone, Debug, Default)]
 struct Pending {
     /// Newly acknowledged, in order of time.
@@ -55,6 +56,8 @@ pub(crate) struct Cursor {
     acked: Ranges,
     partial: BTreeMap<u64, Words>,
     pending: Pending,
+    /// Flushed into a batch that is not committed.
+    flushed: Pending,
 }
 
 /// What an acknowledgement of a part of a batch did.
@@ -76,6 +79,7 @@ impl Cursor {
             acked: Ranges::default(),
             partial: BTreeMap::new(),
             pending: Pending::default(),
+            flushed: Pending::default(),
         }
     }
 
@@ -209,6 +213,7 @@ impl Cursor {
         self.acked.clear();
         self.partial.clear();
         self.pending = Pending::default();
+        self.flushed = Pending::default();
     }
 
     /// Whether a flush would write something.
@@ -216,9 +221,14 @@ impl Cursor {
         !self.pending.ranges.is_empty() || !self.pending.partial.is_empty()
     }
 
-    /// What changed since the last flush, which this one ends.
+    /// What changed since the last flush, which this one ends. What it puts into a batch is not of the row before
+    /// [`Cursor::committed`].
     pub(crate) fn flush(&mut self) -> Acks {
         let Pending { mut ranges, partial } = std::mem::take(&mut self.pending);
+        self.flushed.ranges.extend_from_slice(&ranges);
+        for (&ordinal, before) in &partial {
+            self.flushed.partial.entry(ordinal).or_insert_with(|| before.clone());
+        }
         let next = self.next;
         ranges.retain_mut(|(start, end)| {
             *start = (*start).max(next);
@@ -261,23 +271,30 @@ impl Cursor {
         self.pending = Pending::default();
     }
 
-    /// The first ordinal not acknowledged as of the last flush.
-    pub(crate) fn flushed_next(&self) -> u64 {
-        self.pending.ranges.iter().map(|r| r.0).min().unwrap_or(self.next).min(self.next)
+    /// What was flushed is in a commit.
+    pub(crate) fn committed(&mut self) {
+        self.flushed.ranges.clear();
+        self.flushed.partial.clear();
     }
 
-    /// The cursor as of its last flush.
-    fn flushed(&self) -> Acks {
+    /// The first ordinal not acknowledged as of the last commit.
+    pub(crate) fn committed_next(&self) -> u64 {
+        let waiting = self.flushed.ranges.iter().chain(&self.pending.ranges);
+        waiting.map(|range| range.0).fold(self.next, u64::min)
+    }
+
+    /// The cursor as of the last commit.
+    fn as_committed(&self) -> Acks {
         let mut acked = self.acked.clone();
         let mut partial = self.partial.clone();
-        let mut next = self.next;
-        if self.is_dirty() {
-            next = self.flushed_next();
-            acked.insert(next, self.next);
-            for &(start, end) in &self.pending.ranges {
+        let next = self.committed_next();
+        acked.insert(next, self.next);
+        // Back in time.
+        for waiting in [&self.pending, &self.flushed] {
+            for &(start, end) in &waiting.ranges {
                 acked.remove(start, end);
             }
-            for (ordinal, before) in &self.pending.partial {
+            for (ordinal, before) in &waiting.partial {
                 match before {
                     Some(words) => partial.insert(*ordinal, words.clone()),
                     None => partial.remove(ordinal),
@@ -287,11 +304,11 @@ impl Cursor {
         Acks { next, ranges: acked.iter().collect(), partial: partial.into_iter().collect() }
     }
 
-    /// For the row: without what is not flushed.
+    /// For the row: without what is in no commit.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         put_str(out, &self.name);
         put_map(out, &self.properties);
-        self.flushed().encode(out);
+        self.as_committed().encode(out);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Decoded<Self> {
@@ -439,6 +456,7 @@ mod tests {
         Below(u64),
         Batch(u64, u64),
         Flush,
+        Commit,
     }
 
     proptest! {
@@ -447,11 +465,13 @@ mod tests {
             4 => (0u64..40).prop_map(Step::Ack),
             1 => (0u64..40).prop_map(Step::Below),
             2 => (0u64..40, 0u64..16).prop_map(|(o, w)| Step::Batch(o, w)),
-            1 => Just(Step::Flush),
+            2 => Just(Step::Flush),
+            1 => Just(Step::Commit),
         ], 0..60)) {
             let mut live = cursor(0);
             let mut replayed = cursor(0);
-            for step in steps.into_iter().chain([Step::Flush]) {
+            let mut committed = cursor(0);
+            for step in steps.into_iter().chain([Step::Flush, Step::Commit]) {
                 match step {
                     Step::Ack(o) => { live.ack(o); }
                     Step::Below(o) => { live.ack_below(o); }
@@ -464,11 +484,16 @@ mod tests {
                         replayed.apply(&acks); // twice is once
                         prop_assert_eq!(shown(&replayed), shown(&live));
                     }
+                    Step::Commit => {
+                        live.committed();
+                        committed = replayed.clone();
+                    }
                 }
-                // A row has what was flushed and no more.
+                // A row has what is in a commit and no more.
                 let mut row = Vec::new();
                 live.encode(&mut row);
-                prop_assert_eq!(shown(&Cursor::decode(&mut Reader::new(&row)).unwrap()), shown(&replayed));
+                prop_assert_eq!(shown(&Cursor::decode(&mut Reader::new(&row)).unwrap()), shown(&committed));
+                prop_assert_eq!(live.committed_next(), committed.next);
             }
         }
     }

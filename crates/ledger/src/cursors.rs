@@ -154,6 +154,7 @@ impl ManagedLedger {
                 let delta = Delta::Acks { slot, acks: cursor.flush() };
                 batch.delta(topic, known, &delta);
                 state.uncommitted = true;
+                state.flushed_cursors.push(slot);
             }
         }
     }

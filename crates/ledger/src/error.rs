@@ -65,6 +65,18 @@ pub enum Error {
         /// What the disk said.
         source: io::Error,
     },
+    /// A table cannot have this name.
+    #[error("{0:?} cannot be the name of a table")]
+    TableName(String),
+    /// The key of a row is too long.
+    #[error("a key of {0} bytes is too long: at most {max} are taken", max = crate::table::KEY_BYTES_MAX)]
+    TableKey(usize),
+    /// The value of a row is too long.
+    #[error("a value of {0} bytes is too long: at most {max} are taken", max = crate::table::VALUE_BYTES_MAX)]
+    TableValue(usize),
+    /// Something is to be added to a row that is not a number.
+    #[error("the value is not a counter of eight bytes")]
+    NotCounter,
     /// The process is stopping.
     #[error("the ledger store is closed")]
     Closed,

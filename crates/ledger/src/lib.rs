@@ -10,6 +10,7 @@
 //! What holds: positions within a ledger are dense and rise; only confirmed entries are read or acknowledged; what was durable
 //! when the process died is there when it starts again, and an idle topic costs no memory.
 
+mod appender;
 mod batch;
 mod cache;
 mod catalog;
@@ -29,11 +30,13 @@ mod recovery;
 mod segments;
 mod state;
 mod store;
+mod table;
 mod topic;
 
 use bytes::Bytes;
 use model::Position;
 
+pub use appender::Appender;
 pub use batch::Batch;
 pub use config::Config;
 pub use cursor::{BatchAck, Words};
@@ -43,7 +46,8 @@ pub use journal::{Lsn, Stats as JournalStats};
 pub use managed::{LedgerInfo, ManagedLedger, Read};
 pub use read::{LocateRequest, ReadRequest};
 pub use state::Retention;
-pub use store::{Committed, Recovered, Store};
+pub use store::{Committed, NOT_STORED, Recovered, Store};
+pub use table::{KEY_BYTES_MAX, Table, VALUE_BYTES_MAX, Value};
 
 /// One stored entry.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use model::{LedgerId, Position, TopicName};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    Entry, LocateRequest, ReadRequest, Retention, batch::Batch, cache::Tail, delta::Delta, state::State, store::Inner,
-    topic::Topic,
+    Appender, Entry, LocateRequest, ReadRequest, Retention, batch::Batch, cache::Tail, delta::Delta, state::State,
+    store::Inner, topic::Topic,
 };
 
 /// What a read finds.
@@ -51,7 +51,8 @@ pub struct ManagedLedger {
     confirmed: Position,
     last: Position,
     tail: Tail,
-    /// Of the current ledger, appends of uncommitted batches included.
+    /// The current ledger, and what is in it, appends of uncommitted batches included.
+    planned_ledger: u64,
     planned_entries: u64,
     planned_bytes: u64,
     opened_ms: u64,
@@ -65,9 +66,11 @@ const AGE_CHECK_EVERY: u64 = 1024;
 
 impl ManagedLedger {
     pub(crate) fn new(store: Arc<Inner>, topic: Arc<Topic>) -> Self {
-        let (properties, last, current) = {
+        let (properties, confirmed, last, current) = {
             let state = topic.state.lock();
-            (state.properties.clone(), state.last_position(), state.current().clone())
+            // Under the lock: what others appended after this look is known to be not durable.
+            let confirmed = state.last_durable(store.journal.durable());
+            (state.properties.clone(), confirmed, state.last_position(), state.current().clone())
         };
         Self {
             tail: Tail::new(store.budget.clone()),
@@ -76,8 +79,9 @@ impl ManagedLedger {
             topic,
             properties,
             slot: (0, 0),
-            confirmed: last,
+            confirmed,
             last,
+            planned_ledger: current.id,
             planned_entries: current.entries,
             planned_bytes: current.bytes,
             opened_ms: current.opened_ms,
@@ -121,21 +125,32 @@ impl ManagedLedger {
 
     /// Puts an entry of `messages` messages into the batch; the commit says where it went. A full ledger is closed first.
     pub fn append(&mut self, batch: &mut Batch, data: Bytes, messages: u32) {
+        self.roll_when_full(batch);
+        self.planned_entries += 1;
+        self.planned_bytes += data.len() as u64;
+        batch.append(&self.topic, &mut self.slot, data, messages);
+    }
+
+    /// A handle by which somebody else can append to this topic, whether or not it is loaded; `None` when nothing of it is stored.
+    #[must_use]
+    pub fn appender(&self) -> Option<Appender> {
+        self.topic.name.is_persistent().then(|| Appender::new(self.topic.clone()))
+    }
+
+    fn roll_when_full(&mut self, batch: &mut Batch) {
         if self.is_full()
             && let Some(ledger) = self.store.next_id()
         {
             let now_ms = self.store.clock.now_ms();
             self.store.register(ledger, &self.topic);
             batch.roll(&self.topic, &mut self.slot, ledger, now_ms);
+            self.planned_ledger = ledger;
             self.planned_entries = 0;
             self.planned_bytes = 0;
             self.opened_ms = now_ms;
             self.check_age_at = self.store.config.max_entries_per_ledger;
             self.aged = false;
         }
-        self.planned_entries += 1;
-        self.planned_bytes += data.len() as u64;
-        batch.append(&self.topic, &mut self.slot, data, messages);
     }
 
     fn is_full(&mut self) -> bool {
@@ -156,8 +171,25 @@ impl ManagedLedger {
 
     /// Remembers an entry that a commit put at `position`, so that tailing reads need no disk. Call in order.
     pub fn appended(&mut self, position: Position, data: Bytes, messages: u32) {
-        self.last = position;
-        self.tail.push(Entry { position, messages, data });
+        self.last = self.last.max(position);
+        let entry = Entry { position, messages, data };
+        let next = |last: Position| last.ledger == position.ledger && last.entry + 1 == position.entry;
+        if self.tail.last().is_none_or(next) {
+            return self.tail.push(entry);
+        }
+        // A ledger begins here, or what somebody else appended before this is not known yet.
+        let state = self.topic.state.lock();
+        self.tail.insert(entry, |a, b| state.position(state.after(a)) == b);
+    }
+
+    /// Remembers an entry that an [`Appender`] put at `position`, in any order. Closes a ledger that is full because of it.
+    pub fn appended_by_other(&mut self, batch: &mut Batch, position: Position, data: Bytes, messages: u32) {
+        if position.ledger == self.planned_ledger {
+            self.planned_entries = self.planned_entries.max(u64::try_from(position.entry).map_or(0, |n| n + 1));
+            self.planned_bytes += data.len() as u64;
+            self.roll_when_full(batch);
+        }
+        self.appended(position, data, messages);
     }
 
     /// Entries up to `position` are durable: they can be read and acknowledged.
@@ -274,7 +306,7 @@ impl ManagedLedger {
             return 0;
         }
         let now_ms = self.store.clock.now_ms();
-        // What is trimmed was acknowledged in the same commit at the latest.
+        // What is trimmed was acknowledged in a commit before: a checkpoint may have the one without the other.
         self.flush_acks(batch);
         self.tail.age();
         self.aged = u128::from(now_ms.saturating_sub(self.opened_ms)) >= self.store.config.max_ledger_age.as_millis();

@@ -6,13 +6,14 @@ use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 use crate::{
-    batch::{KIND_CREATE, KIND_DELETE, KIND_DELTAS, KIND_ENTRY, KIND_PARTITIONS, KIND_ROLL},
+    batch::{KIND_CREATE, KIND_DELETE, KIND_DELTAS, KIND_ENTRY, KIND_PARTITIONS, KIND_ROLL, KIND_TABLE},
     catalog::Catalog,
     codec::{Decoded, Malformed, Reader},
     delta::Delta,
     error::{Error, Result},
     overlay::Overlay,
     state::State,
+    table::Tables,
     topic::Topic,
 };
 
@@ -22,6 +23,8 @@ pub(crate) struct Replay {
     pub(crate) checkpoint: Lsn,
     pub(crate) overlay: Overlay,
     pub(crate) dirty: Vec<Arc<Topic>>,
+    pub(crate) tables: Tables,
+    newest_row: Lsn,
     /// Ledgers dropped, whose entries are no longer wanted.
     pub(crate) forgotten: Vec<u64>,
     pub(crate) records: u64,
@@ -34,6 +37,8 @@ impl Replay {
     pub(crate) fn new(catalog: Catalog) -> Result<Self> {
         Ok(Self {
             checkpoint: catalog.checkpoint()?,
+            newest_row: catalog.newest_row()?,
+            tables: Tables::default(),
             catalog,
             overlay: Overlay::default(),
             dirty: Vec::new(),
@@ -105,6 +110,7 @@ impl Replay {
                 let (name, partitions) = decode(&record.body).map_err(|e| malformed(lsn, e))?;
                 self.overlay.partitions.insert(name, partitions);
             }
+            KIND_TABLE => self.tables.replay(lsn, &record.body, &self.catalog, self.newest_row)?,
             kind => tracing::warn!(lsn, kind, "record of a kind unknown to this version is passed over"),
         }
         Ok(())

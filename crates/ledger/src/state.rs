@@ -9,7 +9,10 @@
 
 use model::Position;
 use rustc_hash::FxHashMap;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use crate::{
     codec::{Decoded, Malformed, Reader, put_i64, put_map, put_option, put_str, put_u64},
@@ -107,6 +110,10 @@ pub(crate) struct State {
     pub(crate) dirty_dedup: Vec<Box<str>>,
     /// Taken from the former for a commit that is being made.
     pub(crate) sealed_dedup: Vec<Box<str>>,
+    /// Cursors with acknowledgements in a batch that is not committed yet.
+    pub(crate) flushed_cursors: Vec<u32>,
+    /// Commit and ordinal of entries that others than the owner appended, until they are known to be durable.
+    pub(crate) by_others: VecDeque<(u64, u64)>,
     /// Changes were put into a batch that is not committed yet.
     pub(crate) uncommitted: bool,
     /// While dirty: the first commit that is not in the row.
@@ -215,10 +222,10 @@ impl State {
         if next > self.first_ordinal() { self.position(next - 1) } else { self.position(next).previous() }
     }
 
-    /// The first ordinal some durable cursor still needs, acknowledgements that are not flushed left aside; everything is consumed
+    /// The first ordinal some durable cursor still needs, acknowledgements that are in no commit left aside; everything is consumed
     /// when there is no such cursor.
     pub(crate) fn consumed(&self) -> u64 {
-        let needed = self.cursors.iter().flatten().filter(|c| c.durable).map(Cursor::flushed_next).min();
+        let needed = self.cursors.iter().flatten().filter(|c| c.durable).map(Cursor::committed_next).min();
         needed.unwrap_or_else(|| self.total())
     }
 
@@ -283,13 +290,37 @@ impl State {
         meta.gone_bytes = meta.bytes;
     }
 
-    /// Takes back what [`State::append`] did last.
-    pub(crate) fn unappend(&mut self, bytes: u64, messages: u32) {
-        self.messages_added -= u64::from(messages);
-        self.bytes_added -= bytes;
-        let meta = self.last_mut();
-        meta.entries -= 1;
-        meta.bytes -= bytes;
+    /// Takes an entry that somebody else than the owner appends, in commit `lsn`, with the journal durable up to `durable`. `None`
+    /// when it is not to be stored: the topic is deleted, or deduplication knows the entry.
+    pub(crate) fn append_for_other(
+        &mut self,
+        (lsn, durable): (u64, u64),
+        bytes: u64,
+        messages: u32,
+        dedup: Option<(&str, i64)>,
+    ) -> Option<Position> {
+        let seen = |(producer, highest): (&str, i64)| self.dedup.get(producer).is_some_and(|d| highest <= d.highest);
+        if self.deleted || dedup.is_some_and(seen) {
+            return None;
+        }
+        if let Some((producer, highest)) = dedup {
+            let known = self.dedup.entry(producer.into());
+            let known = known.or_insert(Dedup { highest, committed: None, dirty: false });
+            known.highest = highest;
+            known.committed = Some(highest);
+        }
+        while self.by_others.front().is_some_and(|&(lsn, _)| lsn <= durable) {
+            self.by_others.pop_front();
+        }
+        self.by_others.push_back((lsn, self.total()));
+        Some(self.append(bytes, messages))
+    }
+
+    /// The last entry that is durable when the journal is up to `durable`; for a topic that is not loaded, so that all that its
+    /// owner appended is.
+    pub(crate) fn last_durable(&self, durable: u64) -> Position {
+        let waiting = self.by_others.iter().find(|&&(lsn, _)| lsn > durable);
+        waiting.map_or_else(|| self.last_position(), |&(_, ordinal)| self.before(ordinal))
     }
 
     /// Replays an append; says whether the ledger is one of this topic.
@@ -317,15 +348,6 @@ impl State {
         let base = last.end();
         self.opened.push(ledger);
         self.ledgers.push(Meta { id: ledger, base, opened_ms: now_ms, ..Meta::default() });
-    }
-
-    /// Takes back what [`State::roll`] did last.
-    pub(crate) fn unroll(&mut self, ledger: u64) {
-        if self.ledgers.len() > 1 && self.last().id == ledger {
-            self.ledgers.pop();
-            self.opened.retain(|&id| id != ledger);
-            self.last_mut().closed_ms = 0;
-        }
     }
 
     /// How many of the oldest ledgers may go: consumed by all durable cursors and beyond what is retained.
@@ -439,6 +461,11 @@ impl State {
     /// What was put into batches is in a commit now.
     pub(crate) fn committed(&mut self) {
         self.uncommitted = false;
+        for slot in std::mem::take(&mut self.flushed_cursors) {
+            if let Some(cursor) = self.cursor_mut(slot) {
+                cursor.committed();
+            }
+        }
         for name in self.sealed_dedup.drain(..) {
             if let Some(dedup) = self.dedup.get_mut(&name) {
                 dedup.committed = Some(dedup.highest);

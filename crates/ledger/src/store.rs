@@ -18,16 +18,20 @@ use std::{
 
 use crate::{
     Config, ManagedLedger,
-    batch::{Batch, KIND_CREATE, KIND_DELETE, KIND_DELTAS, KIND_ENTRY, KIND_PARTITIONS, KIND_ROLL, Op},
+    batch::{
+        Batch, KIND_CREATE, KIND_DELETE, KIND_DELTAS, KIND_ENTRY, KIND_PARTITIONS, KIND_ROLL, KIND_TABLE, Op, TableSlot,
+    },
     cache::Budget,
     catalog::Catalog,
     codec::{put_map, put_option, put_str, put_u64},
     compaction::Maintenance,
+    delta::encode_dedup,
     error::{Error, Result},
     overlay::Overlay,
     recovery::Replay,
     segments::Segments,
     state::State,
+    table::Tables,
     topic::{BUNDLE, Topic},
 };
 
@@ -35,12 +39,15 @@ use crate::{
 const ID_BLOCK: u64 = 16 * 1024;
 const IDS_KEY: &str = "ledger-ids";
 
+/// Where an entry went that was not stored after all, see [`crate::Appender::append`].
+pub const NOT_STORED: Position = Position { ledger: u64::MAX, entry: -1 };
+
 /// What a commit did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// When the journal is durable up to here, so is the commit.
     pub lsn: journal::Lsn,
-    /// Where each entry went, in the order of the calls of [`ManagedLedger::append`].
+    /// Where each entry went, in the order of the calls of [`ManagedLedger::append`] and [`crate::Appender::append`].
     pub positions: Vec<Position>,
 }
 
@@ -73,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) segments: Segments,
     pub(crate) budget: Arc<Budget>,
     pub(crate) overlay: Mutex<Overlay>,
+    pub(crate) tables: Tables,
     /// Topics with changes that are not in the catalog, each once.
     pub(crate) dirty: Mutex<Vec<Arc<Topic>>>,
     /// Position of the last checkpoint.
@@ -163,6 +171,7 @@ impl Store {
             catalog: replay.catalog,
             segments,
             overlay: Mutex::new(replay.overlay),
+            tables: replay.tables,
             dirty: Mutex::new(replay.dirty),
             checkpointed: AtomicU64::new(replay.checkpoint),
             uncheckpointed: AtomicU64::new(replay.bytes),
@@ -341,10 +350,19 @@ impl Store {
             return Ok(Committed { lsn: self.last(), positions: Vec::new() });
         }
         batch.seal();
+        if let Some(too_long) = batch.too_long() {
+            // Not left to the journal: what it refuses has been given positions, which others may have built on.
+            batch.clear();
+            return Err(Error::Journal(journal::Error::TooLarge(too_long)));
+        }
         let mut positions = Vec::with_capacity(batch.appends);
+        let mut tables = std::mem::take(&mut batch.tables);
+        let durable = self.durable();
         let committed = {
-            let (inner, batch, positions) = (&*self.inner, &*batch, &mut positions);
-            self.inner.journal.commit_sized(listener, batch.bytes(), |commit| inner.fill(commit, batch, positions))
+            let (inner, batch, tables, positions) = (&*self.inner, &*batch, &mut tables, &mut positions);
+            self.inner.journal.commit_sized(listener, batch.bytes(), |commit| {
+                inner.fill(commit, durable, batch, tables, positions);
+            })
         };
         match committed {
             Ok((lsn, ())) => {
@@ -354,10 +372,8 @@ impl Store {
             }
             Err(error) => {
                 let error = Error::from(error);
-                if !positions.is_empty() || batch.appends == 0 {
-                    self.inner.take_back(batch, positions.len());
-                }
                 if error.is_full() {
+                    batch.tables = tables;
                     batch.unseal();
                 } else {
                     batch.clear();
@@ -481,7 +497,14 @@ impl Inner {
     }
 
     /// Runs under the sequencer's lock: gives out positions and turns operations into records.
-    fn fill(&self, commit: &mut journal::Commit, batch: &Batch, positions: &mut Vec<Position>) {
+    fn fill(
+        &self,
+        commit: &mut journal::Commit,
+        durable: journal::Lsn,
+        batch: &Batch,
+        tables: &mut [TableSlot],
+        positions: &mut Vec<Position>,
+    ) {
         let lsn = commit.lsn();
         let record = |kind, stream, seq, aux, body| journal::Record {
             kind,
@@ -497,11 +520,21 @@ impl Inner {
         let mut held: Option<(u32, MutexGuard<'_, State>)> = None;
         for op in &batch.ops {
             let slot = match *op {
-                Op::Append { slot, .. } | Op::Roll { slot, .. } | Op::Deltas { slot } | Op::Create { slot, .. } => slot,
+                Op::Append { slot, .. }
+                | Op::AppendForOther { slot, .. }
+                | Op::Roll { slot, .. }
+                | Op::Deltas { slot }
+                | Op::Create { slot, .. } => slot,
                 Op::Delete { slot } => {
                     held = None;
                     let topic = &batch.slots[slot as usize].topic;
                     commit.push(record(KIND_DELETE, topic.id, 0, 0, topic.name.to_string().into()));
+                    continue;
+                }
+                Op::Table { slot } => {
+                    let TableSlot { table, changes, body } = &mut tables[slot as usize];
+                    table.apply(lsn, changes, body);
+                    commit.push(record(KIND_TABLE, 0, 0, 0, std::mem::take(body).into()));
                     continue;
                 }
                 Op::Partitions { ref name, partitions } => {
@@ -531,6 +564,21 @@ impl Inner {
                     positions.push(position);
                     commit.push(record(KIND_ENTRY, position.ledger, position.entry as u64, *messages, data.clone()));
                 }
+                Op::AppendForOther { messages, data, dedup, .. } => {
+                    let bytes = data.len() as u64;
+                    let dedup = dedup.as_ref().map(|(producer, highest)| (&**producer, *highest));
+                    let Some(position) = state.append_for_other((lsn, durable), bytes, *messages, dedup) else {
+                        positions.push(NOT_STORED);
+                        continue;
+                    };
+                    positions.push(position);
+                    commit.push(record(KIND_ENTRY, position.ledger, position.entry as u64, *messages, data.clone()));
+                    if let Some(dedup) = dedup {
+                        let mut body = Vec::with_capacity(dedup.0.len() + 16);
+                        encode_dedup(&mut body, [dedup].into_iter());
+                        commit.push(record(KIND_DELTAS, topic.id, 0, 0, body.into()));
+                    }
+                }
                 Op::Roll { ledger, now_ms, .. } => {
                     state.roll(*ledger, *now_ms);
                     let mut body = Vec::with_capacity(8);
@@ -551,26 +599,7 @@ impl Inner {
                         commit.push(record(KIND_DELTAS, topic.id, 0, 0, body.clone()));
                     }
                 }
-                Op::Delete { .. } | Op::Partitions { .. } => {}
-            }
-        }
-    }
-
-    /// Takes back what [`Inner::fill`] did for a commit that did not happen, of which it had done `appends` appends.
-    fn take_back(&self, batch: &Batch, mut appends: usize) {
-        if appends < batch.appends {
-            return;
-        }
-        for op in batch.ops.iter().rev() {
-            match op {
-                Op::Append { slot, messages, data } if appends > 0 => {
-                    appends -= 1;
-                    batch.slots[*slot as usize].topic.state.lock().unappend(data.len() as u64, *messages);
-                }
-                Op::Roll { slot, ledger, .. } => {
-                    batch.slots[*slot as usize].topic.state.lock().unroll(*ledger);
-                }
-                _ => {}
+                Op::Delete { .. } | Op::Partitions { .. } | Op::Table { .. } => {}
             }
         }
     }

@@ -123,16 +123,21 @@ fn trimming_lifts_cursors_and_says_what_went() {
 }
 
 #[test]
-fn an_append_or_roll_that_did_not_happen_leaves_no_trace() {
+fn what_others_append_is_known_by_its_commit_until_it_is_durable() {
     let mut state = state();
-    let before = state.encode("t");
-    state.append(7, 2);
-    state.roll(40, 9);
-    state.append(8, 3);
-    state.unappend(8, 3);
-    state.unroll(40);
-    state.unappend(7, 2);
-    assert_eq!(state.encode("t"), before);
+    let before = state.last_position();
+    let mut append = |at, dedup| state.append_for_other(at, 7, 2, dedup);
+    let first = append((11, 10), Some(("p", 3))).unwrap();
+    assert_eq!(append((12, 10), Some(("p", 3))), None);
+    let second = append((13, 10), None).unwrap();
+    assert_eq!([before.next(), first.next()], [first, second]);
+    for (durable, expected) in [(10, before), (11, first), (12, first), (13, second)] {
+        assert_eq!(state.last_durable(durable), expected);
+    }
+    state.append_for_other((14, 13), 7, 2, None).unwrap();
+    assert_eq!(state.by_others.len(), 1, "what is durable is forgotten");
+    state.deleted = true;
+    assert_eq!(state.append_for_other((15, 13), 7, 2, None), None);
 }
 
 #[derive(Debug, Clone)]

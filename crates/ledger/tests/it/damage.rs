@@ -75,6 +75,33 @@ async fn a_damaged_journal_file_is_read_around_and_does_not_stay_for_it() {
 }
 
 #[tokio::test]
+async fn a_damaged_journal_file_takes_only_its_own_changes_of_tables() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    let table = o.store.table("t").unwrap();
+    table.put(&mut o.batch, "written", "before").unwrap();
+    table.put(&mut o.batch, [0], [0; 1024]).unwrap();
+    o.commit().await;
+    o.store.checkpoint().await.unwrap();
+    for n in 0..100u8 {
+        table.put(&mut o.batch, [n], [n + 1; 1024]).unwrap();
+        table.add(&mut o.batch, "count", 1).unwrap();
+        o.commit().await;
+    }
+    drop((table, o));
+    damage(&oldest(&fixture.config.journal.dir, ".log"));
+    let o = fixture.open().await;
+    assert_eq!(o.recovered.journal.quarantined.len(), 1);
+    let table = o.store.table("t").unwrap();
+    assert_eq!(table.get(b"written").unwrap().unwrap().bytes, "before");
+    let rows: Vec<_> = (0..100u8).filter_map(|n| Some((n, table.get(&[n]).unwrap()?.bytes))).collect();
+    assert!((80..100).contains(&rows.len()), "{} rows", rows.len());
+    assert!(rows.iter().all(|(n, row)| *row == [n + 1; 1024][..] || (*n, &row[..]) == (0, &[0; 1024])));
+    // What a counter came to is in its last record.
+    assert_eq!(table.get(b"count").unwrap().unwrap().counter(), Some(100));
+}
+
+#[tokio::test]
 async fn a_damaged_segment_is_read_around() {
     let mut fixture = Fixture::new();
     fixture.config.max_entries_per_ledger = 1000;

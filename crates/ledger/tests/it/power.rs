@@ -3,12 +3,45 @@
 use crate::fixture::{Fixture, Opened, cursor, entry, read_all};
 use ::model::Position;
 use journal::faults::{MemoryFiles, Plan};
-use ledger::{ManagedLedger, Retention};
+use ledger::{ManagedLedger, Retention, Table};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
+
+/// What the owners do to their tables in commit number `n`, in which they append `entries`.
+fn change(tables: &[Table; 2], batch: &mut ledger::Batch, n: u64, entries: u64) {
+    let [own, all] = tables;
+    let key = format!("k{}", n % 7);
+    match n % 3 {
+        0 => own.delete(batch, key).unwrap(),
+        _ => own.put(batch, key, vec![n as u8; (n as usize * 131) % 3000]).unwrap(),
+    }
+    if n % 50 == 49 {
+        own.clear(batch);
+    }
+    own.put(batch, "commits", (n + 1).to_be_bytes()).unwrap();
+    all.add(batch, own.name(), entries as i64).unwrap();
+    all.add(batch, "all", entries as i64).unwrap();
+}
+
+/// Rows of an owner's table after `commits` commits.
+fn expected_rows(commits: u64) -> BTreeMap<String, Vec<u8>> {
+    let mut rows = BTreeMap::new();
+    for n in 0..commits {
+        let key = format!("k{}", n % 7);
+        match n % 3 {
+            0 => rows.remove(&key),
+            _ => rows.insert(key, vec![n as u8; (n as usize * 131) % 3000]),
+        };
+        if n % 50 == 49 {
+            rows.clear();
+        }
+        rows.insert("commits".into(), (n + 1).to_be_bytes().to_vec());
+    }
+    rows
+}
 
 /// What one owner did until the journal stopped.
 #[derive(Default)]
@@ -32,10 +65,17 @@ impl Random {
     }
 }
 
-async fn work(mut o: Opened, mut ledger: ManagedLedger, mut random: Random, files: MemoryFiles) -> Done {
+async fn work(
+    mut o: Opened,
+    mut ledger: ManagedLedger,
+    tables: [Table; 2],
+    mut random: Random,
+    files: MemoryFiles,
+) -> Done {
     let id = cursor(&ledger, "s").unwrap();
     let mut done = Done::default();
     let mut count = 0;
+    let mut commits = 0;
     loop {
         let mut acks = Vec::new();
         for (position, _) in done.entries.iter().rev().take(40) {
@@ -60,6 +100,8 @@ async fn work(mut o: Opened, mut ledger: ManagedLedger, mut random: Random, file
         for &n in &numbers {
             ledger.append(&mut o.batch, entry(n, 8 + (n as usize * 977) % 9000), 1);
         }
+        change(&tables, &mut o.batch, commits, numbers.len() as u64);
+        commits += 1;
         let committed = loop {
             match o.store.commit(&mut o.batch, &o.listener) {
                 Ok(committed) => break committed,
@@ -87,7 +129,21 @@ async fn work(mut o: Opened, mut ledger: ManagedLedger, mut random: Random, file
 
 /// Compares with what each of the topics was promised.
 async fn check(o: &Opened, done: &BTreeMap<String, Done>) {
+    let all = o.store.table("all").unwrap();
+    let counter = |key: &str| all.get(key.as_bytes()).unwrap().and_then(|v| v.counter()).unwrap_or(0) as u64;
+    let mut total = 0;
     for (name, done) in done {
+        // The table, the counters and the entries are of the same commits.
+        let own = o.store.table(name).unwrap();
+        let commits = own.get(b"commits").unwrap().map_or(0, |v| v.counter().unwrap() as u64);
+        let rows = own.scan(b"", None, usize::MAX).unwrap();
+        let rows: BTreeMap<_, _> =
+            rows.into_iter().map(|(k, v)| (String::from_utf8(k.to_vec()).unwrap(), v.bytes.to_vec())).collect();
+        assert_eq!(rows, expected_rows(commits), "{name} after {commits} commits");
+        let entries = o.load(name).entries_added();
+        assert_eq!(counter(name), entries, "{name} after {commits} commits");
+        total += entries;
+
         let mut ledger = o.load(name);
         let id = cursor(&ledger, "s").unwrap();
         let first = ledger.first_position();
@@ -105,6 +161,7 @@ async fn check(o: &Opened, done: &BTreeMap<String, Done>) {
             assert_eq!((entry.position, &entry.data[..8]), (*position, &n.to_le_bytes()[..]));
         }
     }
+    assert_eq!(counter("all") - counter("before"), total);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,6 +175,12 @@ async fn what_was_promised_survives_power_loss_and_failed_writes() {
         let files = MemoryFiles::new(seed);
         for life in 0..2 {
             let mut o = fixture.open_on(Arc::new(files.clone())).await;
+            // What the former life left.
+            let all = o.store.table("all").unwrap();
+            let before = all.get(b"all").unwrap().map_or(0i64.to_be_bytes().to_vec(), |v| v.bytes.to_vec());
+            all.put(&mut o.batch, "before", before).unwrap();
+            o.commit().await;
+            drop(all);
             let mut owners = Vec::new();
             for n in 0..3 {
                 let name = format!("t{life}-{n}");
@@ -130,7 +193,8 @@ async fn what_was_promised_survives_power_loss_and_failed_writes() {
                     listener: o.listener.clone(),
                 };
                 let seed = random.below(u64::MAX) | 1;
-                owners.push((name, tokio::spawn(work(mine, ledger, Random(seed), files.clone()))));
+                let tables = [o.store.table(&name).unwrap(), o.store.table("all").unwrap()];
+                owners.push((name, tokio::spawn(work(mine, ledger, tables, Random(seed), files.clone()))));
             }
             let (store, disk) = (o.store.clone(), files.clone());
             let upkeep = tokio::spawn(async move {

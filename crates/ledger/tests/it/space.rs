@@ -100,6 +100,7 @@ async fn a_backlog_larger_than_the_journal_moves_to_segments_and_stays_readable(
     // Consumed at last: all of it goes.
     let id = cursor(&ledger, "slow").unwrap_or(id);
     assert_eq!(ledger.ack_cumulative(id, positions[599]), 600);
+    o.flush(&mut ledger).await;
     assert!(ledger.trim(&mut o.batch, NOTHING) > 2_000_000);
     o.flush(&mut ledger).await;
     fixture.clock.advance(Duration::from_secs(3600));
