@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// What to send for one acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ack {
+pub enum Ack {
     /// The whole entry.
     Entry,
     /// Only some of it: these messages of `size` are open, bit 1 each.
@@ -27,7 +27,7 @@ pub(crate) enum Ack {
 
 /// The open batches of one consumer of one topic.
 #[derive(Debug, Default)]
-pub(crate) struct Batches {
+pub struct Batches {
     open: BTreeMap<Position, Open>,
 }
 
@@ -40,7 +40,7 @@ struct Open {
 impl Batches {
     /// A batch of `size` messages was received; `ack_set` is what the broker says is open (empty: all of it). Returns the
     /// set of open messages for the caller to deliver.
-    pub(crate) fn received(&mut self, entry: Position, size: u32, ack_set: &[u64]) -> Vec<u64> {
+    pub fn received(&mut self, entry: Position, size: u32, ack_set: &[u64]) -> Vec<u64> {
         let mut words = full(size);
         if !ack_set.is_empty() {
             for (i, word) in words.iter_mut().enumerate() {
@@ -52,7 +52,7 @@ impl Batches {
     }
 
     /// One message is acknowledged.
-    pub(crate) fn individual(&mut self, id: MessageId) -> Ack {
+    pub fn individual(&mut self, id: MessageId) -> Ack {
         let Ok(index) = u32::try_from(id.batch_index) else { return Ack::Entry };
         let Some(open) = self.open.get_mut(&id.position) else { return Ack::Unknown };
         if index >= open.size {

@@ -32,24 +32,30 @@ impl Default for Batching {
 
 /// What every entry of a producer says.
 #[derive(Clone, Debug)]
-pub(crate) struct Stamp {
-    pub(crate) producer_name: String,
-    pub(crate) compression: CompressionType,
-    pub(crate) schema_version: Option<Vec<u8>>,
+pub struct Stamp {
+    /// Its name.
+    pub producer_name: String,
+    /// How its payload is compressed.
+    pub compression: CompressionType,
+    /// What it is written with.
+    pub schema_version: Option<Vec<u8>>,
 }
 
 /// One entry, ready to be framed.
 #[derive(Debug)]
-pub(crate) struct Encoded {
-    pub(crate) metadata: MessageMetadata,
+pub struct Encoded {
+    /// As it travels.
+    pub metadata: MessageMetadata,
     /// Compressed.
-    pub(crate) payload: Bytes,
-    pub(crate) messages: u32,
-    pub(crate) highest_sequence_id: u64,
+    pub payload: Bytes,
+    /// How many.
+    pub messages: u32,
+    /// Of the last message.
+    pub highest_sequence_id: u64,
 }
 
 /// The batch that is being filled.
-pub(crate) struct Batcher {
+pub struct Batcher {
     limits: Batching,
     payload: BytesMut,
     messages: u32,
@@ -61,7 +67,9 @@ pub(crate) struct Batcher {
 }
 
 impl Batcher {
-    pub(crate) fn new(limits: Batching) -> Self {
+    /// An empty one.
+    #[must_use]
+    pub fn new(limits: Batching) -> Self {
         Self {
             limits,
             payload: BytesMut::new(),
@@ -74,19 +82,21 @@ impl Batcher {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.messages == 0
     }
 
     /// Whether the batch must be closed before this message.
-    pub(crate) fn must_close_before(&self, message: &Outgoing) -> bool {
+    pub fn must_close_before(&self, message: &Outgoing) -> bool {
         !self.is_empty()
             && (self.payload.len() + message.payload.len() > self.limits.bytes
                 || (self.limits.by_key && (self.key != message.key || self.ordering_key != message.ordering_key)))
     }
 
     /// Adds a message; true: the batch is full now.
-    pub(crate) fn push(&mut self, message: &Outgoing, sequence_id: u64) -> bool {
+    pub fn push(&mut self, message: &Outgoing, sequence_id: u64) -> bool {
         if self.is_empty() {
             self.sequence_ids.0 = sequence_id;
             self.key.clone_from(&message.key);
@@ -113,7 +123,7 @@ impl Batcher {
     }
 
     /// Closes the batch.
-    pub(crate) fn take(&mut self, stamp: &Stamp, now_ms: u64) -> Option<Encoded> {
+    pub fn take(&mut self, stamp: &Stamp, now_ms: u64) -> Option<Encoded> {
         if self.is_empty() {
             return None;
         }
@@ -134,7 +144,7 @@ impl Batcher {
 }
 
 /// A message as an entry of its own.
-pub(crate) fn single(message: &Outgoing, sequence_id: u64, stamp: &Stamp, now_ms: u64) -> Encoded {
+pub fn single(message: &Outgoing, sequence_id: u64, stamp: &Stamp, now_ms: u64) -> Encoded {
     let metadata = MessageMetadata {
         sequence_id,
         properties: key_values(&message.properties),

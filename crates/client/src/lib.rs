@@ -22,6 +22,15 @@ mod permits;
 mod producer;
 mod reader;
 
+/// What consumers and producers do with entries, for those that reach a broker without a connection.
+pub mod entries {
+    pub use crate::{
+        acks::{Ack, Batches},
+        batcher::{Batcher, Encoded, Stamp, single},
+        message::{Opened, batch_size, open, read},
+    };
+}
+
 pub use batcher::Batching;
 pub use client::Client;
 pub use compression::{DECOMPRESSED_BYTES_MAX, compress, decompress};

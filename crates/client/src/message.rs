@@ -125,14 +125,18 @@ pub struct Entry {
 }
 
 /// An entry read up to its payload.
-pub(crate) struct Opened {
-    pub(crate) metadata: MessageMetadata,
+pub struct Opened {
+    /// What the producer said of it.
+    pub metadata: MessageMetadata,
     /// Decompressed.
-    pub(crate) payload: Bytes,
+    pub payload: Bytes,
 }
 
 /// Checks the checksum, reads the metadata and decompresses.
-pub(crate) fn open(at: Position, mut entry: Bytes) -> Result<Opened> {
+///
+/// # Errors
+/// [`Error::Corrupt`], [`Error::Decompress`].
+pub fn open(at: Position, mut entry: Bytes) -> Result<Opened> {
     let corrupt = |why: String| Error::Corrupt { entry: at, why: why.into() };
     let short = || corrupt("it ends early".into());
     if entry.starts_with(&[0x0e, 0x02]) {
@@ -164,7 +168,10 @@ pub(crate) fn open(at: Position, mut entry: Bytes) -> Result<Opened> {
 }
 
 /// Appends the messages of an entry to `out`, those that `open` (the ack tracker's set; `None`: all) still holds.
-pub(crate) fn read(
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub fn read(
     topic: &Arc<str>,
     delivery: &Delivery,
     opened: Opened,
@@ -236,7 +243,7 @@ pub(crate) fn read(
 
 /// How many messages the batch claims to hold. Each takes four bytes at least, so the loop over them is bounded by the
 /// payload; the bound here is for the sets kept of them.
-pub(crate) fn batch_size(metadata: &MessageMetadata) -> u32 {
+pub fn batch_size(metadata: &MessageMetadata) -> u32 {
     u32::try_from(metadata.num_messages_in_batch()).unwrap_or(0).min((DECOMPRESSED_BYTES_MAX / 4) as u32)
 }
 

@@ -153,6 +153,9 @@ pub trait Session: Send {
     /// Whether a commit is one atomic and durable step, or a row of them: outputs, state, acknowledgements.
     fn is_atomic(&self) -> bool;
 
+    /// The largest message the broker takes, headers included.
+    fn max_message_bytes(&self) -> usize;
+
     /// Closes an input; others get what it has.
     async fn close_input(&mut self, input: InputId);
 }

@@ -91,3 +91,12 @@ pub struct Record {
     /// Chosen by the function; the loop gives one where it is `None`.
     pub sequence_id: Option<u64>,
 }
+
+impl Record {
+    /// About what it takes as an entry.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let properties: usize = self.properties.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+        self.payload.len() + properties + self.key.as_ref().map_or(0, |key| key.text.len()) + 128
+    }
+}

@@ -459,6 +459,10 @@ impl Run {
     /// Adds a record; one without a topic goes to the output, or nowhere when there is none.
     async fn add_output(&mut self, plan: &mut Planned, mut record: Record) -> Result<()> {
         let Some(topic) = record.topic.take().or_else(|| self.function.output.topic.clone()) else { return Ok(()) };
+        let (bytes, most) = (record.bytes(), self.session.max_message_bytes());
+        if bytes > most {
+            return Err(Error::Invalid(format!("a message of {bytes} bytes to {topic}, at most {most} are possible")));
+        }
         let output = self.outputs.route(&mut self.session, &topic, record.key.as_ref()).await?;
         plan.commit.outputs.push((output, record));
         Ok(())
