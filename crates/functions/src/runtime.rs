@@ -6,6 +6,9 @@
 //!
 //! What holds: events come in the order in which user code caused them, so a call is seen after the outcomes of the invocations that
 //! ended before it. An invocation has one outcome, or the link ends. The last event of a link is [`Event::Exited`].
+//!
+//! The exception are programs with a client of their own ([`Runtime::is_self_driven`]): the loop hands them nothing, and only shows what they
+//! report.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +16,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use crate::{
+    instance::Exception,
     message::{Message, Record},
     spec::FunctionSpec,
 };
@@ -37,6 +41,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// Why it did not start, in words for the one who deployed it.
     async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError>;
+
+    /// Whether this code has a consumer and a producer of its own. Then the loop opens no topic and asks for nothing; the code says what
+    /// it did in [`Event::Reported`], and may log.
+    fn is_self_driven(&self, _function: &FunctionSpec) -> bool {
+        false
+    }
 }
 
 /// What one instance is started with.
@@ -171,8 +181,33 @@ pub enum Event {
     },
     /// A line of the user's log.
     Log(LogLine),
+    /// Self-driven code has done this.
+    Reported(Report),
     /// The code has ended; nothing follows.
     Exited(Exit),
+}
+
+/// What self-driven code has done since its last report.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// Messages received.
+    pub received: u64,
+    /// Invocations that ended well.
+    pub processed: u64,
+    /// Invocations that threw.
+    pub user_exceptions: u64,
+    /// The last of them, oldest first; fewer where more is not known.
+    pub latest_user_exceptions: Vec<Exception>,
+    /// What failed outside user code.
+    pub system_exceptions: u64,
+    /// As for those of the user.
+    pub latest_system_exceptions: Vec<Exception>,
+    /// Time in user code, and how many invocations that was.
+    pub took: (Duration, u64),
+    /// The last invocation, wall clock milliseconds; 0: no change.
+    pub last_invocation_ms: u64,
+    /// Metrics of the user, by name.
+    pub metrics: Vec<(String, f64)>,
 }
 
 /// How an invocation ended.

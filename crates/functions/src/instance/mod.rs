@@ -8,6 +8,7 @@ mod records;
 mod run;
 mod state;
 mod stats;
+mod watch;
 mod window;
 
 pub use records::{INPUT_MESSAGE_ID, INPUT_TOPIC, serialized};
@@ -67,6 +68,14 @@ struct Shared {
     is_stopping: AtomicBool,
     /// Stop now.
     abandon: Notify,
+}
+
+impl Shared {
+    fn is_running(&self) {
+        let mut status = self.status.lock();
+        status.running = true;
+        status.error.clear();
+    }
 }
 
 impl Instance {
@@ -162,12 +171,12 @@ fn after(reason: &str) -> String {
 
 async fn run_once(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) -> Result<End> {
     let link = parts.runtime.start(spec.clone()).await?;
-    let run = Run::open(parts.clone(), spec, shared.clone(), link).await?;
-    {
-        let mut status = shared.status.lock();
-        status.running = true;
-        status.error.clear();
+    if parts.runtime.is_self_driven(&spec.function) {
+        shared.is_running();
+        return Ok(watch::watch(&*parts.clock, shared, link).await);
     }
+    let run = Run::open(parts.clone(), spec, shared.clone(), link).await?;
+    shared.is_running();
     Ok(run.run(&shared.stop).await)
 }
 

@@ -344,6 +344,8 @@ impl Run {
                     }
                 },
                 Event::Log(line) => lines.push(line),
+                // It has nothing to report that the loop does not know.
+                Event::Reported(_) => {}
                 Event::Exited(how) => exit = Some(how),
             }
         }

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::runtime::Report;
+
 /// Exceptions kept, newest last. Pulsar keeps ten.
 const EXCEPTIONS_KEPT: usize = 10;
 /// Log lines kept for those who look.
@@ -124,11 +126,17 @@ impl Latency {
     }
 
     fn add(&mut self, took: Duration) {
+        self.add_all(1, took);
+    }
+
+    /// So many that took so much together; how it was shared among them is not known.
+    fn add_all(&mut self, count: u64, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = &mut self.buckets[Self::bucket(us)];
-        *bucket = bucket.saturating_add(1);
-        self.count += 1;
-        self.sum += took;
+        let Some(mean_us) = us.checked_div(count) else { return };
+        let bucket = &mut self.buckets[Self::bucket(mean_us)];
+        *bucket = bucket.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        self.count += count;
+        self.sum = self.sum.saturating_add(took);
     }
 
     /// How many.
@@ -214,6 +222,31 @@ impl Status {
         self.system_exceptions += 1;
         self.this_minute.system_exceptions += 1;
         keep(&mut self.latest_system_exceptions, Exception { message: message.to_owned(), at_ms }, EXCEPTIONS_KEPT);
+    }
+
+    /// What self-driven code did.
+    pub(super) fn reported(&mut self, report: Report, now_ms: u64) {
+        self.roll(now_ms);
+        self.received(report.received);
+        self.processed(report.processed, 0);
+        let (took, calls) = report.took;
+        self.latency.add_all(calls, took);
+        self.this_minute.latency.0 = self.this_minute.latency.0.saturating_add(took);
+        self.this_minute.latency.1 += calls;
+        self.last_invocation_ms = self.last_invocation_ms.max(report.last_invocation_ms);
+        self.user_exceptions += report.user_exceptions;
+        self.this_minute.user_exceptions += report.user_exceptions;
+        for exception in report.latest_user_exceptions {
+            keep(&mut self.latest_user_exceptions, exception, EXCEPTIONS_KEPT);
+        }
+        self.system_exceptions += report.system_exceptions;
+        self.this_minute.system_exceptions += report.system_exceptions;
+        for exception in report.latest_system_exceptions {
+            keep(&mut self.latest_system_exceptions, exception, EXCEPTIONS_KEPT);
+        }
+        for (name, value) in report.metrics {
+            self.user_metric(&name, value);
+        }
     }
 
     pub(super) fn user_metric(&mut self, name: &str, value: f64) {

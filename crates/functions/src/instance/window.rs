@@ -488,75 +488,107 @@ mod tests {
 
     #[test]
     fn tumbling_by_count() {
-        check(&config(Span::Count(3), Span::Count(3)), &[1, 2, 3, 4, 5, 6, 7], expect![[r#"
+        check(
+            &config(Span::Count(3), Span::Count(3)),
+            &[1, 2, 3, 4, 5, 6, 7],
+            expect![[r#"
             3: [1 2 3] less 1 2 3
             6: [4 5 6] less 4 5 6
-            1 stored"#]]);
+            1 stored"#]],
+        );
     }
 
     #[test]
     fn sliding_by_count() {
-        check(&config(Span::Count(3), Span::Count(2)), &[1, 2, 3, 4, 5, 6], expect![[r#"
+        check(
+            &config(Span::Count(3), Span::Count(2)),
+            &[1, 2, 3, 4, 5, 6],
+            expect![[r#"
             2: [1 2] less 1
             4: [2 3 4] less 2 3
             6: [4 5 6] less 4 5
-            1 stored"#]]);
+            1 stored"#]],
+        );
     }
 
     #[test]
     fn tumbling_by_time() {
         // The window that ends at 100 is seen to be over at the first chance after that.
-        check(&config(ms(100), ms(100)), &[10, 20, 100, 130, 205, 450], expect![[r#"
+        check(
+            &config(ms(100), ms(100)),
+            &[10, 20, 100, 130, 205, 450],
+            expect![[r#"
             3: [1 2 3] less 1 2 3
             5: [4] less 4
             6: [5] less 5
-            1 stored"#]]);
+            1 stored"#]],
+        );
     }
 
     #[test]
     fn sliding_by_time() {
-        check(&config(ms(100), ms(50)), &[10, 60, 110, 160, 400], expect![[r#"
+        check(
+            &config(ms(100), ms(50)),
+            &[10, 60, 110, 160, 400],
+            expect![[r#"
             2: [1] less none
             3: [1 2] less 1
             4: [2 3] less 2
             5: [3 4] less 3
             5: [4] less 4
             5: [5] less none
-            1 stored"#]]);
+            1 stored"#]],
+        );
     }
 
     #[test]
     fn a_count_of_elements_every_so_often() {
-        check(&config(Span::Count(2), ms(100)), &[10, 20, 30, 110, 210], expect![[r#"
+        check(
+            &config(Span::Count(2), ms(100)),
+            &[10, 20, 30, 110, 210],
+            expect![[r#"
             4: [2 3] less 1
             5: [3 4] less 2
-            3 stored"#]]);
+            3 stored"#]],
+        );
     }
 
     #[test]
     fn a_time_for_every_so_many_elements() {
-        check(&config(ms(100), Span::Count(2)), &[10, 150, 160, 170, 400, 410], expect![[r#"
+        check(
+            &config(ms(100), Span::Count(2)),
+            &[10, 150, 160, 170, 400, 410],
+            expect![[r#"
             2: [2] less 1
             4: [2 3 4] less none
             6: [5 6] less 2 3 4
-            2 stored"#]]);
+            2 stored"#]],
+        );
     }
 
     #[test]
     fn by_event_time_what_is_out_of_order_finds_its_window_and_what_is_late_none() {
-        check(&event_time(ms(100), ms(100), 60), &[10, 80, 120, 60, 160, 40, 260], expect![[r#"
+        check(
+            &event_time(ms(100), ms(100), 60),
+            &[10, 80, 120, 60, 160, 40, 260],
+            expect![[r#"
             5: [1 2 4] less 1 2 4
             6 is late
             7: [3 5] less 3 5
-            1 stored"#]]);
+            1 stored"#]],
+        );
     }
 
     #[test]
     fn by_event_time_counts_go_by_the_order_of_events() {
-        check(&event_time(Span::Count(2), Span::Count(2), 25), &[30, 10, 20, 45, 70], expect![[r#"
+        check(
+            &event_time(Span::Count(2), Span::Count(2), 25),
+            &[30, 10, 20, 45, 70],
+            expect![[r#"
             4: [2 3] less 2 3
             5: [1 4] less 1 4
-            1 stored"#]]);
+            1 stored"#]],
+        );
     }
 
     #[test]
