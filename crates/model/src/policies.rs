@@ -108,6 +108,24 @@ pub enum SchemaCompatibility {
     FullTransitive,
 }
 
+impl SchemaCompatibility {
+    /// Pulsar's name, such as `FULL_TRANSITIVE`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Undefined => "UNDEFINED",
+            Self::AlwaysIncompatible => "ALWAYS_INCOMPATIBLE",
+            Self::AlwaysCompatible => "ALWAYS_COMPATIBLE",
+            Self::Backward => "BACKWARD",
+            Self::Forward => "FORWARD",
+            Self::Full => "FULL",
+            Self::BackwardTransitive => "BACKWARD_TRANSITIVE",
+            Self::ForwardTransitive => "FORWARD_TRANSITIVE",
+            Self::FullTransitive => "FULL_TRANSITIVE",
+        }
+    }
+}
+
 /// What a namespace says about its topics; absent means the broker's default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
