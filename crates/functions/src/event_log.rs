@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use model::{InitialPosition, SubscriptionType, TopicName};
+use model::{InitialPosition, NamespaceName, SubscriptionType, TopicName};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     message::{InputId, Message, MessageId, OutputId, Record},
 };
 
@@ -246,3 +246,48 @@ pub trait Tables: Send + Sync + 'static {
 
 /// How long a message that was refused stays away. Pulsar: `negativeAckRedeliveryDelayMs`.
 pub const REDELIVERY_DELAY: Duration = Duration::from_secs(60);
+
+/// Topics a pattern asks for.
+pub struct Matching {
+    /// Where they are.
+    pub namespace: NamespaceName,
+    domain: model::Domain,
+    local: regex::Regex,
+}
+
+/// Memory a compiled pattern may take.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// Reads a pattern of topics: `[persistent://]tenant/namespace/` and a regular expression for the rest of the name, without the
+/// partition.
+///
+/// # Errors
+/// [`Error::Invalid`]: it is none.
+///
+/// Source: Pulsar's `TopicList.filterTopics`.
+pub fn topics_matching(pattern: &str) -> Result<Matching> {
+    let invalid = |why: String| Error::Invalid(format!("pattern {pattern:?}: {why}"));
+    let (domain, rest) = pattern.split_once("://").unwrap_or(("persistent", pattern));
+    let domain = domain.parse().map_err(|_| invalid(format!("{domain} is no kind of topic")))?;
+    let mut parts = rest.splitn(3, '/');
+    let (Some(tenant), Some(namespace), Some(local)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(invalid("tenant/namespace/name is wanted".into()));
+    };
+    let local = regex::RegexBuilder::new(&format!("^(?:{local})$")).size_limit(PATTERN_BYTES_MAX).build();
+    Ok(Matching {
+        namespace: NamespaceName::new(tenant, namespace).map_err(|e| invalid(e.to_string()))?,
+        domain,
+        local: local.map_err(|e| invalid(e.to_string()))?,
+    })
+}
+
+impl Matching {
+    /// Whether this topic (without its partition) is one of them. Pulsar's own topics never are.
+    #[must_use]
+    pub fn is_match(&self, topic: &TopicName) -> bool {
+        topic.domain() == self.domain
+            && *topic.namespace() == self.namespace
+            && !topic.is_system()
+            && self.local.is_match(topic.local())
+    }
+}

@@ -13,6 +13,7 @@ pub mod error;
 pub mod event_log;
 pub mod instance;
 pub mod message;
+pub mod remote;
 pub mod runtime;
 pub mod spec;
 
