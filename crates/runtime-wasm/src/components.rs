@@ -1,0 +1,201 @@
+//! Components of this process: each is read, checked and compiled once, however many instances and functions use it.
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use std::{
+    collections::VecDeque,
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+};
+use wasmtime::component::{
+    Component, ComponentExportIndex, HasSelf, InstancePre, Linker,
+    types::{ComponentFunc, ComponentItem, Type},
+};
+
+use crate::{
+    Error, Result, bindings,
+    cache::{Cache, Digest, digest},
+    driver::Data,
+    engine::Engine,
+};
+
+/// Components that stay loaded though no instance uses them: between `prepare` and the first message.
+const RECENT: usize = 16;
+
+/// See the module.
+pub(crate) struct Components {
+    engine: wasmtime::Engine,
+    linker: Linker<Data>,
+    cache: Cache,
+    bytes_max: u64,
+    /// Compiling takes a core and a lot of memory: one at a time, and never the same one twice.
+    compiling: Mutex<()>,
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    paths: FxHashMap<PathBuf, (Digest, Facts)>,
+    components: FxHashMap<Digest, Weak<Prepared>>,
+    recent: VecDeque<Arc<Prepared>>,
+}
+
+/// What is known of a component without having it loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// It has `init`.
+    pub(crate) has_init: bool,
+}
+
+/// A component that is ready to be instantiated.
+pub(crate) struct Prepared {
+    digest: Digest,
+    pub(crate) pre: InstancePre<Data>,
+    pub(crate) run: Option<ComponentExportIndex>,
+    pub(crate) run_windows: Option<ComponentExportIndex>,
+    pub(crate) init: Option<ComponentExportIndex>,
+}
+
+impl Components {
+    pub(crate) fn new(engine: &Engine, cache_dir: &Path, bytes_max: u64) -> Result<Self> {
+        let engine = engine.wasmtime.clone();
+        let mut linker = Linker::new(&engine);
+        let failed = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failed)?;
+        bindings::Imports::add_to_linker::<_, HasSelf<_>>(&mut linker, |data: &mut Data| &mut data.host)
+            .map_err(failed)?;
+        let cache = Cache::open(cache_dir, &engine)?;
+        Ok(Self { engine, linker, cache, bytes_max, compiling: Mutex::default(), loaded: Mutex::default() })
+    }
+
+    /// What is known of a component that was loaded before.
+    pub(crate) fn known(&self, path: &Path) -> Option<Facts> {
+        self.loaded.lock().paths.get(path).map(|(_, facts)| *facts)
+    }
+
+    /// The component of this file, compiled unless it was before. Takes as long as that takes.
+    ///
+    /// # Errors
+    /// Why it cannot be run, in words for the one who made it.
+    pub(crate) fn load(&self, path: &Path) -> Result<Arc<Prepared>> {
+        if let Some(loaded) = self.loaded.lock().by_path(path) {
+            return Ok(loaded);
+        }
+        let _one_at_a_time = self.compiling.lock();
+        let bytes = self.read(path)?;
+        let digest = digest(&bytes);
+        let by_digest = self.loaded.lock().by_digest(&digest);
+        let prepared = match by_digest {
+            Some(prepared) => prepared,
+            None => {
+                let component = match self.cache.get(&digest, &self.engine) {
+                    Some(component) => component,
+                    None => self.compile(path, &bytes, &digest)?,
+                };
+                Arc::new(self.link(&component, digest)?)
+            }
+        };
+        self.loaded.lock().insert(path, &prepared);
+        Ok(prepared)
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        let failed = |source| Error::Read { path: path.to_owned(), source };
+        let file = fs::File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        if bytes > self.bytes_max {
+            return Err(Error::TooLarge { path: path.to_owned(), bytes, max: self.bytes_max });
+        }
+        let mut read = Vec::new();
+        file.take(self.bytes_max).read_to_end(&mut read).map_err(failed)?;
+        Ok(read)
+    }
+
+    fn compile(&self, path: &Path, bytes: &[u8], digest: &Digest) -> Result<Component> {
+        sniff(path, bytes)?;
+        let failed = |error: wasmtime::Error| Error::Compile { path: path.to_owned(), why: format!("{error:#}") };
+        let component = Component::new(&self.engine, bytes).map_err(failed)?;
+        let code = component.serialize().map_err(failed)?;
+        if let Err(error) = self.cache.put(digest, &code) {
+            tracing::warn!(%error, "compiled component is not kept");
+        }
+        Ok(component)
+    }
+
+    fn link(&self, component: &Component, digest: Digest) -> Result<Prepared> {
+        let pre = self.linker.instantiate_pre(component);
+        let pre = pre.map_err(|error| Error::Import { why: format!("{error:#}") })?;
+        let export = |name, shape, fits: fn(&ComponentFunc) -> bool| match component.get_export(None, name) {
+            None => Ok(None),
+            Some((ComponentItem::ComponentFunc(function), index)) if fits(&function) => Ok(Some(index)),
+            Some(_) => Err(Error::ExportShape { export: name, shape }),
+        };
+        let is_plain = |function: &ComponentFunc| function.params().len() == 0 && function.results().len() == 0;
+        let is_init = |function: &ComponentFunc| {
+            let mut results = function.results();
+            let is_result =
+                |ty: Type| matches!(ty, Type::Result(r) if r.ok().is_none() && matches!(r.err(), Some(Type::String)));
+            function.params().len() == 0 && results.next().is_some_and(is_result) && results.next().is_none()
+        };
+        let run = export("run", "func()", is_plain)?;
+        let run_windows = export("run-windows", "func()", is_plain)?;
+        let init = export("init", "func() -> result<_, string>", is_init)?;
+        Ok(Prepared { digest, pre, run, run_windows, init })
+    }
+}
+
+impl Prepared {
+    /// Whether it can be called with what this function is configured for.
+    pub(crate) fn serves(&self, windows: bool) -> Result<()> {
+        match (windows, &self.run, &self.run_windows) {
+            (true, _, Some(_)) | (false, Some(_), _) => Ok(()),
+            (true, Some(_), None) => Err(Error::Export {
+                export: "run-windows",
+                hint: ", and the function has a windowConfig: with the Rust SDK, write `#[function(window)]`",
+            }),
+            (false, None, Some(_)) => {
+                Err(Error::Export { export: "run", hint: ": it is a window function, and needs a windowConfig" })
+            }
+            (_, None, None) => Err(Error::Export {
+                export: if windows { "run-windows" } else { "run" },
+                hint: ": it is no function for Geminga; with the Rust SDK, build a `cdylib` with `#[function]` on one of its functions",
+            }),
+        }
+    }
+}
+
+impl Loaded {
+    fn by_path(&self, path: &Path) -> Option<Arc<Prepared>> {
+        let (digest, _) = self.paths.get(path)?;
+        self.by_digest(digest)
+    }
+
+    fn by_digest(&self, digest: &Digest) -> Option<Arc<Prepared>> {
+        self.components.get(digest)?.upgrade()
+    }
+
+    fn insert(&mut self, path: &Path, prepared: &Arc<Prepared>) {
+        self.paths.insert(path.to_owned(), (prepared.digest, Facts { has_init: prepared.init.is_some() }));
+        self.components.retain(|_, component| component.strong_count() > 0);
+        self.components.insert(prepared.digest, Arc::downgrade(prepared));
+        self.recent.retain(|recent| recent.digest != prepared.digest);
+        self.recent.truncate(RECENT - 1);
+        self.recent.push_front(Arc::clone(prepared));
+    }
+}
+
+/// Tells what is in the file, where it is no component.
+fn sniff(path: &Path, bytes: &[u8]) -> Result<()> {
+    let not = |what| Err(Error::NotWasm { path: path.to_owned(), what });
+    match bytes {
+        [] => not("it is empty"),
+        [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(Error::CoreModule { path: path.to_owned() }),
+        [b'\0', b'a', b's', b'm', ..] => not("its version is not known"),
+        [b'P', b'K', 3, 4, ..] => not("it is a zip file (or jar or wheel)"),
+        [0x7f, b'E', b'L', b'F', ..] => not("it is a native program; build with `--target wasm32-wasip2`"),
+        _ => not("it does not begin with `\\0asm`"),
+    }
+}

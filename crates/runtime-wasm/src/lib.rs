@@ -1,0 +1,180 @@
+//! Functions that are WASM components, run within the broker's process under wasmtime.
+//!
+//! ```text
+//! Link --invocations--> driver (one task) --run()--> guest: next() ... done() ... next() ... done()
+//!      <--events------- outbox <------------------- host functions
+//! ```
+//!
+//! A component exports `run`, which takes messages one by one until there are no more (`wit/function.wit`): one call into the guest
+//! serves a whole batch, yet the host knows at every moment which message it works on, so that effects, exceptions and time belong to
+//! the right one.
+//!
+//! What holds:
+//! - A guest runs on the threads of this runtime, never on the broker's, and gives its thread up at every tick of the epoch clock.
+//! - It has clocks, random numbers and stdout (which becomes log lines); no files, no network, no environment that was not granted.
+//! - Its memory has a limit, and all guests together have one. Whatever it does (traps, loops, memory), the message at hand fails with a
+//!   user exception, the guest is replaced by a new one, and the messages behind it are served.
+//! - An instance that has not seen a message yet is a task without a guest; a guest that waits for messages has no stack.
+
+mod bindings;
+mod cache;
+mod components;
+mod driver;
+mod engine;
+mod error;
+mod grants;
+mod host;
+mod memory;
+mod outbox;
+
+pub use error::{Error, Result};
+
+use async_trait::async_trait;
+use functions::{
+    Kind, Runtime,
+    runtime::{InstanceSpec, Link, StartError, link},
+    spec::{Code, FunctionSpec},
+};
+use serde::Deserialize;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// What all WASM functions of this process share.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Threads that run guests; 0: one for each core.
+    pub threads: usize,
+    /// How much lower than the broker's the priority of these threads is, as for `nice`.
+    pub nice: i32,
+    /// Memory of one instance whose function sets no `resources.ram`.
+    pub memory_bytes_default: u64,
+    /// Memory of all instances together.
+    pub memory_bytes_total: u64,
+    /// Instances that may have a guest at the same time; each reserves 4 GiB of addresses, not of memory.
+    pub instances_max: u32,
+    /// How long one invocation may take when the function sets no `timeoutMs`.
+    #[serde(with = "humantime_serde")]
+    pub timeout_default: Duration,
+    /// What one invocation may publish, return and change, all together.
+    pub effects_bytes_max: usize,
+    /// A component that is larger is refused.
+    pub component_bytes_max: u64,
+    /// Directories below which `customRuntimeOptions` may grant some to a function; none by default.
+    pub grantable_directories: Vec<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            nice: 5,
+            memory_bytes_default: 128 << 20,
+            memory_bytes_total: 1 << 30,
+            instances_max: 4096,
+            timeout_default: Duration::from_secs(60),
+            effects_bytes_max: 64 << 20,
+            component_bytes_max: 256 << 20,
+            grantable_directories: Vec::new(),
+        }
+    }
+}
+
+/// Runs components. See the crate.
+pub struct WasmRuntime {
+    shared: Arc<Shared>,
+    threads: Option<tokio::runtime::Runtime>,
+}
+
+/// What every instance uses.
+pub(crate) struct Shared {
+    config: Config,
+    engine: engine::Engine,
+    components: components::Components,
+    memory: Arc<memory::Total>,
+    clock: Arc<dyn seams::Clock>,
+}
+
+impl WasmRuntime {
+    /// `cache_dir` holds compiled components; nobody else may write there, since what is in it is run as it is.
+    ///
+    /// # Errors
+    /// The machine cannot run wasmtime; threads cannot be started; the directory cannot be made.
+    pub fn new(config: Config, cache_dir: &Path, clock: Arc<dyn seams::Clock>) -> Result<Self> {
+        let engine = engine::Engine::new(&config)?;
+        let components = components::Components::new(&engine, cache_dir, config.component_bytes_max)?;
+        let threads = engine::threads(&config)?;
+        let memory = Arc::new(memory::Total::new(config.memory_bytes_total));
+        Ok(Self { shared: Arc::new(Shared { config, engine, components, memory, clock }), threads: Some(threads) })
+    }
+
+    fn threads(&self) -> &tokio::runtime::Handle {
+        self.threads.as_ref().expect("taken in drop only").handle()
+    }
+
+    async fn checked(&self, function: &FunctionSpec) -> Result<(), Error> {
+        let path = component_of(function)?;
+        grants::Grants::parse(function, &self.shared.config)?;
+        let (shared, path, windows) = (Arc::clone(&self.shared), path.to_owned(), function.window.is_some());
+        // Compiling takes a core for a while: that of a guest, not of the broker.
+        let checked = self.threads().spawn_blocking(move || {
+            let component = shared.components.load(&path)?;
+            component.serves(windows)
+        });
+        checked.await.map_err(|_| Error::Panicked)?
+    }
+}
+
+/// Where the component of a function is.
+fn component_of(function: &FunctionSpec) -> Result<&Path> {
+    if function.kind == Kind::Source {
+        return Err(Error::Source);
+    }
+    match &function.code {
+        Code::File(path) => Ok(path),
+        Code::Builtin(name) => Err(Error::NoFile(name.clone())),
+        Code::Command(words) => Err(Error::NoFile(words.join(" "))),
+    }
+}
+
+#[async_trait]
+impl Runtime for WasmRuntime {
+    async fn prepare(&self, function: &FunctionSpec) -> Result<(), StartError> {
+        self.checked(function).await.map_err(Into::into)
+    }
+
+    /// A component without `init` is instantiated when its first message comes; one with it now, so that what it says is heard.
+    async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {
+        let path = component_of(&instance.function)?.to_owned();
+        let facts = match self.shared.components.known(&path) {
+            Some(facts) => facts,
+            None => {
+                self.checked(&instance.function).await?;
+                self.shared.components.known(&path).ok_or(Error::Panicked)?
+            }
+        };
+        let (link, end) = link();
+        let mut driver = driver::Driver::new(&self.shared, instance, path, end)?;
+        if facts.has_init {
+            // On the threads of the guests, as everything they do.
+            driver = self
+                .threads()
+                .spawn(async move { driver.open().await.map(|()| driver) })
+                .await
+                .map_err(|_| Error::Panicked)??;
+        }
+        self.threads().spawn(driver.run());
+        Ok(link)
+    }
+}
+
+impl Drop for WasmRuntime {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}

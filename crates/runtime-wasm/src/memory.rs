@@ -1,0 +1,101 @@
+//! Memory of guests: a limit for each, and one for all together.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+use wasmtime::ResourceLimiter;
+
+/// Elements of one table; a Python interpreter has about 10,000.
+const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// What all guests share.
+#[derive(Debug)]
+pub(crate) struct Total {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl Total {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0) }
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let taken = self.used.try_update(Relaxed, Relaxed, |used| {
+            let used = used.checked_add(bytes)?;
+            (used <= self.limit).then_some(used)
+        });
+        taken.is_ok()
+    }
+}
+
+/// The memory of one guest; dropped with it.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    total: Arc<Total>,
+    limit: u64,
+    used: u64,
+    /// Why the guest did not get what it asked for last.
+    denied: Option<String>,
+}
+
+impl Memory {
+    pub(crate) fn new(total: &Arc<Total>, limit: u64) -> Self {
+        Self { total: Arc::clone(total), limit, used: 0, denied: None }
+    }
+
+    /// Why the guest was refused memory, if it was.
+    pub(crate) fn denied(&self) -> Option<&str> {
+        self.denied.as_deref()
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current) as u64;
+        let wanted = self.used.saturating_add(more);
+        if wanted > self.limit {
+            self.denied = Some(format!("out of memory: {wanted} bytes wanted, resources.ram allows {}", self.limit));
+            return Ok(false);
+        }
+        if !self.total.take(more) {
+            self.denied =
+                Some(format!("out of memory: all WASM functions together may have {} bytes", self.total.limit));
+            return Ok(false);
+        }
+        self.used = wanted;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.total.used.fetch_sub(self.used, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_gets_no_more_than_its_limit_and_no_more_than_is_left_for_all() -> wasmtime::Result<()> {
+        let total = Arc::new(Total::new(100));
+        let mut one = Memory::new(&total, 60);
+        assert!(one.memory_growing(0, 60, None)?);
+        assert!(!one.memory_growing(60, 61, None)?);
+        assert!(one.denied().is_some_and(|why| why.contains("resources.ram allows 60")));
+
+        let mut two = Memory::new(&total, 60);
+        assert!(!two.memory_growing(0, 60, None)?, "40 are left");
+        assert!(two.denied().is_some_and(|why| why.contains("together")));
+        drop(one);
+        assert!(two.memory_growing(0, 60, None)?, "a guest that has gone gives its memory back");
+        Ok(())
+    }
+}

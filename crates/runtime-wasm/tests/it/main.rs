@@ -1,0 +1,9 @@
+//! The runtime, driven through its link as the instance loop drives it.
+
+mod grants;
+mod guests;
+mod harness;
+mod hostile;
+mod packages;
+mod rust_sdk;
+mod threads;
