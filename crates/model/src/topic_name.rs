@@ -231,7 +231,8 @@ impl FromStr for TopicName {
     }
 }
 
-fn is_entity(part: &str) -> bool {
+/// Whether `part` may be a tenant, or a namespace within one: not empty, and of `[-=:.\w]` only. Source: `NamedEntity`.
+pub(crate) fn is_entity(part: &str) -> bool {
     !part.is_empty()
         && part.len() <= NAME_BYTES_MAX
         && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'=' | b':' | b'.' | b'_'))

@@ -6,11 +6,17 @@
 //! the client libraries read and write these records. Ours alone are the runtimes `WASM` and `PROCESS` and the fields
 //! `wasm` and `exec`.
 //!
-//! A configuration comes in through [`parse_function_config`] and its like, which tell every mistake at once; stored
-//! ones are read with serde, which skips names that another version wrote.
+//! A configuration comes in as a [`Draft`], which tells every mistake at once, and is then a [`Component`] in its normal
+//! form; stored ones are read with serde, which skips names that another version wrote.
 
+mod component;
 mod config;
 mod consumer;
+mod defaults;
+mod details;
+mod draft;
+mod go;
+mod inputs;
 mod problem;
 mod producer;
 mod quantity;
@@ -23,10 +29,15 @@ mod stats;
 mod status;
 #[cfg(test)]
 mod tests;
+mod update;
+mod validate;
 mod window;
 
+pub use component::Component;
 pub use config::{FunctionConfig, Guarantees, Runtime};
 pub use consumer::{ConsumerConfig, PayloadProcessorConfig};
+pub use draft::Draft;
+pub use go::GoInstance;
 pub use problem::{Problem, Problems};
 pub use producer::{
     BatchingConfig, Compression, ConsumerCryptoFailure, CryptoConfig, ProducerConfig, ProducerCryptoFailure,
@@ -40,19 +51,20 @@ pub use status::{
     ExceptionInformation, FunctionInstanceStatus, FunctionInstanceStatusData, FunctionStatus, SinkInstanceStatus,
     SinkInstanceStatusData, SinkStatus, SourceInstanceStatus, SourceInstanceStatusData, SourceStatus,
 };
+pub use update::NO_CHANGE;
+pub use validate::{Host, PARALLELISM_MAX};
 pub use window::{WindowConfig, WindowGuarantees};
 
 /// A configuration is at most this long as JSON, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 
-/// A function's configuration from the JSON a client sent.
+/// A function's configuration from the JSON a client sent, as it is: defaults and sense are for [`Draft::finish`].
 ///
 /// # Errors
 /// All that does not fit at once: JSON that is none, unknown fields with the name that was probably meant, values of
-/// another type, enum values there are not, quantities such as `256m`. Whether the values make sense together is for
-/// validation to say.
+/// another type, enum values there are not, quantities such as `256m`.
 pub fn parse_function_config(json: &str) -> Result<FunctionConfig, Problems> {
-    parse(json)
+    Draft::read(json).partial()
 }
 
 /// A source's configuration from the JSON a client sent; see [`parse_function_config`].
@@ -60,7 +72,7 @@ pub fn parse_function_config(json: &str) -> Result<FunctionConfig, Problems> {
 /// # Errors
 /// As there.
 pub fn parse_source_config(json: &str) -> Result<SourceConfig, Problems> {
-    parse(json)
+    Draft::read(json).partial()
 }
 
 /// A sink's configuration from the JSON a client sent; see [`parse_function_config`].
@@ -68,15 +80,5 @@ pub fn parse_source_config(json: &str) -> Result<SourceConfig, Problems> {
 /// # Errors
 /// As there.
 pub fn parse_sink_config(json: &str) -> Result<SinkConfig, Problems> {
-    parse(json)
-}
-
-fn parse<T: read::Read>(json: &str) -> Result<T, Problems> {
-    let refused = |message: String| Problems::from(Problem { field: String::new(), message });
-    if json.len() > CONFIG_BYTES_MAX {
-        return Err(refused(format!("the configuration is longer than {CONFIG_BYTES_MAX} bytes")));
-    }
-    let value =
-        serde_json::from_str(json).map_err(|error| refused(format!("the configuration is no JSON: {error}")))?;
-    read::strict(&value)
+    Draft::read(json).partial()
 }

@@ -5,6 +5,9 @@ use std::fmt;
 /// Problems told of one configuration; a hostile one may have a million.
 const PROBLEMS_MAX: usize = 100;
 
+/// Characters a message or a path has at most; names in them come from outside.
+const CHARS_MAX: usize = 500;
+
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -31,9 +34,9 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Adds one; what is already in the list is not told twice.
+    /// Adds one, shortened and on one line; what is already in the list is not told twice.
     pub fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        let problem = Problem { field: field.into(), message: message.into() };
+        let problem = Problem { field: plain(field.into()), message: plain(message.into()) };
         if self.list.contains(&problem) {
             return;
         }
@@ -65,9 +68,20 @@ impl Problems {
     }
 }
 
+/// `text` without control characters, shortened.
+fn plain(text: String) -> String {
+    match text.char_indices().nth(CHARS_MAX) {
+        None if !text.contains(char::is_control) => text,
+        None => text.replace(char::is_control, "?"),
+        Some((end, _)) => format!("{}...", text[..end].replace(char::is_control, "?")),
+    }
+}
+
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
-        Self { list: vec![problem], left_out: 0 }
+        let mut problems = Self::default();
+        problems.add(problem.field, problem.message);
+        problems
     }
 }
 

@@ -1,13 +1,14 @@
 //! Reads JSON into records and keeps going at a mistake, so that all of them are told at once.
 //!
 //! What is accepted is what Pulsar's Jackson mapper accepts: `null` is absent, a number may be quoted, a text may be a
-//! number. Beyond that the strict reader refuses what Jackson would silently drop: names and enum values it does not
+//! number. An empty text is absent too: Java code treats it so nearly everywhere, and Go clients send `""` for what they
+//! do not set. Beyond that the strict reader refuses what Jackson would silently drop: names and enum values it does not
 //! know. The lenient one (serde's `Deserialize`, for what we or a newer version stored) skips unknown names.
 
 use super::{problem::Problems, quantity::Unit};
 use crate::InitialPosition;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Characters of a wrong value that are repeated in a message.
 const QUOTE_CHARS_MAX: usize = 80;
@@ -17,11 +18,13 @@ pub(crate) struct Reader {
     strict: bool,
     path: Vec<String>,
     pub(crate) problems: Problems,
+    /// Fields that are absent only because they could not be read, or are probably meant by an unknown name.
+    pub(crate) misread: BTreeSet<String>,
 }
 
 impl Reader {
     pub(crate) fn strict() -> Self {
-        Self { strict: true, path: Vec::new(), problems: Problems::default() }
+        Self { strict: true, path: Vec::new(), problems: Problems::default(), misread: BTreeSet::new() }
     }
 
     pub(crate) fn lenient() -> Self {
@@ -36,7 +39,9 @@ impl Reader {
     }
 
     fn fail(&mut self, message: String) {
-        self.problems.add(self.path.join("."), message);
+        let field = self.path.join(".");
+        self.misread.insert(field.clone());
+        self.problems.add(field, message);
     }
 
     fn place(&self) -> String {
@@ -52,9 +57,10 @@ impl Reader {
         self.fail(format!("{} must be {what}, found {}{advice}", self.place(), describe(found)));
     }
 
-    /// One field of a record. `null` leaves what is there.
+    /// One field of a record. `null` and the empty text leave what is there.
     pub(crate) fn field<T: Read>(&mut self, name: &str, value: &Value, into: &mut T) {
         if !value.is_null()
+            && value.as_str() != Some("")
             && let Some(read) = self.at(name, |reader| T::read(value, reader))
         {
             *into = read;
@@ -65,7 +71,12 @@ impl Reader {
         if !self.strict {
             return;
         }
-        let hint = nearest(name, known).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+        let near = nearest(name, known);
+        if let Some(near) = near {
+            let meant = self.at(near, |reader| reader.path.join("."));
+            self.misread.insert(meant);
+        }
+        let hint = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
         let place = if self.path.is_empty() { String::new() } else { format!(" in {}", self.place()) };
         let message = format!("unknown field `{}`{place}{hint}", quoted_part(name));
         self.at(name, |reader| reader.fail(message));
@@ -81,6 +92,12 @@ impl Reader {
 /// A value that can be read from JSON. `None` was reported to the reader.
 pub(crate) trait Read: Sized {
     fn read(value: &Value, reader: &mut Reader) -> Option<Self>;
+}
+
+/// What [`record!`] makes.
+pub(crate) trait Record: Read {
+    /// Takes every field that `newer` has and leaves the others.
+    fn overlay(&mut self, newer: &Self);
 }
 
 /// Whether a field is left out when written: absent options are, as Pulsar's mapper leaves out nulls.
@@ -226,6 +243,14 @@ macro_rules! record {
             pub $field: $type,)*
         }
 
+        impl $crate::function::read::Record for $record {
+            fn overlay(&mut self, newer: &Self) {
+                $(if !$crate::function::read::Absent::is_absent(&newer.$field) {
+                    self.$field = newer.$field.clone();
+                })*
+            }
+        }
+
         impl Default for $record {
             fn default() -> Self {
                 Self { $($field: $crate::function::read::record!(@default $($default)?),)* }
@@ -300,22 +325,14 @@ choice!(@read InitialPosition { Latest = "Latest", Earliest = "Earliest", });
 
 /// Reads a record and skips names it does not know.
 pub(crate) fn lenient<T: Read>(value: &Value) -> Result<T, Problems> {
-    read(value, Reader::lenient())
-}
-
-/// Reads a record and refuses names it does not know.
-pub(crate) fn strict<T: Read>(value: &Value) -> Result<T, Problems> {
-    read(value, Reader::strict())
-}
-
-fn read<T: Read>(value: &Value, mut reader: Reader) -> Result<T, Problems> {
+    let mut reader = Reader::lenient();
     match T::read(value, &mut reader) {
         Some(record) => reader.problems.or(record),
         None => Err(reader.problems),
     }
 }
 
-/// A value in a message: short, on one line, without control characters.
+/// A value in a message.
 fn describe(value: &Value) -> String {
     match value {
         Value::String(text) => format!("\"{}\"", quoted_part(text)),
@@ -326,8 +343,10 @@ fn describe(value: &Value) -> String {
 }
 
 fn quoted_part(text: &str) -> String {
-    let short: String = text.chars().take(QUOTE_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().nth(QUOTE_CHARS_MAX).is_some() { format!("{short}...") } else { short }
+    match text.char_indices().nth(QUOTE_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// The known name that was probably meant: the same up to case, `_` and `-`, or a few slips of the hand away.

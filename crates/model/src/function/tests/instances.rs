@@ -1,0 +1,113 @@
+//! What instances are told and what REST returns, beside what Pulsar 4.2.4 makes of the same configurations.
+//!
+//! `golden/pulsar-4.2.4.json` was written by its `FunctionConfigUtils`, `SourceConfigUtils`, `SinkConfigUtils` (`convert`,
+//! `convertFromDetails`) and `RuntimeUtils.getGoInstanceCmd`. Where we differ on purpose, a test says so.
+
+use super::*;
+use serde_json::{Map, Value, json};
+
+/// JSON within texts taken out of them: Gson and serde order and escape it differently.
+fn unfolded(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), unfolded(value))).collect(),
+        Value::Array(items) => items.iter().map(unfolded).collect(),
+        Value::String(text) => match serde_json::from_str::<Value>(text) {
+            Ok(inner @ (Value::Object(_) | Value::Array(_))) => unfolded(&inner),
+            _ => value.clone(),
+        },
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Null | Value::Bool(_) => value.clone(),
+    }
+}
+
+fn entries(kind: &str) -> Vec<Value> {
+    let all: Vec<Value> = serde_json::from_str(include_str!("../golden/pulsar-4.2.4.json")).unwrap();
+    all.into_iter().filter(|entry| entry["kind"] == kind).collect()
+}
+
+fn finished<C: Component>(config: &Value) -> C {
+    Draft::<C>::read(&config.to_string()).finish(Host::Geminga).unwrap()
+}
+
+fn check_details<C: Component>(kind: &str) {
+    let entries = entries(kind);
+    assert!(!entries.is_empty());
+    for entry in entries {
+        let ours = finished::<C>(&entry["config"]).details();
+        assert_eq!(unfolded(&ours), unfolded(&entry["details"]), "{}", entry["config"]);
+    }
+}
+
+#[test]
+fn function_details_are_those_of_pulsar() {
+    check_details::<FunctionConfig>("function");
+    check_details::<SourceConfig>("source");
+    check_details::<SinkConfig>("sink");
+}
+
+/// Everything Pulsar returns we return, except what is empty there; beyond it we keep what Pulsar forgets.
+fn check_returned<C: Component>(kind: &str, kept: &[&str]) {
+    for entry in entries(kind) {
+        let mut ours = written(&finished::<C>(&entry["config"]));
+        let mut theirs = entry["returned"].clone();
+        let unsaid = |fields: &mut Map<String, Value>| fields.retain(|_, value| *value != json!(""));
+        unsaid(theirs.as_object_mut().unwrap());
+        theirs.get_mut("producerConfig").and_then(Value::as_object_mut).map(unsaid);
+        // The default of an action that nobody chose.
+        if let Some(crypto) = theirs.pointer_mut("/producerConfig/cryptoConfig").and_then(Value::as_object_mut) {
+            crypto.retain(|name, _| !name.ends_with("FailureAction"));
+        }
+        if let Some(inputs) = theirs.get_mut("inputs").and_then(Value::as_array_mut) {
+            inputs.sort_by_key(|topic| topic.to_string());
+        }
+        ours.as_object_mut().unwrap().retain(|name, _| !kept.contains(&name.as_str()) || !theirs[name].is_null());
+        assert_eq!(unfolded(&ours), unfolded(&theirs), "{}", entry["config"]);
+    }
+}
+
+#[test]
+fn what_rest_returns_is_what_pulsar_returns_and_what_it_forgets() {
+    let forgotten = ["maxPendingAsyncRequests", "jar", "py", "go", "skipToLatest", "customSchemaOutputs"];
+    let types = ["inputTypeClassName", "outputTypeClassName", "forwardSourceMessageProperty"];
+    check_returned::<FunctionConfig>("function", &[&forgotten[..], &types[..]].concat());
+    check_returned::<SourceConfig>("source", &["archive"]);
+    check_returned::<SinkConfig>("sink", &["archive"]);
+}
+
+#[test]
+fn a_go_instance_is_told_what_pulsar_tells_it() {
+    let mut checked = 0;
+    for entry in entries("function").iter().filter(|entry| entry["go"].is_object()) {
+        let instance = GoInstance {
+            service_url: "pulsar://127.0.0.1:6650".to_owned(),
+            instance_id: 2,
+            function_id: "fid".to_owned(),
+            function_version: "fver".to_owned(),
+            max_buffered_tuples: 1024,
+            port: 4000,
+            metrics_port: 4001,
+            cluster: "standalone".to_owned(),
+            ..GoInstance::default()
+        };
+        let ours = instance.conf(&finished::<FunctionConfig>(&entry["config"]));
+        assert_eq!(unfolded(&ours), unfolded(&entry["go"]), "{}", entry["config"]);
+        checked += 1;
+    }
+    assert_eq!(checked, 2);
+}
+
+#[test]
+fn a_go_function_keeps_its_order_unlike_in_pulsar() {
+    let config = json!({"name": "g", "go": "g", "inputs": ["in"], "retainOrdering": true});
+    let conf = GoInstance::default().conf(&finished::<FunctionConfig>(&config));
+    assert_eq!(conf["subscriptionType"], 1, "FAILOVER in Function.proto; Pulsar always says 0");
+}
+
+#[test]
+fn ours_have_no_runtime_in_function_details() {
+    for (code, runtime) in [("wasm", "WASM"), ("exec", "PROCESS")] {
+        let config: FunctionConfig = finished(&json!({"name": "f", "inputs": ["in"], code: "x"}));
+        assert_eq!(config.runtime.map(Runtime::name), Some(runtime));
+        assert_eq!(config.details()["runtime"], Value::Null);
+    }
+}
