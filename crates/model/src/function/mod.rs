@@ -32,6 +32,7 @@ mod tests;
 mod update;
 mod validate;
 mod window;
+mod words;
 
 pub use component::Component;
 pub use config::{FunctionConfig, Guarantees, Runtime};
@@ -46,7 +47,9 @@ pub use resources::Resources;
 pub use rest::{ConnectorDefinition, FunctionDefinition, FunctionState, PackageMetadata, UpdateOptions, WorkerInfo};
 pub use sink::SinkConfig;
 pub use source::{BatchSourceConfig, SourceConfig};
-pub use stats::{FunctionInstanceStats, FunctionInstanceStatsData, FunctionStats, MinuteStats};
+pub use stats::{
+    FunctionInstanceStats, FunctionInstanceStatsData, FunctionStats, MinuteStats, WorkerFunctionInstanceStats,
+};
 pub use status::{
     ExceptionInformation, FunctionInstanceStatus, FunctionInstanceStatusData, FunctionStatus, SinkInstanceStatus,
     SinkInstanceStatusData, SinkStatus, SourceInstanceStatus, SourceInstanceStatusData, SourceStatus,
@@ -54,6 +57,7 @@ pub use status::{
 pub use update::NO_CHANGE;
 pub use validate::{Host, PARALLELISM_MAX};
 pub use window::{WindowConfig, WindowGuarantees};
+pub use words::{UnclosedQuote, split_words};
 
 /// A configuration is at most this long as JSON, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;

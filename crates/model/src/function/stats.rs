@@ -52,6 +52,17 @@ pub struct FunctionInstanceStats {
     pub metrics: FunctionInstanceStatsData,
 }
 
+/// Counts of one instance as its worker tells them: `/admin/v2/worker-stats/functionsmetrics`. Source: Pulsar's
+/// `WorkerFunctionInstanceStats`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WorkerFunctionInstanceStats {
+    /// `tenant/namespace/name`, and `:` with the number of the instance.
+    pub name: String,
+    /// What it counted.
+    pub metrics: FunctionInstanceStatsData,
+}
+
 /// Counts of a function and its instances. Source: Pulsar's `FunctionStatsImpl`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -86,8 +86,11 @@ pub(super) fn function(old: &FunctionConfig, new: &FunctionConfig) -> Result<Fun
     refused.fixed("retainKeyOrdering", keys[0], keys[1], "Retain Key Ordering cannot be altered");
     let runtime = new.runtime.or_else(|| runtime_of_code(new));
     refused.fixed("runtime", old.runtime.as_ref(), runtime.as_ref(), "Runtime cannot be altered");
-    let auto_ack = [old, new].map(|config| config.auto_ack.as_ref());
-    refused.fixed("autoAck", auto_ack[0], auto_ack[1], "AutoAck cannot be altered");
+    // A window acknowledges whatever is said, on create as on update.
+    if old.window_config.is_none() && new.window_config.is_none() {
+        let auto_ack = [old, new].map(|config| config.auto_ack.as_ref());
+        refused.fixed("autoAck", auto_ack[0], auto_ack[1], "AutoAck cannot be altered");
+    }
     let message = "Subscription Name cannot be altered";
     refused.fixed("subName", Some(&old.subscription_name()), new.sub_name.as_ref(), message);
 

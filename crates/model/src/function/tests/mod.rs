@@ -62,9 +62,10 @@ fn status_and_statistics_have_pulsars_names_and_nulls() {
     metrics["lastInvocation"] = Value::Null;
     let mut stats = metrics.clone();
     metrics["userMetrics"] = json!({});
-    stats["instances"] = json!([{"instanceId":0,"metrics":metrics}]);
+    stats["instances"] = json!([{"instanceId":0,"metrics":metrics.clone()}]);
     assert_eq!(written(&FunctionStats::of(vec![FunctionInstanceStats::default()])), stats);
     round_trip::<FunctionStats>(stats);
+    round_trip::<WorkerFunctionInstanceStats>(json!({"name": "t/n/f:0", "metrics": metrics}));
     round_trip::<FunctionState>(json!({"key":"k","stringValue":"v","byteValue":"AQID","numberValue":4,"version":5}));
 }
 

@@ -260,6 +260,9 @@ fn what_only_we_refuse_of_a_function() {
             (json!({"py": "f.py"}), "Only one of jar, py, go, wasm and exec can be given, found jar and py"),
             (json!({"runtime": "GO"}), "jar is the code of a JAVA function, but runtime is GO"),
             (json!({"batchBuilder": "BIG"}), "batchBuilder must be DEFAULT or KEY_BASED, found BIG"),
+            (json!({"runtimeFlags": "-Dx='y"}), "runtimeFlags cannot be split into words: a quote is not closed"),
+            (json!({"jar": null, "exec": " "}), "exec names no program"),
+            (json!({"jar": null, "exec": "sh \""}), "exec cannot be split into words: a quote is not closed"),
             (json!({"maxPendingAsyncRequests": 0}), "maxPendingAsyncRequests must be a positive number"),
             (
                 json!({"autoAck": false, "processingGuarantees": "EFFECTIVELY_ONCE"}),
@@ -383,6 +386,34 @@ fn names_and_defaults_follow_from_what_is_given() {
     assert_eq!(keyed.subscription_type(), crate::SubscriptionType::KeyShared);
     let builtin = finish(json!({"name": "f", "functionType": "exclaim", "inputs": ["in"]}));
     assert_eq!((builtin.jar.as_deref(), builtin.runtime), (Some("builtin://exclaim"), Some(Runtime::Java)));
+}
+
+#[test]
+fn the_examples_that_come_with_pulsar_are_accepted() {
+    // `pulsar-functions/java-examples/src/main/resources/example-*.yaml`; the jar is given beside them.
+    let package = "org.apache.pulsar.functions.api.examples";
+    let common =
+        json!({"tenant": "test", "namespace": "test-namespace", "autoAck": true, "parallelism": 1, "jar": "x"});
+    for (fields, class) in [
+        (json!({"name": "example", "inputs": ["test_src"], "output": "test_result"}), "ExclamationFunction"),
+        (
+            json!({"name": "stateful-example", "inputs": ["test_stateful_src"], "output": "test_stateful_result",
+                "userConfig": {"PublishTopic": "test_stateful_result"}}),
+            "CounterFunction",
+        ),
+        (
+            json!({"name": "example", "inputs": ["test_src"], "output": "test_result",
+                "windowConfig": {"windowLengthCount": 10, "slidingIntervalCount": 5}}),
+            "AddWindowFunction",
+        ),
+    ] {
+        let mut config = common.clone();
+        config["className"] = json!(format!("{package}.{class}"));
+        config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let stored = Draft::<FunctionConfig>::read(&config.to_string()).finish(Host::Pulsar).unwrap();
+        let again = Draft::<FunctionConfig>::read(&config.to_string()).partial().unwrap();
+        assert_eq!(stored.updated(&again), Ok(stored), "the same file as an update");
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(crate) fn check(config: &FunctionConfig, host: Host) -> Result<(), Problems>
     checks.outputs(config, &inputs);
     checks.log(config.log_topic.as_deref(), config.log_level.as_deref(), &LOG_LEVELS);
     checks.parallelism(config.parallelism);
+    checks.words("runtimeFlags", config.runtime_flags.as_deref());
     if let Some(window) = &config.window_config {
         checks.window(config, window);
     } else {
@@ -80,6 +81,9 @@ impl Checks {
             let escapes = code.starts_with("builtin") && code.contains("..");
             self.refuse_if(escapes, field, format!("Invalid filename: {code}"));
         }
+        self.words("exec", config.exec.as_deref());
+        let blank = config.exec.as_deref().is_some_and(|exec| exec.trim().is_empty());
+        self.refuse_if(blank, "exec", "exec names no program");
         if let ([(field, _, fits)], Some(runtime)) = (&given[..], config.runtime) {
             let message =
                 format!("{field} is the code of a {} function, but runtime is {}", fits.name(), runtime.name());

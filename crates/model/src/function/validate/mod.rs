@@ -17,6 +17,7 @@ use super::{
     problem::Problems,
     producer::{CryptoConfig, ProducerConfig},
     resources::Resources,
+    words::split_words,
 };
 use crate::{TopicName, topic_name::is_entity};
 use std::collections::BTreeMap;
@@ -229,6 +230,13 @@ impl Checks {
             "When Guarantees == EFFECTIVELY_ONCE, autoAck must be equal to true: a message is acknowledged in the \
              commit that stores its effects",
         );
+    }
+
+    /// A line that is split into words.
+    fn words(&mut self, field: &str, line: Option<&str>) {
+        if let Some(Err(error)) = line.map(split_words) {
+            self.problems.add(field, format!("{field} cannot be split into words: {error}"));
+        }
     }
 
     fn log(&mut self, topic: Option<&str>, level: Option<&str>, levels: &[&str]) {

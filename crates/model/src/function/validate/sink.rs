@@ -15,6 +15,7 @@ pub(crate) fn check(config: &SinkConfig, host: Host) -> Result<(), Problems> {
     );
     checks.log(config.log_topic.as_deref(), config.log_level.as_deref(), &LOG_LEVELS);
     checks.parallelism(config.parallelism);
+    checks.words("runtimeFlags", config.runtime_flags.as_deref());
     checks.resources(config.resources.as_ref());
     let negative = config.timeout_ms.is_some_and(|timeout| timeout < 0);
     checks.refuse_if(negative, "timeoutMs", "Sink timeout must be a positive number");

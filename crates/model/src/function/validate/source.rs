@@ -13,6 +13,7 @@ pub(crate) fn check(config: &SourceConfig, host: Host) -> Result<(), Problems> {
     checks.topic("topicName", config.topic_name.as_deref(), |_| "Topic name is invalid".to_owned());
     checks.log(config.log_topic.as_deref(), config.log_level.as_deref(), &LOG_LEVELS);
     checks.parallelism(config.parallelism);
+    checks.words("runtimeFlags", config.runtime_flags.as_deref());
     checks.resources(config.resources.as_ref());
     checks.connector(config.archive.as_deref(), config.source_type.as_deref(), "source-type", "sourceType");
     let triggerless = config.batch_source_config.as_ref().is_some_and(|b| b.discovery_triggerer_class_name.is_none());
