@@ -331,7 +331,7 @@ impl Run {
                 }
                 Event::Call { call, question, .. } => {
                     // What ended before the question is part of the answer.
-                    plans.drain(..).map(|(_, plan)| plan).for_each(|plan| self.commit(plan));
+                    self.commit_all(&mut plans);
                     self.ask(call, question);
                 }
                 Event::Emit { id, record } => match self.add_output(&mut emitted, record).await {
@@ -349,7 +349,7 @@ impl Run {
                 Event::Exited(how) => exit = Some(how),
             }
         }
-        plans.into_iter().for_each(|(_, plan)| self.commit(plan));
+        self.commit_all(&mut plans);
         if !emitted_ids.is_empty() {
             self.shared.status.lock().received(emitted_ids.len() as u64);
             emitted.invocations = emitted_ids.len() as u64;
@@ -417,8 +417,13 @@ impl Run {
                 return self.cannot_publish(&error, message.as_deref());
             }
         }
+        let of = plan.commit.acks.first().map(|ack| ack.0);
+        if matches!(work, Work::Window(_)) || self.state.must_wait(&outcome.effects.changes, of) {
+            self.commit_all(plans);
+            self.finish_commits().await?;
+        }
         for change in outcome.effects.changes {
-            let change = self.state.begin(change);
+            let change = self.state.begin(change, of);
             plan.rows.push(change.key.clone());
             plan.commit.changes.push(change);
         }
@@ -625,6 +630,10 @@ impl Run {
             let result = begun.await;
             Ended { result, invocations, published, rows, then }
         }));
+    }
+
+    fn commit_all(&mut self, plans: &mut Vec<(Option<InputId>, Planned)>) {
+        plans.drain(..).for_each(|(_, plan)| self.commit(plan));
     }
 
     fn ended(&mut self, ended: Ended) -> Result<()> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::{
     error::Result,
     event_log::{RowChange, TableChange, Tables},
+    message::InputId,
     runtime::{Answer, Question, StateChange},
 };
 
@@ -27,6 +28,8 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 struct Pending {
     commits: u32,
+    /// The input whose messages these commits acknowledge.
+    of: Option<InputId>,
     /// `None`: not known without the table. `Some(None)`: deleted.
     value: Option<Option<Bytes>>,
 }
@@ -59,8 +62,13 @@ impl State {
         }
     }
 
-    /// Remembers a change whose commit begins now.
-    pub(super) fn begin(&mut self, change: StateChange) -> TableChange {
+    /// Whether a commit that is under way may still be overtaken: commits are in order for each input, not among them.
+    pub(super) fn must_wait(&self, changes: &[StateChange], of: Option<InputId>) -> bool {
+        changes.iter().any(|change| self.pending.get(change.key()).is_some_and(|pending| pending.of != of))
+    }
+
+    /// Remembers a change whose commit, of this input, begins now.
+    pub(super) fn begin(&mut self, change: StateChange, of: Option<InputId>) -> TableChange {
         let (key, change) = match change {
             StateChange::Put { key, value } => (key, RowChange::Put(value)),
             StateChange::Delete { key } => (key, RowChange::Delete),
@@ -69,6 +77,7 @@ impl State {
         let table_key = Bytes::copy_from_slice(key.as_bytes());
         let pending = self.pending.entry(key).or_default();
         pending.commits += 1;
+        pending.of = of;
         match &change {
             RowChange::Put(value) => pending.value = Some(Some(value.clone())),
             RowChange::Delete => pending.value = Some(None),
