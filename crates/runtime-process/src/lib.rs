@@ -1,0 +1,20 @@
+//! Functions in child processes: Python by a harness of our own, and any program that speaks a small framed protocol.
+//!
+//! ```text
+//! Link <-> child::Running <- two pipes, frames -> a program, in a session and a cage of its own
+//! ```
+//!
+//! [`Children`] starts a program as an instance and is the same for every language; a [`functions::Runtime`] on top of it says which
+//! program, and prepares what it needs. The protocol is `docs/reference/process-protocol.md`.
+
+mod child;
+mod error;
+mod limits;
+mod protocol;
+mod python;
+
+pub use child::{Children, GRACE, Launch};
+pub use error::{Error, Result};
+pub use limits::{Limits, TASKS_MAX};
+pub use protocol::{Encoding, FRAME_BYTES_MAX, VERSION};
+pub use python::{Python, PythonConfig};

@@ -1,0 +1,147 @@
+//! Python functions: unmodified user code in a child process, called by a harness that is part of this program (`python/` at the top of the
+//! repository), which needs nothing but Python 3.8's standard library.
+
+mod harness;
+
+use async_trait::async_trait;
+use functions::{
+    Code, FunctionSpec, Runtime,
+    runtime::{InstanceSpec, Link, StartError},
+};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use serde::Deserialize;
+use std::{path::PathBuf, process::Stdio, time::Duration};
+use tokio::process::Command;
+
+use crate::child::{Children, Launch};
+
+/// How long packages may take to be installed.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// Of what an installer printed.
+const INSTALL_OUTPUT_MAX: usize = 64 << 10;
+
+/// Where Python is and what it may use.
+#[derive(Clone, Debug)]
+pub struct PythonConfig {
+    /// The interpreter, a name on the path or a file. Its installed packages are there for all functions.
+    pub python: PathBuf,
+    /// Where the harness, unpacked packages and virtual environments are kept. It may be lost; then they are made again.
+    pub cache_dir: PathBuf,
+    /// What `pip install` is given besides requirements: `--index-url` and so on. Pulsar: `pythonDependencyRepository` and
+    /// `pythonExtraDependencyRepository`.
+    pub pip_arguments: Vec<String>,
+}
+
+impl PythonConfig {
+    /// `python3` from the path.
+    #[must_use]
+    pub fn new(cache_dir: PathBuf) -> Self {
+        Self { python: "python3".into(), cache_dir, pip_arguments: Vec::new() }
+    }
+}
+
+/// Runs functions of [`functions::Language::Python`].
+#[derive(Debug)]
+pub struct Python {
+    children: Children,
+    config: PythonConfig,
+    /// By package and class.
+    prepared: Mutex<FxHashMap<(PathBuf, String), Prepared>>,
+}
+
+/// What `prepare.py` says of a package.
+#[derive(Clone, Debug, Deserialize)]
+struct Prepared {
+    /// The interpreter itself, not something that finds it.
+    python: PathBuf,
+    /// Where the user's modules are.
+    first: Vec<String>,
+    /// Where installed ones are.
+    last: Vec<String>,
+    /// The module of a single file.
+    module: String,
+}
+
+impl Python {
+    /// Nothing is run or written before a function is prepared.
+    #[must_use]
+    pub fn new(config: PythonConfig, children: Children) -> Self {
+        Self { children, config, prepared: Mutex::default() }
+    }
+
+    async fn prepared(&self, function: &FunctionSpec) -> Result<Prepared, StartError> {
+        let Code::File(code) = &function.code else {
+            return Err(StartError("a Python function needs a file: .py, .whl or .zip".to_owned()));
+        };
+        let key = (code.clone(), function.class_name.clone());
+        if let Some(prepared) = self.prepared.lock().get(&key) {
+            return Ok(prepared.clone());
+        }
+        let harness = self.harness().await?;
+        let asked = serde_json::json!({
+            "code": code.to_string_lossy(),
+            "class_name": function.class_name,
+            "cache": self.config.cache_dir.join("packages").to_string_lossy(),
+            "pip": self.config.pip_arguments,
+        });
+        let mut command = Command::new(&self.config.python);
+        command.arg("-E").arg(harness.join("prepare.py")).arg(asked.to_string());
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(installer_needs)));
+        command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
+        let python = self.config.python.display();
+        let output = tokio::time::timeout(INSTALL_TIMEOUT, command.output())
+            .await
+            .map_err(|_| StartError(format!("{python} took more than {INSTALL_TIMEOUT:?} to prepare the package")))?
+            .map_err(|error| StartError(format!("{python}: {error}; Python 3.8 or later has to be installed")))?;
+        if !output.status.success() {
+            let start = output.stderr.len().saturating_sub(INSTALL_OUTPUT_MAX);
+            let shown = String::from_utf8_lossy(output.stderr.get(start..).unwrap_or_default());
+            return Err(StartError(shown.trim().to_owned()));
+        }
+        let prepared: Prepared = serde_json::from_slice(&output.stdout)
+            .map_err(|error| StartError(format!("{python} said something else than what was asked: {error}")))?;
+        self.prepared.lock().insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Where the harness is, written if need be.
+    async fn harness(&self) -> Result<PathBuf, StartError> {
+        let cache = self.config.cache_dir.clone();
+        let shown = cache.display().to_string();
+        tokio::task::spawn_blocking(move || harness::write(&cache))
+            .await
+            .map_err(|error| StartError(error.to_string()))?
+            .map_err(|error| StartError(format!("write the Python harness to {shown}: {error}")))
+    }
+}
+
+#[async_trait]
+impl Runtime for Python {
+    async fn prepare(&self, function: &FunctionSpec) -> Result<(), StartError> {
+        self.prepared(function).await.map(drop)
+    }
+
+    async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {
+        let prepared = self.prepared(&instance.function).await?;
+        let main = self.harness().await?.join("main.py");
+        let list = |entries: &[String]| serde_json::Value::from(entries).to_string().into();
+        let mut launch = Launch::new(prepared.python);
+        // -S: what `site` finds out was found out when the package was prepared. -E: nothing of Python's is in the environment.
+        launch.args = vec!["-S".into(), "-E".into(), main.into()];
+        launch.env = vec![
+            ("GEMINGA_PYTHON_FIRST".into(), list(&prepared.first)),
+            ("GEMINGA_PYTHON_LAST".into(), list(&prepared.last)),
+            ("GEMINGA_PYTHON_MODULE".into(), prepared.module.into()),
+        ];
+        self.children.start(launch, instance).await
+    }
+}
+
+/// Whether an installer of packages gets a variable of ours: where things are and how to get there, and nothing of Geminga.
+fn installer_needs(name: &str) -> bool {
+    const NAMES: [&str; 8] =
+        ["PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NETRC", "PYENV_VERSION"];
+    let lower = name.to_ascii_lowercase();
+    NAMES.contains(&name) || lower.starts_with("pip_") || lower.ends_with("_proxy")
+}

@@ -1,0 +1,1 @@
+"""The interfaces a function is written against, as in `pulsar-client`."""
