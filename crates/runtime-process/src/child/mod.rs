@@ -525,7 +525,7 @@ fn weight(events: &[Event]) -> usize {
             }
             Event::Emit { record, .. } => record.payload.len(),
             Event::Log(line) => line.message.len(),
-            Event::Call { .. } | Event::Exited(_) => 0,
+            Event::Call { .. } | Event::Reported(_) | Event::Exited(_) => 0,
         })
         .sum()
 }
