@@ -94,7 +94,7 @@ async fn runtime(State(app): State<App>) -> Json<Value> {
         "defaultRetentionSizeInMB": (config.default_retention_bytes >> 20).to_string(),
         "topicLevelPoliciesEnabled": "true",
         "transactionCoordinatorEnabled": "false",
-        "functionsWorkerEnabled": "false",
+        "functionsWorkerEnabled": app.worker.is_some().to_string(),
         "enableNonPersistentTopics": "false",
         "authenticationEnabled": "false",
     }))
@@ -134,12 +134,16 @@ pub(crate) fn no_functions() -> Router<App> {
     Router::new().route("/", any(answer)).route("/{*path}", any(answer))
 }
 
-/// Pulsar's answers where packages and transactions are off.
-pub(crate) fn not_enabled() -> Router<App> {
-    const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
-    let packages = || async { Failure::new(UNAVAILABLE, "Package Management Service is not enabled in the broker.") };
-    let transactions = || async {
-        Failure::new(UNAVAILABLE, "This Broker is not configured with transactionCoordinatorEnabled=true.")
+/// Pulsar's answer where packages are off.
+pub(crate) fn no_packages() -> Router<App> {
+    let answer = || async {
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "Package Management Service is not enabled in the broker.")
     };
-    Router::new().route("/packages/{*path}", any(packages)).route("/transactions/{*path}", any(transactions))
+    Router::new().route("/{*path}", any(answer))
+}
+
+/// Pulsar's answer where transactions are off.
+pub(crate) fn no_transactions() -> Router<App> {
+    let reason = "This Broker is not configured with transactionCoordinatorEnabled=true.";
+    Router::new().route("/{*path}", any(move || async move { Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason) }))
 }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+use crate::functions::Deploying;
+
 /// The REST API and metrics.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -19,6 +21,10 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Topics that `/metrics` lists one by one; of those beyond, only sums are given.
     pub max_topics_in_metrics: usize,
+    /// Instances of functions, sources and sinks that `/metrics` lists.
+    pub max_functions_in_metrics: usize,
+    /// Who may deploy functions, sources, sinks and packages, which is to run code here.
+    pub deploying: Deploying,
 }
 
 impl Default for Config {
@@ -29,6 +35,8 @@ impl Default for Config {
             max_connections: 1024,
             idle_timeout: Duration::from_secs(90),
             max_topics_in_metrics: 10_000,
+            max_functions_in_metrics: 10_000,
+            deploying: Deploying::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod at;
 mod brokers;
 mod config;
+mod functions;
 mod listener;
 mod lookup;
 mod messages;
@@ -20,6 +21,7 @@ mod topic_policies;
 mod topics;
 
 pub use config::Config;
+pub use functions::{DeployFrom, Deploying};
 
 use axum::{
     Extension, Json, Router,
@@ -39,20 +41,41 @@ use reply::Failure;
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) broker: Broker,
+    pub(crate) worker: Option<::functions::Worker>,
     pub(crate) config: Arc<Config>,
+}
+
+/// What is served.
+#[derive(Clone)]
+pub struct Services {
+    /// Topics and all around them.
+    pub broker: Broker,
+    /// Functions, where there are any.
+    pub worker: Option<::functions::Worker>,
+}
+
+impl From<Broker> for Services {
+    /// A broker without functions.
+    fn from(broker: Broker) -> Self {
+        Self { broker, worker: None }
+    }
 }
 
 /// How long requests under way have when the service stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Serves until shutdown is triggered; requests under way have two seconds to finish.
-pub async fn serve(listener: tokio::net::TcpListener, broker: Broker, config: Config, shutdown: seams::Shutdown) {
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    services: impl Into<Services>,
+    config: Config,
+    shutdown: seams::Shutdown,
+) {
     let listener = listener::Bounded::new(listener, config.max_connections, config.idle_timeout);
     // `Router` cannot rewrite a path before it routes, so the rewriting wraps it.
-    let service = axum::ServiceExt::<Request>::into_make_service(tower_layer::Layer::layer(
-        &middleware::from_fn(without_trailing_slash),
-        router(broker, config),
-    ));
+    let rewriting = middleware::from_fn(without_trailing_slash);
+    let service = tower_layer::Layer::layer(&rewriting, router(services, config));
+    let service = axum::ServiceExt::<Request>::into_make_service_with_connect_info::<functions::Peer>(service);
     let stop = shutdown.clone();
     let served = axum::serve(listener, service).with_graceful_shutdown(async move { stop.triggered().await });
     let deadline = async {
@@ -71,9 +94,11 @@ pub async fn serve(listener: tokio::net::TcpListener, broker: Broker, config: Co
 }
 
 /// Everything that is served; for tests, too.
-pub fn router(broker: Broker, config: Config) -> Router {
+pub fn router(services: impl Into<Services>, config: Config) -> Router {
     let (max_body, timeout) = (config.max_body_bytes, config.request_timeout);
-    let app = App { broker, config: Arc::new(config) };
+    let Services { broker, worker } = services.into();
+    let app = App { broker, worker: worker.clone(), config: Arc::new(config) };
+    let functions = functions::routes(&app, worker);
     Router::new()
         .route("/", get(|| async { "Geminga\n" }))
         .route("/status.html", get(brokers::status))
@@ -103,16 +128,13 @@ pub fn router(broker: Broker, config: Config) -> Router {
         )
         .nest("/admin/v2/schemas", schemas::routes())
         .route("/admin/v2/resourcegroups", get(|| async { Json(Vec::<String>::new()) }))
-        .nest("/admin/v3", brokers::not_enabled())
-        .nest("/admin/v3/functions", brokers::no_functions())
-        .nest("/admin/v3/sources", brokers::no_functions())
-        .nest("/admin/v3/sinks", brokers::no_functions())
-        .nest("/admin/v2/functions", brokers::no_functions())
-        .nest("/admin/v2/worker", brokers::no_functions())
+        .nest("/admin/v3/transactions", brokers::no_transactions())
         .fallback(|uri: Uri| async move { Failure::not_found(format!("HTTP 404 Not Found: {uri}")) })
         .layer(DefaultBodyLimit::max(max_body))
         .layer(middleware::from_fn(move |request: Request, next: Next| within(timeout, request, next)))
         .with_state(app)
+        // These bring their own bounds: packages are large, and compiling takes time.
+        .merge(functions)
 }
 
 async fn within(timeout: Duration, request: Request, next: Next) -> Response {

@@ -9,7 +9,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -47,11 +50,31 @@ impl Listener for Bounded {
         // Answers are written whole; failing to say so costs milliseconds, not correctness.
         let _ = stream.set_nodelay(true);
         let deadline = Box::pin(tokio::time::sleep(self.idle));
-        (Connection { stream, idle: self.idle, deadline, _permit: permit }, address)
+        (Connection { stream, idle: self.idle, deadline, patience: Patience::default(), _permit: permit }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
+    }
+}
+
+/// Lets a connection be silent while its request takes long; a cheap handle.
+#[derive(Clone, Default)]
+pub(crate) struct Patience(Arc<AtomicUsize>);
+
+/// While it is held, silence is no reason to close the connection.
+pub(crate) struct Patient(Patience);
+
+impl Patience {
+    pub(crate) fn hold(&self) -> Patient {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Patient(self.clone())
+    }
+}
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -60,6 +83,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     idle: Duration,
     deadline: Pin<Box<Sleep>>,
+    patience: Patience,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -71,7 +95,21 @@ impl Connection {
     /// What to answer while the socket has nothing to say.
     fn waiting<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         ready!(self.deadline.as_mut().poll(cx));
+        if self.patience.0.load(Ordering::Relaxed) > 0 {
+            self.moved();
+            // Registers the new deadline; it has not passed.
+            ready!(self.deadline.as_mut().poll(cx));
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The address it arrived at, if the system tells.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.stream.local_addr().ok()
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.patience.clone()
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/metrics` in Prometheus' text format, with Pulsar's names and labels where Pulsar has them.
 //!
-//! Pulsar: `pulsar_*`, labels cluster, namespace, topic, subscription; `process_*`. Ours: `geminga_journal_*`, and
+//! Functions are in [`crate::functions`]. Pulsar: `pulsar_*`, labels cluster, namespace, topic, subscription; `process_*`. Ours: `geminga_journal_*`, and
 //! `geminga_namespace_*`, which like `pulsar_broker_*` counts topics beyond the bound on how many are listed, too.
 
 use admin_api::stats::TopicStats;
@@ -15,17 +15,17 @@ use crate::{App, stats::completed};
 
 /// Samples by metric, so that each metric is one block as the format wants it.
 #[derive(Default)]
-struct Page {
+pub(crate) struct Page {
     metrics: BTreeMap<&'static str, (&'static str, &'static str, String)>,
 }
 
 impl Page {
-    fn add(&mut self, name: &'static str, kind: &'static str, help: &'static str, labels: &str, value: f64) {
+    pub(crate) fn add(&mut self, name: &'static str, kind: &'static str, help: &'static str, labels: &str, value: f64) {
         self.sample(name, "", kind, help, labels, value);
     }
 
     /// One sample of a metric that has several kinds of them, told apart by a suffix.
-    fn sample(
+    pub(crate) fn sample(
         &mut self,
         name: &'static str,
         suffix: &str,
@@ -48,12 +48,12 @@ impl Page {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-const GAUGE: &str = "gauge";
-const COUNTER: &str = "counter";
+pub(crate) const GAUGE: &str = "gauge";
+pub(crate) const COUNTER: &str = "counter";
 
 /// Sums over all loaded topics.
 #[derive(Default)]
@@ -215,6 +215,9 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         gauge("geminga_namespace_producers_count", "Producers connected.", producers);
         gauge("geminga_namespace_consumers_count", "Consumers connected.", consumers);
         gauge("geminga_namespace_msg_backlog", "Entries not acknowledged.", backlog);
+    }
+    if let Some(worker) = &app.worker {
+        crate::functions::show(&mut page, worker, app.config.max_functions_in_metrics);
     }
     let labels = format!("cluster=\"{cluster}\"");
     whole.show(&mut page, &labels);

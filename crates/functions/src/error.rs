@@ -18,6 +18,12 @@ pub enum Error {
     /// What was asked for is wrong. Shown to the user, all mistakes at once.
     #[error("{0}")]
     Invalid(String),
+    /// More bytes than are allowed.
+    #[error("{0}")]
+    TooLarge(String),
+    /// It took too long.
+    #[error("{0}")]
+    TimedOut(String),
     /// There is no such function, instance, package or row.
     #[error("{0}")]
     NotFound(String),

@@ -13,12 +13,17 @@ pub mod error;
 pub mod event_log;
 pub mod instance;
 pub mod message;
+pub mod packages;
 pub mod remote;
 pub mod runtime;
 pub mod spec;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod worker;
 
 pub use error::{Error, Result};
 pub use event_log::{Commit, EventLog, Session, Tables};
 pub use message::{Message, MessageId, Record};
 pub use runtime::Runtime;
 pub use spec::{Code, FunctionSpec, Kind, Language};
+pub use worker::Worker;

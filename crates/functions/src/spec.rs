@@ -19,6 +19,34 @@ pub enum Kind {
     Sink,
 }
 
+impl Kind {
+    /// `function`, `source` or `sink`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Source => "source",
+            Self::Sink => "sink",
+        }
+    }
+
+    /// As Pulsar's messages have it. Source: `ComponentTypeUtils`.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Function => "Function",
+            Self::Source => "Source",
+            Self::Sink => "Sink",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What user code is written in; which [`crate::Runtime`] runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -31,6 +59,21 @@ pub enum Language {
     Process,
     /// A connector that is part of this program.
     Builtin,
+}
+
+impl Language {
+    /// Its name in Pulsar's `runtime`, and ours where that has none.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wasm => "WASM",
+            Self::Python => "PYTHON",
+            Self::Java => "JAVA",
+            Self::Go => "GO",
+            Self::Process => "PROCESS",
+            Self::Builtin => "BUILTIN",
+        }
+    }
 }
 
 /// Where the code of a function is.
@@ -202,6 +245,11 @@ impl FunctionSpec {
     /// The table its state is in: of this name, whatever its version.
     #[must_use]
     pub fn state_table(&self) -> String {
-        format!("state/{}", self.fqfn())
+        state_table(&self.tenant, &self.namespace, &self.name)
     }
+}
+
+/// The table of a function's state.
+pub(crate) fn state_table(tenant: &str, namespace: &str, name: &str) -> String {
+    format!("state/{tenant}/{namespace}/{name}")
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on says where.
 
+mod functions;
 mod hostile;
 mod rest;
 mod server;

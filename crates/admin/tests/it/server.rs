@@ -58,12 +58,52 @@ impl Answer {
     }
 }
 
+async fn worker(dir: &std::path::Path, port: u16) -> functions::Worker {
+    use functions::{Language, testing, worker};
+    let tables: Arc<testing::MemoryTables> = Arc::default();
+    let settings = worker::Settings {
+        dir: dir.to_owned(),
+        max_package_bytes: 1024 * 1024,
+        cluster: "standalone".to_owned(),
+        worker_id: "w".to_owned(),
+        hostname: "localhost".to_owned(),
+        port,
+        service_url: "pulsar://127.0.0.1:1".to_owned(),
+        admin_url: format!("http://127.0.0.1:{port}"),
+    };
+    let connector = model::function::ConnectorDefinition {
+        name: Some("echo".to_owned()),
+        sink_class: Some("Echo".to_owned()),
+        ..Default::default()
+    };
+    let parts = worker::Parts {
+        log: Arc::new(testing::MemoryLog::new(tables.clone())),
+        tables,
+        runtimes: worker::Runtimes::default()
+            .with(Language::Python, Arc::new(testing::Echo))
+            .with(Language::Builtin, Arc::new(testing::Echo)),
+        connectors: vec![connector],
+        secrets: Arc::new(worker::EnvironmentSecrets),
+        clock: Arc::new(SystemClock::new()),
+    };
+    functions::Worker::open(settings, parts).await.unwrap()
+}
+
 impl Server {
     pub(crate) async fn start() -> Self {
         Self::with(admin::Config::default()).await
     }
 
     pub(crate) async fn with(config: admin::Config) -> Self {
+        Self::having(config, false).await
+    }
+
+    /// With a worker whose functions give back what they get, over topics in memory.
+    pub(crate) async fn with_functions(config: admin::Config) -> Self {
+        Self::having(config, true).await
+    }
+
+    async fn having(config: admin::Config, functions: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -78,7 +118,9 @@ impl Server {
             Addresses { broker_url: "pulsar://127.0.0.1:1".to_owned(), web_url: format!("http://127.0.0.1:{port}") };
         let settings = broker::Config::default();
         let broker = Broker::start(settings, addresses, store, meta, clock, &tasks, halt.clone()).await.unwrap();
-        let serving = Some(tokio::spawn(admin::serve(listener, broker.clone(), config, stop.clone())));
+        let worker = if functions { Some(worker(&dir.path().join("functions"), port).await) } else { None };
+        let services = admin::Services { broker: broker.clone(), worker };
+        let serving = Some(tokio::spawn(admin::serve(listener, services, config, stop.clone())));
         Self { broker, port, stop, serving, halt, _tasks: tasks, _dir: dir }
     }
 
@@ -97,12 +139,15 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let bytes = self.raw(request.as_bytes()).await;
+        self.request(method, path, "Host: test\r\nContent-Type: application/json\r\n", body.as_bytes()).await
+    }
+
+    /// A request with these headers, each with the end of its line.
+    pub(crate) async fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: {length}\r\n\r\n");
+        let bytes = self.raw(&[head.as_bytes(), body].concat()).await;
         let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("headers end");
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let mut lines = head.split("\r\n");

@@ -1,0 +1,227 @@
+//! Topics in memory: what is published goes to those who are subscribed, and to nobody twice.
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use model::TopicName;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+use tokio::sync::Notify;
+
+use crate::{
+    Commit, Error, EventLog, Message, MessageId, Record, Result, Session, Tables,
+    event_log::{Arrived, InputSpec, OutputSpec, Schema},
+    message::{InputId, OutputId},
+};
+
+/// A broker of topics without partitions. A subscription gets what is published after it was made; sessions of one subscription share.
+#[derive(Clone)]
+pub struct MemoryLog {
+    shared: Arc<Shared>,
+    tables: Arc<dyn Tables>,
+}
+
+#[derive(Default)]
+struct Shared {
+    topics: parking_lot::Mutex<BTreeMap<String, Topic>>,
+    published: Notify,
+}
+
+#[derive(Default)]
+struct Topic {
+    messages: Vec<Message>,
+    subscriptions: BTreeMap<String, VecDeque<usize>>,
+}
+
+impl MemoryLog {
+    /// Empty; changes of commits go to `tables`.
+    #[must_use]
+    pub fn new(tables: Arc<dyn Tables>) -> Self {
+        Self { shared: Arc::default(), tables }
+    }
+
+    /// Publishes a message.
+    pub fn publish(&self, topic: &str, record: Record) {
+        self.shared.publish(topic, record);
+    }
+
+    /// What was published to a topic.
+    #[must_use]
+    pub fn messages(&self, topic: &str) -> Vec<Message> {
+        self.shared.topics.lock().get(topic).map(|topic| topic.messages.clone()).unwrap_or_default()
+    }
+
+    /// Subscriptions of a topic.
+    #[must_use]
+    pub fn subscriptions(&self, topic: &str) -> BTreeSet<String> {
+        let topics = self.shared.topics.lock();
+        topics.get(topic).map(|topic| topic.subscriptions.keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
+impl Shared {
+    fn publish(&self, name: &str, record: Record) {
+        let Ok(parsed) = name.parse::<TopicName>() else { return };
+        let mut topics = self.topics.lock();
+        let topic = topics.entry(name.to_owned()).or_default();
+        let index = topic.messages.len();
+        topic.messages.push(Message {
+            input: 0,
+            topic: Arc::new(parsed),
+            id: MessageId { ledger: 1, entry: index as i64, partition: -1, batch_index: -1, batch_size: 0 },
+            key: record.key,
+            properties: record.properties,
+            event_time_ms: record.event_time_ms,
+            publish_time_ms: 1,
+            producer: "p".into(),
+            sequence_id: record.sequence_id.unwrap_or(index as u64),
+            redelivery_count: 0,
+            schema_version: bytes::Bytes::new(),
+            payload: record.payload,
+        });
+        for queue in topic.subscriptions.values_mut() {
+            queue.push_back(index);
+        }
+        drop(topics);
+        self.published.notify_waiters();
+    }
+}
+
+#[async_trait]
+impl EventLog for MemoryLog {
+    async fn session(&self, _name: &str) -> Result<Box<dyn Session>> {
+        let (shared, tables) = (self.shared.clone(), self.tables.clone());
+        Ok(Box::new(Open { shared, tables, inputs: Vec::new(), outputs: Vec::new() }))
+    }
+
+    async fn partitions(&self, _topic: &TopicName) -> Result<u32> {
+        Ok(0)
+    }
+
+    async fn matching(&self, _pattern: &str) -> Result<Vec<TopicName>> {
+        Ok(Vec::new())
+    }
+
+    async fn put_schema(&self, _topic: &TopicName, _schema: &Schema) -> Result<()> {
+        Ok(())
+    }
+
+    async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()> {
+        if let Some(topic) = self.shared.topics.lock().get_mut(&topic.to_string()) {
+            topic.subscriptions.remove(subscription);
+        }
+        Ok(())
+    }
+}
+
+struct Open {
+    shared: Arc<Shared>,
+    tables: Arc<dyn Tables>,
+    /// Topic, subscription, permits; `None` once closed.
+    inputs: Vec<Option<(String, String, u32)>>,
+    outputs: Vec<String>,
+}
+
+impl Open {
+    fn take(&mut self) -> Option<Vec<Message>> {
+        let mut topics = self.shared.topics.lock();
+        for (input, open) in (0..).zip(&mut self.inputs) {
+            let Some((name, subscription, permits)) = open else { continue };
+            let Some(topic) = topics.get_mut(name) else { continue };
+            let Some(queue) = topic.subscriptions.get_mut(subscription) else { continue };
+            let count = queue.len().min(*permits as usize);
+            if count > 0 {
+                *permits -= count as u32;
+                let messages = queue.drain(..count).map(|index| Message { input, ..topic.messages[index].clone() });
+                return Some(messages.collect());
+            }
+        }
+        None
+    }
+}
+
+#[async_trait]
+impl Session for Open {
+    async fn subscribe(&mut self, input: InputSpec) -> Result<InputId> {
+        let topic = input.topic.to_string();
+        self.shared
+            .topics
+            .lock()
+            .entry(topic.clone())
+            .or_default()
+            .subscriptions
+            .entry(input.subscription.clone())
+            .or_default();
+        self.inputs.push(Some((topic, input.subscription, 0)));
+        Ok((self.inputs.len() - 1) as InputId)
+    }
+
+    async fn open_output(&mut self, output: OutputSpec) -> Result<OutputId> {
+        self.outputs.push(output.topic.to_string());
+        Ok((self.outputs.len() - 1) as OutputId)
+    }
+
+    fn flow(&mut self, input: InputId, permits: u32) {
+        if let Some(Some((.., have))) = self.inputs.get_mut(input as usize) {
+            *have += permits;
+            self.shared.published.notify_waiters();
+        }
+    }
+
+    async fn next(&mut self) -> Result<Arrived> {
+        loop {
+            let shared = self.shared.clone();
+            let published = shared.published.notified();
+            tokio::pin!(published);
+            published.as_mut().enable();
+            if let Some(messages) = self.take() {
+                return Ok(Arrived::Messages(messages));
+            }
+            published.await;
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>> {
+        let outputs: Vec<_> = commit
+            .outputs
+            .into_iter()
+            .map(|(output, record)| (self.outputs.get(output as usize).cloned(), record))
+            .collect();
+        let (shared, tables) = (self.shared.clone(), self.tables.clone());
+        Box::pin(async move {
+            tables.write(commit.changes).await?;
+            for (topic, record) in outputs {
+                let topic = topic.ok_or_else(|| Error::Closed("there is no such output".to_owned()))?;
+                shared.publish(&topic, record);
+            }
+            Ok(())
+        })
+    }
+
+    fn redeliver(&mut self, ids: &[(InputId, MessageId)]) {
+        let mut topics = self.shared.topics.lock();
+        for (input, id) in ids {
+            if let Some(Some((name, subscription, _))) = self.inputs.get(*input as usize)
+                && let Some(queue) = topics.get_mut(name).and_then(|topic| topic.subscriptions.get_mut(subscription))
+            {
+                queue.push_back(id.entry as usize);
+            }
+        }
+        self.shared.published.notify_waiters();
+    }
+
+    fn is_atomic(&self) -> bool {
+        true
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        5 * 1024 * 1024
+    }
+
+    async fn close_input(&mut self, input: InputId) {
+        if let Some(open) = self.inputs.get_mut(input as usize) {
+            *open = None;
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Functions come, change their code or configuration, and go.
+//!
+//! Each of these runs in a task of its own: a client that goes away leaves nothing half done.
+
+use model::function::UpdateOptions;
+use sha2::{Digest, Sha256};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    BUILTIN, Config, INSTANCES_MAX, Name, Worker, resolve,
+    row::{CodeRef, Row},
+};
+use crate::{Error, FunctionSpec, Kind, Result, packages::Stored};
+
+/// How code comes with a request.
+pub enum Given {
+    /// In it.
+    Uploaded(Stored),
+    /// As a URL.
+    Url(String),
+    /// Not at all: it is built in, is a command, or stays as it is.
+    Nothing,
+}
+
+/// Code that is at hand, and stays so while this is held.
+struct AtHand {
+    code: CodeRef,
+    _stored: Option<Stored>,
+}
+
+impl Worker {
+    /// Creates a function, source or sink of its JSON, and starts it. Returns when it will survive a restart; whether it runs, its status says.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with what is wrong with configuration or code; [`Error::Exists`].
+    pub async fn create(&self, kind: Kind, name: Name, config: String, given: Given) -> Result<()> {
+        let worker = self.clone();
+        whole(async move {
+            let _turn = worker.shared.gates.enter(&name).await;
+            worker.must_be_free(kind, &name)?;
+            let config = Config::new(kind, &name, &config)?;
+            let Some(at_hand) = worker.take(&config, given).await? else {
+                return Err(Error::Invalid(format!("{} Package is not provided", kind.title())));
+            };
+            let now = worker.shared.clock.now_ms();
+            let row = Row::new(&name, config, at_hand.code.clone(), new_id(&name, now), now);
+            worker.must_run(&row).await?;
+            row.write(&*worker.shared.tables).await?;
+            tracing::info!(function = %name, %kind, "created");
+            worker.admit(row).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Changes a configuration, by the JSON of what differs, or code, where something does, and replaces the instances one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: nothing changes, or not so; what is wrong with configuration or code. [`Error::NotFound`].
+    pub async fn update(
+        &self,
+        kind: Kind,
+        name: Name,
+        config: String,
+        given: Given,
+        options: UpdateOptions,
+    ) -> Result<()> {
+        let worker = self.clone();
+        whole(async move {
+            let _turn = worker.shared.gates.enter(&name).await;
+            let function = worker.function(kind, &name)?;
+            let old = function.row.lock().clone();
+            let config = old.config.updated(&name, &config)?;
+            if config == old.config && matches!(given, Given::Nothing) && !options.update_auth_data {
+                return Err(Error::Invalid("Update contains no change".to_owned()));
+            }
+            let at_hand = worker.take(&config, given).await?;
+            let code = at_hand.as_ref().map_or_else(|| old.code.clone(), |at_hand| at_hand.code.clone());
+            let scaled_to = old.scaled_to.filter(|_| config.parallelism() == old.config.parallelism());
+            let row = Row {
+                version: old.version + 1,
+                code_before: Some(old.code.clone()),
+                config,
+                code,
+                scaled_to,
+                ..old.clone()
+            };
+            worker.must_run(&row).await?;
+            row.write(&*worker.shared.tables).await?;
+            tracing::info!(function = %name, %kind, version = row.version, "updated");
+            worker.put(&name, &function, row).await?;
+            worker.sweep().await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops a function and forgets it, its state, and where it is wanted so its subscription.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn delete(&self, kind: Kind, name: Name) -> Result<()> {
+        let worker = self.clone();
+        whole(async move {
+            let _turn = worker.shared.gates.enter(&name).await;
+            let function = worker.function(kind, &name)?;
+            let row = Row { is_going: true, ..function.row.lock().clone() };
+            row.write(&*worker.shared.tables).await?;
+            *function.row.lock() = row;
+            worker.finish_delete(&name).await?;
+            tracing::info!(function = %name, %kind, "deleted");
+            worker.sweep().await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Does what remains to be done for a function whose row says that it goes. Done twice, it does no harm.
+    pub(super) async fn finish_delete(&self, name: &Name) -> Result<()> {
+        let found = self.shared.functions.read().get(name).cloned();
+        let Some(function) = found else { return Ok(()) };
+        if let Ok(keeper) = &function.keeper {
+            keeper.close().await;
+        }
+        let row = function.row.lock().clone();
+        match self.spec(&row).await {
+            Ok(spec) => self.clean_up(&spec).await?,
+            // Its code may be gone; what it leaves is a subscription that people can see.
+            Err(error) => tracing::warn!(function = %name, %error, "the subscription of a deleted function stays"),
+        }
+        row.delete(&*self.shared.tables).await?;
+        self.shared.functions.write().remove(name);
+        Ok(())
+    }
+
+    async fn clean_up(&self, spec: &FunctionSpec) -> Result<()> {
+        self.shared.tables.delete_table(&spec.state_table()).await?;
+        if spec.cleanup_subscription {
+            for (topic, config) in &spec.inputs {
+                if let Err(error) = self.unsubscribe(spec, topic, config.is_pattern).await {
+                    tracing::warn!(function = spec.fqfn(), topic, %error, "the subscription of a deleted function stays");
+                }
+            }
+        }
+        let dir = super::work_dir(&self.shared.around.work_dir, spec);
+        match tokio::fs::remove_dir_all(&dir).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, dir = %dir.display(), "a directory stays");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn unsubscribe(&self, spec: &FunctionSpec, topic: &str, is_pattern: bool) -> Result<()> {
+        let log = &self.shared.log;
+        let topics = if is_pattern { log.matching(topic).await? } else { vec![resolve::topic(topic)?] };
+        for topic in topics {
+            let partitions = if topic.partition().is_some() { 0 } else { log.partitions(&topic).await? };
+            if partitions == 0 {
+                log.unsubscribe(&topic, &spec.subscription).await?;
+            }
+            for number in 0..partitions {
+                log.unsubscribe(&topic.with_partition(number), &spec.subscription).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names are shared by the three kinds, as their subscriptions and their state are.
+    fn must_be_free(&self, kind: Kind, name: &Name) -> Result<()> {
+        if self.shared.functions.read().contains_key(name) {
+            return Err(Error::Exists(format!("{} {} already exists", kind.title(), name.name)));
+        }
+        Ok(())
+    }
+
+    /// Stores the code that came, if some did.
+    async fn take(&self, config: &Config, given: Given) -> Result<Option<AtHand>> {
+        let builtin = |name: &str| {
+            let is_there = self.shared.connectors.iter().any(|connector| {
+                let class = match config.kind() {
+                    Kind::Source => &connector.source_class,
+                    Kind::Sink => &connector.sink_class,
+                    Kind::Function => &None,
+                };
+                connector.name.as_deref() == Some(name) && class.is_some()
+            });
+            if !is_there {
+                return Err(Error::Invalid(format!("Built-in {} is not available: {name}", config.kind())));
+            }
+            Ok(AtHand { code: CodeRef::Builtin(name.to_owned()), _stored: None })
+        };
+        let stored = match given {
+            Given::Uploaded(stored) => stored,
+            Given::Url(url) => match url.strip_prefix(BUILTIN) {
+                Some(name) => return builtin(name).map(Some),
+                None => self.shared.packages.fetch(&url).await?,
+            },
+            Given::Nothing => {
+                if let Some(name) = config.builtin() {
+                    return builtin(name).map(Some);
+                }
+                return Ok(config.command().map(|words| AtHand { code: CodeRef::Command(words), _stored: None }));
+            }
+        };
+        Ok(Some(AtHand { code: CodeRef::Blob(stored.id().clone()), _stored: Some(stored) }))
+    }
+
+    /// Checks that this can run here, and prepares it.
+    async fn must_run(&self, row: &Row) -> Result<()> {
+        if row.instances() > INSTANCES_MAX {
+            return Err(Error::Invalid(format!("a function may have {INSTANCES_MAX} instances")));
+        }
+        let spec = self.spec(row).await?;
+        self.shared.runtimes.get(spec.language)?;
+        self.shared.around.secrets.resolve(&spec.tenant, &spec.secrets).map_err(Error::Invalid)?;
+        let starter = self.shared.around.starter.clone();
+        // A task of its own, so that a panic ends there.
+        let prepared = tokio::spawn(async move { starter.prepare(&spec).await }).await;
+        prepared.unwrap_or_else(|error| Err(format!("preparing the code failed: {error}"))).map_err(Error::Invalid)
+    }
+
+    /// Keeps a row that was written, and lets what runs follow.
+    pub(super) async fn put(&self, name: &Name, function: &Arc<super::Function>, row: Row) -> Result<()> {
+        let Ok(keeper) = &function.keeper else {
+            // What could not run before perhaps can now.
+            self.admit(row).await;
+            return Ok(());
+        };
+        let spec = self.spec(&row).await.inspect_err(|error| {
+            tracing::error!(function = %name, %error, "a function stays as it was");
+        })?;
+        *function.row.lock() = row;
+        keeper.want(function.wanted(Arc::new(spec)));
+        Ok(())
+    }
+}
+
+/// Runs to the end whoever still waits for it.
+pub(super) async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a change of a function panicked");
+        Err(Error::Closed("the request failed because of a defect in Geminga; the log has more".to_owned()))
+    })
+}
+
+/// An id in the form of a UUID, as Pulsar's are, that no other function has.
+fn new_id(name: &Name, now_ms: u64) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let hash = Sha256::digest(format!("{name} {now_ms} {count} {}", std::process::id()));
+    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

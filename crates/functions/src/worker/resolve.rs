@@ -1,0 +1,283 @@
+//! From a configuration to a [`FunctionSpec`]: nothing is left to decide afterwards.
+//!
+//! Source: Pulsar's `FunctionConfigUtils.convert`, `SourceConfigUtils.convert` and `SinkConfigUtils.convert`.
+
+use model::{
+    TopicName,
+    function::{
+        Compression as Compressed, ConsumerConfig, FunctionConfig, Guarantees, ProducerConfig, Resources, Runtime,
+        SinkConfig, SourceConfig, WindowConfig,
+    },
+};
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use super::{Config, Row, Settings};
+use crate::{
+    Code, Error, FunctionSpec, Language, Result,
+    event_log::Compression,
+    spec::{Guarantee, InputConfig, Limits, OutputConfig, Span, WindowSpec},
+};
+
+/// What instances of a row are made of, with its code at hand.
+pub(super) fn spec(row: &Row, code: Code, settings: &Settings) -> Result<FunctionSpec> {
+    let mut spec = match &row.config {
+        Config::Function(config) => function(config, blank(row, code, settings))?,
+        Config::Source(config) => source(config, blank(row, code, settings))?,
+        Config::Sink(config) => sink(config, blank(row, code, settings))?,
+    };
+    spec.parallelism = row.instances();
+    Ok(spec)
+}
+
+/// The complete name of a topic.
+pub(super) fn complete(topic: &str) -> Result<String> {
+    self::topic(topic).map(|topic| topic.to_string())
+}
+
+/// A topic by its name.
+pub(super) fn topic(topic: &str) -> Result<TopicName> {
+    topic.parse().map_err(|error| Error::Invalid(format!("topic {topic:?}: {error}")))
+}
+
+/// What does not depend on the kind, and for the rest what a kind that has none of it has.
+fn blank(row: &Row, code: Code, settings: &Settings) -> FunctionSpec {
+    let name = row.name();
+    FunctionSpec {
+        kind: row.config.kind(),
+        id: row.id.clone(),
+        version: row.version,
+        subscription: name.to_string(),
+        tenant: name.tenant,
+        namespace: name.namespace,
+        name: name.name,
+        language: Language::Builtin,
+        class_name: String::new(),
+        code,
+        guarantee: Guarantee::AtleastOnce,
+        inputs: BTreeMap::new(),
+        output: OutputConfig::default(),
+        subscription_type: model::SubscriptionType::Shared,
+        initial_position: model::InitialPosition::Latest,
+        skip_to_latest: false,
+        cleanup_subscription: true,
+        auto_ack: true,
+        max_message_retries: None,
+        dead_letter_topic: None,
+        log_topic: None,
+        timeout: None,
+        max_pending_async: 1000,
+        forward_source_properties: true,
+        window: None,
+        parallelism: 1,
+        limits: Limits::default(),
+        user_config: Map::new(),
+        secrets: BTreeMap::new(),
+        runtime_options: None,
+        runtime_flags: Vec::new(),
+        service_url: settings.service_url.clone(),
+        admin_url: settings.admin_url.clone(),
+        cluster: settings.cluster.clone(),
+    }
+}
+
+fn function(config: &FunctionConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
+    let language = match (&blank.code, config.runtime) {
+        (Code::Builtin(_), _) => Language::Builtin,
+        (_, Some(Runtime::Java)) => Language::Java,
+        (_, Some(Runtime::Python)) => Language::Python,
+        (_, Some(Runtime::Go)) => Language::Go,
+        (_, Some(Runtime::Wasm)) => Language::Wasm,
+        (_, Some(Runtime::Process)) => Language::Process,
+        (_, None) => return Err(Error::Invalid("no runtime is given, and no code of which it follows".to_owned())),
+    };
+    let schema = config.output_schema();
+    let mut output = output(config.resolved_output(), config.producer_config.as_ref());
+    output.schema_type = first(&config.output_schema_type, &schema.schema_type);
+    output.serde_class = first(&config.output_serde_class_name, &schema.serde_class_name);
+    output.type_class = config.output_type_class_name.clone().unwrap_or_default();
+    output.schema_properties = schema.schema_properties;
+    Ok(FunctionSpec {
+        language,
+        class_name: config.class_name.clone().unwrap_or_default(),
+        guarantee: guarantee(config.processing_guarantees),
+        inputs: inputs(config.resolved_inputs(), config.input_type_class_name.as_deref()),
+        output,
+        subscription: config.subscription_name(),
+        subscription_type: config.subscription_type(),
+        initial_position: config.subscription_position.unwrap_or(model::InitialPosition::Latest),
+        skip_to_latest: config.skip_to_latest.unwrap_or_default(),
+        cleanup_subscription: config.cleanup_subscription.unwrap_or(true),
+        auto_ack: config.auto_ack.unwrap_or(true),
+        max_message_retries: not_negative(config.max_message_retries),
+        dead_letter_topic: optional_topic(config.dead_letter_topic.as_deref())?,
+        log_topic: optional_topic(config.log_topic.as_deref())?,
+        timeout: millis(config.timeout_ms),
+        max_pending_async: not_negative(config.max_pending_async_requests).unwrap_or(1000),
+        forward_source_properties: config.forward_source_message_property.unwrap_or(true),
+        window: config.window_config.as_ref().map(window).transpose()?,
+        limits: limits(config.resources.as_ref()),
+        user_config: config.user_config.clone().unwrap_or_default(),
+        secrets: secrets(config.secrets.as_ref()),
+        runtime_options: config.custom_runtime_options.clone(),
+        runtime_flags: words(config.runtime_flags.as_deref())?,
+        ..blank
+    })
+}
+
+fn source(config: &SourceConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
+    let mut output = output(config.resolved_output(), config.producer_config.as_ref());
+    output.schema_type = config.schema_type.clone().unwrap_or_default();
+    output.serde_class = config.serde_class_name.clone().unwrap_or_default();
+    Ok(FunctionSpec {
+        language: language_of(&blank.code)?,
+        class_name: config.class_name.clone().unwrap_or_default(),
+        guarantee: guarantee(config.processing_guarantees),
+        output,
+        log_topic: optional_topic(config.log_topic.as_deref())?,
+        limits: limits(config.resources.as_ref()),
+        user_config: config.configs.clone().unwrap_or_default(),
+        secrets: secrets(config.secrets.as_ref()),
+        runtime_options: config.custom_runtime_options.clone(),
+        runtime_flags: words(config.runtime_flags.as_deref())?,
+        ..blank
+    })
+}
+
+fn sink(config: &SinkConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
+    if config.transform_function.is_some() {
+        return Err(Error::Invalid(
+            "transformFunction is not supported: put a function before the sink, with a topic between them".to_owned(),
+        ));
+    }
+    Ok(FunctionSpec {
+        language: language_of(&blank.code)?,
+        class_name: config.class_name.clone().unwrap_or_default(),
+        guarantee: guarantee(config.processing_guarantees),
+        inputs: inputs(config.resolved_inputs(), None),
+        subscription: config.subscription_name(),
+        subscription_type: config.subscription_type(),
+        initial_position: config.source_subscription_position.unwrap_or(model::InitialPosition::Latest),
+        cleanup_subscription: config.cleanup_subscription.unwrap_or(true),
+        auto_ack: config.auto_ack.unwrap_or(true),
+        max_message_retries: not_negative(config.max_message_retries),
+        dead_letter_topic: optional_topic(config.dead_letter_topic.as_deref())?,
+        log_topic: optional_topic(config.log_topic.as_deref())?,
+        timeout: millis(config.timeout_ms),
+        limits: limits(config.resources.as_ref()),
+        user_config: config.configs.clone().unwrap_or_default(),
+        secrets: secrets(config.secrets.as_ref()),
+        runtime_options: config.custom_runtime_options.clone(),
+        runtime_flags: words(config.runtime_flags.as_deref())?,
+        ..blank
+    })
+}
+
+/// A connector has no field that says its language: the name of its file does.
+fn language_of(code: &Code) -> Result<Language> {
+    let path = match code {
+        Code::Builtin(_) => return Ok(Language::Builtin),
+        Code::Command(_) => return Ok(Language::Process),
+        Code::File(path) => path,
+    };
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("py" | "whl" | "zip") => Ok(Language::Python),
+        Some("jar" | "nar") => Ok(Language::Java),
+        Some("wasm" | "cwasm") => Ok(Language::Wasm),
+        None => Ok(Language::Process),
+        Some(_) => Err(Error::Invalid(format!(
+            "{} is no connector: .py, .whl, .zip, .jar, .nar, .wasm and programs without an extension are",
+            path.file_name().map(Path::new).unwrap_or(path).display()
+        ))),
+    }
+}
+
+fn inputs(configured: BTreeMap<String, ConsumerConfig>, type_class: Option<&str>) -> BTreeMap<String, InputConfig> {
+    let input = |config: ConsumerConfig| InputConfig {
+        is_pattern: config.regex_pattern,
+        schema_type: config.schema_type.unwrap_or_default(),
+        serde_class: config.serde_class_name.unwrap_or_default(),
+        type_class: type_class.unwrap_or_default().to_owned(),
+        schema_properties: config.schema_properties,
+        consumer_properties: config.consumer_properties,
+        receiver_queue_size: not_negative(config.receiver_queue_size),
+    };
+    configured.into_iter().map(|(topic, config)| (topic, input(config))).collect()
+}
+
+fn output(topic: Option<String>, producer: Option<&ProducerConfig>) -> OutputConfig {
+    let compression = producer.and_then(|producer| producer.compression_type).unwrap_or(Compressed::Lz4);
+    OutputConfig {
+        topic: topic.filter(|topic| !topic.is_empty()),
+        batch_by_key: producer.and_then(|producer| producer.batch_builder.as_deref()) == Some("KEY_BASED"),
+        compression: match compression {
+            Compressed::None => Compression::None,
+            Compressed::Lz4 => Compression::Lz4,
+            Compressed::Zlib => Compression::Zlib,
+            Compressed::Zstd => Compression::Zstd,
+            Compressed::Snappy => Compression::Snappy,
+        },
+        ..OutputConfig::default()
+    }
+}
+
+fn window(config: &WindowConfig) -> Result<WindowSpec> {
+    let span = |count: Option<i32>, ms: Option<i64>| match (count, ms) {
+        (Some(count), _) => u64::try_from(count).ok().map(Span::Count),
+        (None, ms) => millis(ms).map(Span::Time),
+    };
+    let length = span(config.window_length_count, config.window_length_duration_ms)
+        .ok_or_else(|| Error::Invalid("a window has a length: a count or a duration".to_owned()))?;
+    Ok(WindowSpec {
+        length,
+        slide: span(config.sliding_interval_count, config.sliding_interval_duration_ms).unwrap_or(length),
+        event_time: config.timestamp_extractor_class_name.is_some(),
+        timestamp_extractor: config.timestamp_extractor_class_name.clone(),
+        max_lag: millis(config.max_lag_ms).unwrap_or_default(),
+        watermark_interval: millis(config.watermark_emit_interval_ms).unwrap_or(Duration::from_secs(1)),
+        late_data_topic: optional_topic(config.late_data_topic.as_deref())?,
+    })
+}
+
+fn guarantee(configured: Option<Guarantees>) -> Guarantee {
+    match configured {
+        None | Some(Guarantees::AtLeastOnce) => Guarantee::AtleastOnce,
+        Some(Guarantees::AtMostOnce) => Guarantee::AtmostOnce,
+        Some(Guarantees::EffectivelyOnce) => Guarantee::EffectivelyOnce,
+        Some(Guarantees::Manual) => Guarantee::Manual,
+    }
+}
+
+fn limits(resources: Option<&Resources>) -> Limits {
+    let bytes = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
+    resources.map_or_else(Limits::default, |resources| Limits {
+        cpu: resources.cpu,
+        ram_bytes: bytes(resources.ram),
+        disk_bytes: bytes(resources.disk),
+    })
+}
+
+fn secrets(configured: Option<&Map<String, Value>>) -> BTreeMap<String, Value> {
+    configured.into_iter().flatten().map(|(name, place)| (name.clone(), place.clone())).collect()
+}
+
+fn words(flags: Option<&str>) -> Result<Vec<String>> {
+    model::function::split_words(flags.unwrap_or_default())
+        .map_err(|error| Error::Invalid(format!("runtimeFlags: {error}")))
+}
+
+fn optional_topic(name: Option<&str>) -> Result<Option<String>> {
+    name.filter(|name| !name.is_empty()).map(complete).transpose()
+}
+
+fn first(a: &Option<String>, b: &Option<String>) -> String {
+    a.clone().filter(|text| !text.is_empty()).or_else(|| b.clone()).unwrap_or_default()
+}
+
+fn not_negative(number: Option<i32>) -> Option<u32> {
+    number.and_then(|number| u32::try_from(number).ok())
+}
+
+fn millis(ms: Option<i64>) -> Option<Duration> {
+    ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0).map(Duration::from_millis)
+}

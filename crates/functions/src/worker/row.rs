@@ -1,0 +1,132 @@
+//! What is stored of one function: a row of the table `functions`, with the key `kind/tenant/namespace/name`.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+use super::{Config, Name, plan::Slot};
+use crate::{
+    Result, Tables,
+    event_log::{RowChange, TableChange},
+    packages::BlobId,
+};
+
+/// The table.
+const TABLE: &str = "functions";
+/// Rows read at once.
+const PAGE: usize = 500;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub(super) name: RowName,
+    pub(super) config: Config,
+    pub(super) code: CodeRef,
+    /// The code of the version before, which instances may use until the last of them is replaced.
+    #[serde(default)]
+    pub(super) code_before: Option<CodeRef>,
+    /// Another for each function, even one of the same name.
+    pub(super) id: String,
+    pub(super) version: u64,
+    pub(super) created_ms: u64,
+    /// Instances that are not to run.
+    #[serde(default)]
+    pub(super) stopped: BTreeSet<u32>,
+    /// Instances there should be where that is not what the configuration says.
+    #[serde(default)]
+    pub(super) scaled_to: Option<u32>,
+    /// It is on its way out; a process that finds it so finishes that.
+    #[serde(default)]
+    pub(super) is_going: bool,
+}
+
+/// A name as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct RowName(String, String, String);
+
+/// Which code it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CodeRef {
+    Blob(BlobId),
+    Builtin(String),
+    Command(Vec<String>),
+}
+
+impl CodeRef {
+    pub(super) fn blob(&self) -> Option<&BlobId> {
+        match self {
+            Self::Blob(blob) => Some(blob),
+            Self::Builtin(_) | Self::Command(_) => None,
+        }
+    }
+}
+
+impl Row {
+    pub(super) fn new(name: &Name, config: Config, code: CodeRef, id: String, now_ms: u64) -> Self {
+        Self {
+            name: RowName(name.tenant.clone(), name.namespace.clone(), name.name.clone()),
+            config,
+            code,
+            code_before: None,
+            id,
+            version: 0,
+            created_ms: now_ms,
+            stopped: BTreeSet::new(),
+            scaled_to: None,
+            is_going: false,
+        }
+    }
+
+    pub(super) fn name(&self) -> Name {
+        let RowName(tenant, namespace, name) = self.name.clone();
+        Name { tenant, namespace, name }
+    }
+
+    /// How many instances there should be.
+    pub(super) fn instances(&self) -> u32 {
+        self.scaled_to.unwrap_or_else(|| self.config.parallelism())
+    }
+
+    /// What is wanted of each instance, given how often restarts of each were asked for.
+    pub(super) fn slots(&self, restarts: impl Fn(u32) -> u64) -> Vec<Slot> {
+        let slot = |id| Slot { is_stopped: self.stopped.contains(&id), restarts: restarts(id) };
+        (0..self.instances()).map(slot).collect()
+    }
+
+    fn key(&self) -> String {
+        format!("{}/{}", self.config.kind(), self.name())
+    }
+
+    fn change(&self, change: RowChange) -> Vec<TableChange> {
+        vec![TableChange { table: TABLE.into(), key: self.key().into(), change }]
+    }
+
+    pub(super) async fn write(&self, tables: &dyn Tables) -> Result<()> {
+        let value = serde_json::to_vec(self).map_err(|error| crate::Error::Invalid(error.to_string()))?;
+        tables.write(self.change(RowChange::Put(value.into()))).await
+    }
+
+    pub(super) async fn delete(&self, tables: &dyn Tables) -> Result<()> {
+        tables.write(self.change(RowChange::Delete)).await
+    }
+}
+
+/// All rows. One that cannot be read is reported and left alone, since the others are of use without it.
+pub(super) async fn read(tables: &dyn Tables) -> Result<Vec<Row>> {
+    let mut all = Vec::new();
+    let mut after: Option<Bytes> = None;
+    loop {
+        let rows = tables.scan(TABLE, b"", after.as_deref(), PAGE).await?;
+        let Some((last, _)) = rows.last() else { return Ok(all) };
+        after = Some(last.clone());
+        for (key, row) in rows {
+            match serde_json::from_slice(&row.value) {
+                Ok(row) => all.push(row),
+                Err(error) => {
+                    tracing::error!(key = %String::from_utf8_lossy(&key), %error, "the row of a function is damaged");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! A worker over a broker in memory: what it keeps, what it starts, what it refuses.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::function::UpdateOptions;
+use parking_lot::Mutex;
+use seams::{SystemClock, Tasks};
+use serde_json::json;
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+
+use super::{Config, EnvironmentSecrets, Given, Name, Parts, Runtimes, Settings, Worker, running};
+use crate::{
+    Error, FunctionSpec, Kind, Language, Record, Result, Tables,
+    instance::Status,
+    packages::{self, Packages, Stored},
+    runtime::InstanceSpec,
+    testing::{Echo, MemoryLog, MemoryTables, Refuses},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A worker and what it stands on, which survives it.
+struct Node {
+    worker: Worker,
+    log: MemoryLog,
+    tables: Arc<MemoryTables>,
+    dir: Arc<tempfile::TempDir>,
+}
+
+fn settings(dir: &tempfile::TempDir) -> Settings {
+    Settings {
+        dir: dir.path().to_owned(),
+        max_package_bytes: 1000,
+        cluster: "standalone".to_owned(),
+        worker_id: "w".to_owned(),
+        hostname: "localhost".to_owned(),
+        port: 8080,
+        service_url: "pulsar://localhost:6650".to_owned(),
+        admin_url: "http://localhost:8080".to_owned(),
+    }
+}
+
+fn parts(tables: &Arc<MemoryTables>, log: &MemoryLog) -> Parts {
+    Parts {
+        log: Arc::new(log.clone()),
+        tables: tables.clone(),
+        runtimes: Runtimes::default().with(Language::Python, Arc::new(Echo)).with(Language::Go, Arc::new(Refuses)),
+        connectors: Vec::new(),
+        secrets: Arc::new(EnvironmentSecrets),
+        clock: Arc::new(SystemClock::new()),
+    }
+}
+
+impl Node {
+    async fn start() -> Self {
+        let tables: Arc<MemoryTables> = Arc::default();
+        let log = MemoryLog::new(tables.clone());
+        Self::again(tables, log, Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    async fn again(tables: Arc<MemoryTables>, log: MemoryLog, dir: Arc<tempfile::TempDir>) -> Self {
+        let worker = Worker::open(settings(&dir), parts(&tables, &log)).await.unwrap();
+        Self { worker, log, tables, dir }
+    }
+
+    /// The process ends and starts again.
+    async fn restart(self) -> Self {
+        self.worker.close().await;
+        Self::again(self.tables, self.log, self.dir).await
+    }
+
+    async fn package(&self, bytes: &[u8]) -> Stored {
+        let mut upload = self.worker.packages().receive("code.py").await.unwrap();
+        upload.write(bytes).await.unwrap();
+        upload.finish().await.unwrap()
+    }
+
+    async fn create(&self, name: &str, config: serde_json::Value) -> Result<()> {
+        let code = Given::Uploaded(self.package(b"code").await);
+        self.worker.create(Kind::Function, named(name), config.to_string(), code).await
+    }
+
+    async fn update(&self, name: &str, config: serde_json::Value, code: Given) -> Result<()> {
+        let options = UpdateOptions::default();
+        self.worker.update(Kind::Function, named(name), config.to_string(), code, options).await
+    }
+
+    fn status(&self, name: &str) -> model::function::FunctionStatus {
+        self.worker.function_status(&named(name)).unwrap()
+    }
+
+    async fn runs(&self, name: &str, instances: u32) {
+        until(name, || {
+            let status = self.status(name);
+            status.num_running == instances && status.num_instances == instances
+        })
+        .await;
+    }
+}
+
+fn named(name: &str) -> Name {
+    Name::new("public", "default", name).unwrap()
+}
+
+fn config() -> serde_json::Value {
+    json!({"className": "code.F", "inputs": ["in"], "output": "out", "py": "code.py"})
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waits = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits).await.unwrap_or_else(|_| panic!("{what} in time"));
+}
+
+fn refusal<T>(result: Result<T>) -> String {
+    match result {
+        Ok(_) => panic!("it was not refused"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_is_created_runs_and_is_listed() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    node.runs("f", 1).await;
+    assert_eq!(node.worker.list(Kind::Function, "public", "default"), ["f"]);
+    assert!(node.worker.list(Kind::Source, "public", "default").is_empty());
+    assert!(node.worker.list(Kind::Function, "public", "other").is_empty());
+    let shown = node.worker.get(Kind::Function, &named("f")).unwrap().to_json();
+    assert_eq!((&shown["name"], &shown["runtime"]), (&json!("f"), &json!("PYTHON")));
+
+    node.log.publish("persistent://public/default/in", Record { payload: "hello".into(), ..Record::default() });
+    until("an output", || !node.log.messages("persistent://public/default/out").is_empty()).await;
+    until("a count", || node.status("f").instances[0].status.num_successfully_processed == 1).await;
+}
+
+#[tokio::test]
+async fn one_name_belongs_to_one_function() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    assert_eq!(refusal(node.create("f", config()).await), "Function f already exists");
+    let wrong_kind = node.worker.get(Kind::Sink, &named("f")).map(|config| config.kind());
+    assert_eq!(refusal(wrong_kind), "Sink f doesn't exist");
+    assert_eq!(refusal(node.worker.function_status(&named("g"))), "Function g doesn't exist");
+}
+
+#[tokio::test]
+async fn what_cannot_run_is_refused_with_the_reason_and_leaves_nothing() {
+    let node = Node::start().await;
+    let go = json!({"className": "Missing", "inputs": ["in"], "go": "code"});
+    assert!(refusal(node.create("f", go).await).contains("there is no class"));
+    let java = json!({"className": "a.B", "inputs": ["in"], "jar": "code.jar"});
+    assert_eq!(refusal(node.create("f", java).await), "this node cannot run JAVA (it can run: PYTHON, GO)");
+    let bad = json!({"className": "a.B", "inputs": ["in"], "py": "code.py", "parallelism": -1});
+    assert!(refusal(node.create("f", bad).await).contains("arallelism"));
+    let nothing = node.worker.create(Kind::Function, named("f"), config().to_string(), Given::Nothing).await;
+    assert_eq!(refusal(nothing), "Function Package is not provided");
+    assert!(node.worker.list(Kind::Function, "public", "default").is_empty());
+    assert!(node.tables.tables().is_empty());
+}
+
+#[tokio::test]
+async fn a_start_brings_every_function_back_as_it_was() {
+    let node = Node::start().await;
+    for name in ["a", "b", "c"] {
+        node.create(name, config()).await.unwrap();
+    }
+    node.worker.set_running(Kind::Function, named("b"), None, false).await.unwrap();
+    node.worker.scale(Kind::Function, named("c"), 3).await.unwrap();
+    let node = node.restart().await;
+    node.runs("a", 1).await;
+    node.runs("c", 3).await;
+    assert_eq!(node.status("b").num_running, 0);
+    assert_eq!(node.status("b").num_instances, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_again_says_why() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    let (path, name) = node.worker.code(Kind::Function, &named("f")).await.unwrap();
+    assert_eq!(name, "code.py");
+    node.worker.close().await;
+    std::fs::remove_file(path).unwrap();
+    let node = Node::again(node.tables, node.log, node.dir).await;
+    let status = node.status("f");
+    assert_eq!(status.num_running, 0);
+    assert!(status.instances[0].status.error.as_ref().unwrap().contains("is gone"), "{status:?}");
+    // And it can be mended.
+    node.update("f", json!({}), Given::Uploaded(node.package(b"code 2").await)).await.unwrap();
+    node.runs("f", 1).await;
+}
+
+#[tokio::test]
+async fn an_update_needs_a_change() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    for same in [json!({}), config()] {
+        assert_eq!(refusal(node.update("f", same, Given::Nothing).await), "Update contains no change");
+    }
+    node.update("f", json!({"parallelism": 2}), Given::Nothing).await.unwrap();
+    node.runs("f", 2).await;
+    assert_eq!(refusal(node.update("g", config(), Given::Nothing).await), "Function g doesn't exist");
+}
+
+#[tokio::test]
+async fn the_code_of_the_last_two_versions_is_kept() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    let (first, _) = node.worker.code(Kind::Function, &named("f")).await.unwrap();
+    let second = node.package(b"second").await;
+    node.update("f", json!({}), Given::Uploaded(second)).await.unwrap();
+    assert!(first.exists());
+    let third = node.package(b"third").await;
+    node.update("f", json!({}), Given::Uploaded(third)).await.unwrap();
+    assert!(!first.exists());
+}
+
+#[tokio::test]
+async fn stopped_instances_stay_stopped_and_the_others_run() {
+    let node = Node::start().await;
+    node.create("f", json!({"className": "c.F", "inputs": ["in"], "py": "c.py", "parallelism": 2})).await.unwrap();
+    node.runs("f", 2).await;
+    let set = |instance, runs| node.worker.set_running(Kind::Function, named("f"), instance, runs);
+    assert_eq!(refusal(set(None, true).await), "Operation not permitted");
+    assert_eq!(refusal(set(Some(2), false).await), "Function f doesn't have instance with id 2");
+    set(Some(1), false).await.unwrap();
+    until("one runs", || node.status("f").num_running == 1).await;
+    assert!(node.status("f").instances[0].status.running);
+    set(None, false).await.unwrap();
+    until("none runs", || node.status("f").num_running == 0).await;
+    set(None, true).await.unwrap();
+    node.runs("f", 2).await;
+}
+
+#[tokio::test]
+async fn a_function_can_be_scaled_to_nothing_and_back() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    for instances in [0, 3, 1] {
+        node.worker.scale(Kind::Function, named("f"), instances).await.unwrap();
+        node.runs("f", instances).await;
+    }
+    let shown = node.worker.get(Kind::Function, &named("f")).unwrap();
+    assert_eq!(shown.parallelism(), 1);
+    let too_many = node.worker.scale(Kind::Function, named("f"), u32::MAX).await;
+    assert_eq!(refusal(too_many), "a function may have 1000 instances");
+}
+
+#[tokio::test]
+async fn a_deleted_function_leaves_nothing() {
+    let node = Node::start().await;
+    let topic = "persistent://public/default/in";
+    node.create("f", config()).await.unwrap();
+    node.runs("f", 1).await;
+    until("it is subscribed", || !node.log.subscriptions(topic).is_empty()).await;
+    node.worker.put_state(&named("f"), "k", Bytes::from_static(b"v")).await.unwrap();
+    let (path, _) = node.worker.code(Kind::Function, &named("f")).await.unwrap();
+    node.worker.delete(Kind::Function, named("f")).await.unwrap();
+    assert!(node.log.subscriptions(topic).is_empty());
+    assert!(node.tables.tables().is_empty(), "{:?}", node.tables.tables());
+    assert!(!path.exists());
+    assert_eq!(std::fs::read_dir(node.dir.path().join("instances")).unwrap().count(), 0);
+    assert_eq!(refusal(node.worker.delete(Kind::Function, named("f")).await), "Function f doesn't exist");
+    // A function of the same name starts from nothing.
+    node.create("f", config()).await.unwrap();
+    assert_eq!(refusal(node.worker.state(&named("f"), "k").await), "key 'k' doesn't exist.");
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_not_to_be_cleaned_up_stays() {
+    let node = Node::start().await;
+    let topic = "persistent://public/default/in";
+    let mut config = config();
+    config["cleanupSubscription"] = json!(false);
+    node.create("f", config).await.unwrap();
+    until("it is subscribed", || !node.log.subscriptions(topic).is_empty()).await;
+    node.worker.delete(Kind::Function, named("f")).await.unwrap();
+    assert_eq!(node.log.subscriptions(topic).len(), 1);
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_cut_short_is_finished_by_the_next_start() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    let key = b"function/public/default/f";
+    let row = node.tables.get("functions", key).await.unwrap().unwrap();
+    let mut value: serde_json::Value = serde_json::from_slice(&row.value).unwrap();
+    value["is_going"] = json!(true);
+    let change = crate::event_log::RowChange::Put(value.to_string().into());
+    let change = crate::event_log::TableChange { table: "functions".into(), key: Bytes::from_static(key), change };
+    node.tables.write(vec![change]).await.unwrap();
+    let node = node.restart().await;
+    assert!(node.worker.list(Kind::Function, "public", "default").is_empty());
+    assert!(node.tables.tables().is_empty());
+}
+
+#[tokio::test]
+async fn a_trigger_returns_what_the_function_makes_of_it() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    node.runs("f", 1).await;
+    until("it is subscribed", || !node.log.subscriptions("persistent://public/default/in").is_empty()).await;
+    let trigger = |topic, data| node.worker.trigger(&NAME, topic, Bytes::from_static(data));
+    static NAME: std::sync::LazyLock<Name> = std::sync::LazyLock::new(|| named("f"));
+    assert_eq!(trigger(None, b"one").await.unwrap().unwrap(), "one");
+    assert_eq!(trigger(Some("in"), b"two").await.unwrap().unwrap(), "two");
+    let unknown = trigger(Some("other"), b"three").await;
+    assert_eq!(refusal(unknown), "Function in trigger function has unidentified topic");
+    for topic in ["in", "out"] {
+        let left = node.log.subscriptions(&format!("persistent://public/default/{topic}"));
+        assert!(left.iter().all(|name| name == "public/default/f"), "{left:?}");
+    }
+}
+
+#[tokio::test]
+async fn state_is_written_and_read_from_outside() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    node.worker.put_state(&named("f"), "k", Bytes::from_static(b"v")).await.unwrap();
+    assert_eq!(node.worker.state(&named("f"), "k").await.unwrap().value, "v");
+    assert_eq!(refusal(node.worker.state(&named("g"), "k").await), "'g' is not found");
+    assert!(node.worker.put_state(&named("f"), "", Bytes::new()).await.is_err());
+}
+
+/// Instances that do as they are told.
+#[derive(Default)]
+struct Puppets {
+    started: Mutex<Vec<(u32, u64)>>,
+    up: Mutex<BTreeMap<(u32, u64), bool>>,
+    tasks: Mutex<BTreeMap<u32, Tasks>>,
+    refuses: Mutex<Option<String>>,
+}
+
+struct Puppet {
+    all: Arc<Puppets>,
+    id: (u32, u64),
+}
+
+/// What a worker holds of them.
+struct Strings(Arc<Puppets>);
+
+#[async_trait]
+impl running::Starter for Strings {
+    async fn prepare(&self, _function: &FunctionSpec) -> Result<(), String> {
+        let refuses = self.0.refuses.lock().clone();
+        match refuses {
+            Some(why) if why == "panic" => panic!("on purpose"),
+            Some(why) => Err(why),
+            None => Ok(()),
+        }
+    }
+
+    fn start(&self, instance: InstanceSpec, tasks: &Tasks) -> Result<Box<dyn running::Running>, String> {
+        let id = (instance.instance_id, instance.function.version);
+        self.0.started.lock().push(id);
+        self.0.tasks.lock().insert(id.0, tasks.clone());
+        Ok(Box::new(Puppet { all: self.0.clone(), id }))
+    }
+}
+
+#[async_trait]
+impl running::Running for Puppet {
+    fn status(&self) -> Status {
+        let mut status = Status::default();
+        status.running = self.all.up.lock().get(&self.id).copied().unwrap_or(true);
+        status
+    }
+
+    async fn stop(self: Box<Self>, _patience: Duration) {}
+}
+
+async fn puppets() -> (Node, Arc<Puppets>) {
+    let tables: Arc<MemoryTables> = Arc::default();
+    let (log, dir) = (MemoryLog::new(tables.clone()), Arc::new(tempfile::tempdir().unwrap()));
+    let all = Arc::new(Puppets::default());
+    let parts = parts(&tables, &log);
+    let config = packages::Config { dir: dir.path().join("packages"), max_bytes: 1000 };
+    let packages = Packages::open(config, tables.clone(), parts.clock.clone()).await.unwrap();
+    let strings = Arc::new(Strings(all.clone()));
+    let worker = Worker::open_with(settings(&dir), parts, packages, strings).await.unwrap();
+    (Node { worker, log, tables, dir }, all)
+}
+
+fn three() -> serde_json::Value {
+    json!({"className": "c.F", "inputs": ["in"], "py": "c.py", "parallelism": 3})
+}
+
+#[tokio::test]
+async fn an_update_rolls_from_one_instance_to_the_next_and_halts_at_one_that_does_not_come_up() {
+    let (node, all) = puppets().await;
+    node.create("f", three()).await.unwrap();
+    node.runs("f", 3).await;
+    all.up.lock().insert((0, 1), false);
+    node.update("f", json!({"userConfig": {"a": 1}}), Given::Nothing).await.unwrap();
+    until("the first is replaced", || all.started.lock().len() == 4).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(all.started.lock()[3..], [(0, 1)]);
+    assert_eq!(node.status("f").num_running, 2);
+    all.up.lock().insert((0, 1), true);
+    until("the others follow", || all.started.lock().len() == 6).await;
+    assert_eq!(all.started.lock()[4..], [(1, 1), (2, 1)]);
+}
+
+#[tokio::test]
+async fn a_bad_update_is_mended_by_the_next() {
+    let (node, all) = puppets().await;
+    node.create("f", three()).await.unwrap();
+    node.runs("f", 3).await;
+    all.up.lock().insert((0, 1), false);
+    node.update("f", json!({"userConfig": {"a": 1}}), Given::Nothing).await.unwrap();
+    until("the first is replaced", || all.started.lock().len() == 4).await;
+    node.update("f", json!({"userConfig": {"a": 2}}), Given::Nothing).await.unwrap();
+    until("all are replaced", || all.started.lock().len() == 7).await;
+    assert_eq!(all.started.lock()[4..], [(0, 2), (1, 2), (2, 2)]);
+}
+
+#[tokio::test]
+async fn a_restart_touches_the_instance_it_names() {
+    let (node, all) = puppets().await;
+    node.create("f", three()).await.unwrap();
+    node.runs("f", 3).await;
+    node.worker.restart(Kind::Function, named("f"), Some(1)).await.unwrap();
+    until("it is replaced", || all.started.lock().len() == 4).await;
+    assert_eq!(all.started.lock()[3], (1, 0));
+    node.worker.restart(Kind::Function, named("f"), None).await.unwrap();
+    until("all are replaced", || all.started.lock().len() == 7).await;
+    assert_eq!(
+        refusal(node.worker.restart(Kind::Function, named("f"), Some(3)).await),
+        "Function f doesn't have instance with id 3"
+    );
+}
+
+#[tokio::test]
+async fn a_panic_stays_within_its_instance() {
+    let (node, all) = puppets().await;
+    node.create("f", three()).await.unwrap();
+    node.create("g", config()).await.unwrap();
+    node.runs("f", 3).await;
+    node.runs("g", 1).await;
+    let started = all.started.lock().len();
+    let tasks = all.tasks.lock().get(&2).cloned().unwrap();
+    tasks.spawn("fails", async { panic!("on purpose") });
+    until("it is seen", || node.status("f").num_running == 2).await;
+    let failed = node.status("f").instances[2].status.clone();
+    assert!(failed.error.unwrap().contains("defect"));
+    assert_eq!(node.status("g").num_running, 1);
+    node.runs("f", 3).await;
+    assert_eq!(all.started.lock()[started..], [(2, 0)]);
+    assert_eq!(node.status("f").instances[2].status.num_restarts, 1);
+}
+
+#[tokio::test]
+async fn a_start_that_fails_says_why_and_is_tried_again() {
+    let (node, all) = puppets().await;
+    *all.refuses.lock() = Some("panic".to_owned());
+    assert!(refusal(node.create("f", config()).await).contains("preparing the code failed"));
+    *all.refuses.lock() = None;
+    node.create("f", config()).await.unwrap();
+    node.runs("f", 1).await;
+    *all.refuses.lock() = Some("the interpreter is gone".to_owned());
+    // What runs goes on, since the new one cannot be had.
+    let refused = node.update("f", json!({"userConfig": {"a": 1}}), Given::Nothing).await;
+    assert_eq!(refusal(refused), "the interpreter is gone");
+    node.runs("f", 1).await;
+    // And at a start of the process it is tried until it works.
+    node.worker.close().await;
+    let parts = parts(&node.tables, &node.log);
+    let strings = Arc::new(Strings(all.clone()));
+    let packages = node.worker.packages().clone();
+    let worker = Worker::open_with(settings(&node.dir), parts, packages, strings).await.unwrap();
+    let node = Node { worker, ..node };
+    let says = || node.status("f").instances[0].status.error.clone().unwrap_or_default();
+    until("it says why", || says() == "the interpreter is gone").await;
+    *all.refuses.lock() = None;
+    node.runs("f", 1).await;
+    assert_eq!(says(), "");
+}
+
+#[tokio::test]
+async fn changes_of_one_name_take_turns() {
+    let node = Node::start().await;
+    let created = futures::future::join_all((0..8).map(|_| node.create("f", config()))).await;
+    assert_eq!(created.iter().filter(|result| result.is_ok()).count(), 1);
+    assert!(created.iter().all(|result| matches!(result, Ok(()) | Err(Error::Exists(_)))));
+}
+
+/// Not a test: this must be possible, whatever a request's future is awaited in.
+#[allow(dead_code)]
+fn requests_can_move_between_threads(worker: &Worker) -> impl Future<Output = Result<()>> + Send {
+    worker.create(Kind::Function, named("f"), String::new(), Given::Nothing)
+}
+
+#[test]
+fn a_row_is_read_as_it_was_written() {
+    let config = Config::new(Kind::Function, &named("f"), &config().to_string()).unwrap();
+    let row = super::Row::new(&named("f"), config, super::CodeRef::Builtin("b".to_owned()), "id".to_owned(), 1);
+    let text = serde_json::to_string(&row).unwrap();
+    assert_eq!(serde_json::from_str::<super::Row>(&text).unwrap(), row, "{text}");
+}
