@@ -75,6 +75,10 @@ impl From<ledger::Error> for Error {
             // It passes: a topic on its way out, ids on their way in.
             return Self::NotReady(error.to_string());
         }
+        use ledger::Error::{NotCounter, TableKey, TableName, TableValue};
+        if matches!(error, NotCounter | TableKey(_) | TableName(_) | TableValue(_)) {
+            return Self::BadRequest(error.to_string());
+        }
         // The chain is folded into one line here because this error is cloned to every waiter.
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);

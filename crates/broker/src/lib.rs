@@ -7,6 +7,7 @@ mod broker;
 mod config;
 mod error;
 mod metadata;
+mod output;
 mod peer;
 mod publish_buffer;
 mod rate;
@@ -14,13 +15,16 @@ mod requests;
 mod shard;
 mod subscription;
 mod topic;
+mod transaction;
 
 pub use broker::{Addresses, Broker, TopicChange};
 pub use config::Config;
 pub use error::{Error, Result};
+pub use output::OutputHandle;
 pub use peer::{Delivery, Outgoing, Peer, PeerInfo, ProducerCreated};
 pub use requests::{
     Ack, ConsumerHandle, KeyShared, LastMessageId, NewConsumer, NewProducer, ProducerHandle, Requests, Schema,
 };
 pub use subscription::rfc3339;
 pub use topic::seek::SeekTarget;
+pub use transaction::{Commit, Committed, OutputEntry, TableChange, TableOp};

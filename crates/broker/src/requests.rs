@@ -135,7 +135,7 @@ impl ProducerHandle {
 }
 
 impl ConsumerHandle {
-    fn at(&self) -> shard::At {
+    pub(crate) fn at(&self) -> shard::At {
         shard::At { topic: self.topic, subscription: self.subscription, consumer: self.consumer }
     }
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use model::TopicName;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{batch::Batch, topic::Topic};
 
@@ -27,6 +27,19 @@ impl Appender {
         &self.topic.name
     }
 
+    /// Says that an append may come. Who calls this, then asks whether the topic still takes entries, and keeps the value until the
+    /// entry is in a commit, appends nothing behind the back of an owner that first closes the topic and then waits for
+    /// [`crate::ManagedLedger::others_under_way`] to end.
+    #[must_use]
+    pub fn begin(&self) -> UnderWay {
+        self.topic.others.fetch_add(1, SeqCst);
+        UnderWay { topic: self.topic.clone() }
+    }
+
+    pub(crate) fn is_of(&self, topic: &Arc<Topic>) -> bool {
+        Arc::ptr_eq(&self.topic, topic)
+    }
+
     /// Whether the topic is deleted: another one of its name is another topic.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
@@ -40,5 +53,16 @@ impl Appender {
     pub fn append(&mut self, batch: &mut Batch, data: Bytes, messages: u32, dedup: Option<(&str, i64)>) {
         let dedup = dedup.map(|(producer, highest)| (producer.into(), highest));
         batch.append_for_other(&self.topic, &mut self.slot, data, messages, dedup);
+    }
+}
+
+/// Somebody is about to append, until this is dropped: when the append is in a commit, or given up.
+pub struct UnderWay {
+    topic: Arc<Topic>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.topic.others.fetch_sub(1, SeqCst);
     }
 }

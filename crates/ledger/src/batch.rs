@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     codec::put_str,
     delta::Delta,
-    table::{self, Change},
+    table::{self, Batched, Change},
     topic::Topic,
 };
 
@@ -48,7 +48,7 @@ pub(crate) struct Slot {
 /// Changes of one table, in order.
 pub(crate) struct TableSlot {
     pub(crate) table: Arc<table::Shared>,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) changes: Vec<Batched>,
     /// The record's, but for what additions come to.
     pub(crate) body: Vec<u8>,
 }
@@ -252,30 +252,27 @@ impl Batch {
         self.ops.push(Op::Delete { slot });
     }
 
-    /// Adds a change of a table, which `encode` writes and returns; `bytes` is about how long it is.
-    pub(crate) fn table(
-        &mut self,
-        table: &Arc<table::Shared>,
-        bytes: usize,
-        encode: impl FnOnce(&mut Vec<u8>) -> Change,
-    ) {
-        self.bytes += bytes + 8;
+    /// Adds a change of a table.
+    pub fn change(&mut self, change: Change) {
+        let bytes = change.bytes();
+        self.bytes += bytes;
         // Later changes must not overtake earlier ones: only the last record of a table is added to.
-        let known = self.tables.iter().rposition(|slot| Arc::ptr_eq(&slot.table, table));
+        let known = self.tables.iter().rposition(|slot| Arc::ptr_eq(&slot.table, change.table()));
         let index = match known.filter(|&index| self.tables[index].body.len() + bytes <= TABLE_RECORD_BYTES) {
             Some(index) => index,
             None => {
+                let table = change.table().clone();
                 let mut body = Vec::new();
                 put_str(&mut body, &table.name);
                 self.bytes += HEAD_BYTES + body.len();
                 self.ops.push(Op::Table { slot: self.tables.len() as u32 });
-                self.tables.push(TableSlot { table: table.clone(), changes: Vec::new(), body });
+                self.tables.push(TableSlot { table, changes: Vec::new(), body });
                 self.tables.len() - 1
             }
         };
         let slot = &mut self.tables[index];
-        let change = encode(&mut slot.body);
-        slot.changes.push(change);
+        let batched = change.encode(&mut slot.body);
+        slot.changes.push(batched);
     }
 
     pub(crate) fn partitions(&mut self, name: TopicName, partitions: Option<u32>) {

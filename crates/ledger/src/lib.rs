@@ -36,7 +36,7 @@ mod topic;
 use bytes::Bytes;
 use model::Position;
 
-pub use appender::Appender;
+pub use appender::{Appender, UnderWay};
 pub use batch::Batch;
 pub use config::Config;
 pub use cursor::{BatchAck, Words};
@@ -47,7 +47,7 @@ pub use managed::{LedgerInfo, ManagedLedger, Read};
 pub use read::{LocateRequest, ReadRequest};
 pub use state::Retention;
 pub use store::{Committed, NOT_STORED, Recovered, Store};
-pub use table::{KEY_BYTES_MAX, Table, VALUE_BYTES_MAX, Value};
+pub use table::{Change, KEY_BYTES_MAX, Table, VALUE_BYTES_MAX, Value};
 
 /// One stored entry.
 #[derive(Clone, Debug, PartialEq, Eq)]

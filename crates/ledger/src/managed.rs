@@ -8,7 +8,11 @@
 
 use bytes::Bytes;
 use model::{LedgerId, Position, TopicName};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use crate::{
     Appender, Entry, LocateRequest, ReadRequest, Retention, batch::Batch, cache::Tail, delta::Delta, state::State,
@@ -218,10 +222,28 @@ impl ManagedLedger {
         self.confirmed
     }
 
-    /// The last entry in a commit, durable or not.
+    /// The last entry in a commit, durable or not, whoever appended it.
     #[must_use]
     pub fn last_position(&self) -> Position {
-        self.last.max(self.confirmed)
+        self.last.max(self.confirmed).max(self.with(State::last_position))
+    }
+
+    /// Whether there is, or was, an entry at this position that is not trimmed with its ledger.
+    #[must_use]
+    pub fn contains(&self, position: Position) -> bool {
+        self.with(|s| s.ordinal(position).is_some())
+    }
+
+    /// Whether this is an appender of this very topic, not of one that had its name.
+    #[must_use]
+    pub fn is_of(&self, appender: &Appender) -> bool {
+        appender.is_of(&self.topic)
+    }
+
+    /// Whether others are about to append, see [`Appender::begin`].
+    #[must_use]
+    pub fn others_under_way(&self) -> bool {
+        self.topic.others.load(SeqCst) > 0
     }
 
     /// The first entry still stored, or where the next one will be.

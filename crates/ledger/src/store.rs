@@ -569,6 +569,8 @@ impl Inner {
                     let dedup = dedup.as_ref().map(|(producer, highest)| (&**producer, *highest));
                     let Some(position) = state.append_for_other((lsn, durable), bytes, *messages, dedup) else {
                         positions.push(NOT_STORED);
+                        // The topic has been told of this commit, so there must be one.
+                        commit.push(record(KIND_DELTAS, topic.id, 0, 0, bytes::Bytes::new()));
                         continue;
                     };
                     positions.push(position);

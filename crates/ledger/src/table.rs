@@ -92,22 +92,37 @@ struct Cell {
     pins: u32,
 }
 
-/// A change that waits in a batch.
-pub(crate) enum Change {
-    Put {
-        key: Bytes,
-        value: Bytes,
-    },
-    /// The sum goes to this place of the record.
-    Add {
-        key: Bytes,
-        delta: i64,
-        place: usize,
-    },
-    Delete {
-        key: Bytes,
-    },
+/// A change of a table, checked and ready to be put into a batch by [`Batch::change`]. Dropped, it changes nothing.
+pub struct Change {
+    table: Arc<Shared>,
+    what: What,
+}
+
+/// What changes.
+pub(crate) enum What {
+    Put { key: Bytes, value: Bytes },
+    Add { pin: Pin, delta: i64 },
+    Delete { key: Bytes },
     Clear,
+}
+
+/// A row that memory knows as long as this is there.
+pub(crate) struct Pin {
+    table: Arc<Shared>,
+    key: Bytes,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.table.rows.lock().unpin(&self.key);
+    }
+}
+
+/// A change in a batch.
+pub(crate) struct Batched {
+    what: What,
+    /// Where a sum goes in the record.
+    place: usize,
 }
 
 impl Store {
@@ -161,61 +176,71 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::TableKey`] or [`Error::TableValue`]: longer than [`KEY_BYTES_MAX`] or [`VALUE_BYTES_MAX`].
-    pub fn put(&self, batch: &mut Batch, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        let key = own_key(key.as_ref())?;
-        let value = value.as_ref();
+    pub fn putting(&self, key: &[u8], value: &[u8]) -> Result<Change> {
         if value.len() > VALUE_BYTES_MAX {
             return Err(Error::TableValue(value.len()));
         }
         // Of their own: a small value must not keep a large buffer alive.
-        let value = Bytes::copy_from_slice(value);
-        batch.table(&self.shared, key.len() + value.len(), |body| {
-            body.push(PUT);
-            put_bytes(body, &key);
-            put_bytes(body, &value);
-            Change::Put { key, value }
-        });
-        Ok(())
+        Ok(self.change(What::Put { key: own_key(key)?, value: Bytes::copy_from_slice(value) }))
     }
 
     /// Deletes a row; nothing when there is none.
     ///
     /// # Errors
     /// [`Error::TableKey`].
-    pub fn delete(&self, batch: &mut Batch, key: impl AsRef<[u8]>) -> Result<()> {
-        let key = own_key(key.as_ref())?;
-        batch.table(&self.shared, key.len(), |body| {
-            body.push(DELETE);
-            put_bytes(body, &key);
-            Change::Delete { key }
-        });
-        Ok(())
+    pub fn deleting(&self, key: &[u8]) -> Result<Change> {
+        Ok(self.change(What::Delete { key: own_key(key)? }))
     }
 
     /// Adds to a counter, which starts at 0 and wraps around. A value of another length that is put there before this is committed
-    /// counts as 0.
+    /// counts as 0. May read the disk.
     ///
     /// # Errors
     /// [`Error::TableKey`]; [`Error::NotCounter`]: what is there is not eight bytes long. The catalog cannot be read.
-    pub fn add(&self, batch: &mut Batch, key: impl AsRef<[u8]>, delta: i64) -> Result<()> {
-        let key = own_key(key.as_ref())?;
-        self.pin(&key)?;
-        batch.table(&self.shared, key.len() + 8, |body| {
-            body.push(NUMBER);
-            put_bytes(body, &key);
-            let place = body.len();
-            body.extend_from_slice(&[0; 8]);
-            Change::Add { key, delta, place }
-        });
-        Ok(())
+    pub fn adding(&self, key: &[u8], delta: i64) -> Result<Change> {
+        Ok(self.change(What::Add { pin: self.pin(own_key(key)?)?, delta }))
     }
 
     /// Deletes all rows.
+    #[must_use]
+    pub fn clearing(&self) -> Change {
+        self.change(What::Clear)
+    }
+
+    fn change(&self, what: What) -> Change {
+        Change { table: self.shared.clone(), what }
+    }
+
+    /// [`Table::putting`], at once.
+    ///
+    /// # Errors
+    /// As there; the batch is as it was.
+    pub fn put(&self, batch: &mut Batch, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        batch.change(self.putting(key.as_ref(), value.as_ref())?);
+        Ok(())
+    }
+
+    /// [`Table::deleting`], at once.
+    ///
+    /// # Errors
+    /// As there; the batch is as it was.
+    pub fn delete(&self, batch: &mut Batch, key: impl AsRef<[u8]>) -> Result<()> {
+        batch.change(self.deleting(key.as_ref())?);
+        Ok(())
+    }
+
+    /// [`Table::adding`], at once.
+    ///
+    /// # Errors
+    /// As there; the batch is as it was.
+    pub fn add(&self, batch: &mut Batch, key: impl AsRef<[u8]>, delta: i64) -> Result<()> {
+        batch.change(self.adding(key.as_ref(), delta)?);
+        Ok(())
+    }
+
+    /// [`Table::clearing`], at once.
     pub fn clear(&self, batch: &mut Batch) {
-        batch.table(&self.shared, 0, |body| {
-            body.push(CLEAR);
-            Change::Clear
-        });
+        batch.change(self.clearing());
     }
 
     /// One row, as of the last commit, which may not be durable yet: who must not tell of what a power cut may take back waits for
@@ -312,17 +337,11 @@ impl Table {
         Ok(())
     }
 
-    /// Makes sure that memory knows the row until the batch it is used in is committed.
-    fn pin(&self, key: &Bytes) -> Result<()> {
+    /// Makes sure that memory knows the row of a counter.
+    fn pin(&self, key: Bytes) -> Result<Pin> {
         self.shared.rows.lock().cells.entry(key.clone()).or_default().pins += 1;
-        let pinned = self.learn(key).and_then(|is_counter| match is_counter {
-            true => Ok(()),
-            false => Err(Error::NotCounter),
-        });
-        if pinned.is_err() {
-            self.shared.rows.lock().unpin(key);
-        }
-        pinned
+        let pin = Pin { table: self.shared.clone(), key };
+        if self.learn(&pin.key)? { Ok(pin) } else { Err(Error::NotCounter) }
     }
 
     /// Reads a pinned row where memory does not know it; says whether it is a counter or can become one.
@@ -339,6 +358,45 @@ impl Table {
         let stored = self.stored(key, cleared)?;
         let mut rows = self.shared.rows.lock();
         Ok(is_counter(rows.cells.entry(key.clone()).or_default().known.get_or_insert(stored)))
+    }
+}
+
+impl Change {
+    /// Whose change it is.
+    pub(crate) fn table(&self) -> &Arc<Shared> {
+        &self.table
+    }
+
+    /// About how many bytes it is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        8 + match &self.what {
+            What::Put { key, value } => key.len() + value.len(),
+            What::Add { pin, .. } => pin.key.len() + 8,
+            What::Delete { key } => key.len(),
+            What::Clear => 0,
+        }
+    }
+
+    /// Writes it to a record's body, with room for the sum of an addition.
+    pub(crate) fn encode(self, body: &mut Vec<u8>) -> Batched {
+        let mut head = |kind, key: &Bytes| {
+            body.push(kind);
+            put_bytes(body, key);
+        };
+        match &self.what {
+            What::Put { key, value } => {
+                head(PUT, key);
+                put_bytes(body, value);
+            }
+            What::Add { pin, .. } => {
+                head(NUMBER, &pin.key);
+                body.extend_from_slice(&[0; 8]);
+            }
+            What::Delete { key } => head(DELETE, key),
+            What::Clear => body.push(CLEAR),
+        }
+        Batched { what: self.what, place: body.len().saturating_sub(8) }
     }
 }
 
@@ -417,22 +475,24 @@ impl Rows {
 
 impl Shared {
     /// Does what a batch asks for, as part of commit `lsn`, and completes the record's body. Under the sequencer's lock.
-    pub(crate) fn apply(&self, lsn: Lsn, changes: &mut Vec<Change>, body: &mut [u8]) {
+    pub(crate) fn apply(&self, lsn: Lsn, changes: &mut Vec<Batched>, body: &mut [u8]) {
+        // Dropped when the lock is free again, which takes it.
+        let mut pins = Vec::new();
         let mut rows = self.rows.lock();
-        for change in changes.drain(..) {
-            match change {
-                Change::Put { key, value } => {
+        for Batched { what, place } in changes.drain(..) {
+            match what {
+                What::Put { key, value } => {
                     rows.set(key, lsn, Some(Value { bytes: value, version: lsn, is_counter: false }));
                 }
-                Change::Add { key, delta, place } => {
-                    let sum = rows.counter(&key).wrapping_add(delta).to_be_bytes();
+                What::Add { pin, delta } => {
+                    let sum = rows.counter(&pin.key).wrapping_add(delta).to_be_bytes();
                     body[place..place + 8].copy_from_slice(&sum);
                     let value = Value { bytes: Bytes::copy_from_slice(&sum), version: lsn, is_counter: true };
-                    rows.set(key.clone(), lsn, Some(value));
-                    rows.unpin(&key);
+                    rows.set(pin.key.clone(), lsn, Some(value));
+                    pins.push(pin);
                 }
-                Change::Delete { key } => rows.set(key, lsn, None),
-                Change::Clear => rows.clear(lsn),
+                What::Delete { key } => rows.set(key, lsn, None),
+                What::Clear => rows.clear(lsn),
             }
         }
     }

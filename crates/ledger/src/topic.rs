@@ -2,6 +2,7 @@
 
 use model::TopicName;
 use parking_lot::Mutex;
+use std::sync::atomic::AtomicUsize;
 
 use crate::state::State;
 
@@ -14,10 +15,12 @@ pub(crate) struct Topic {
     pub(crate) id: u64,
     pub(crate) name: TopicName,
     pub(crate) state: Mutex<State>,
+    /// Others than the owner that are about to append, see [`crate::Appender::begin`].
+    pub(crate) others: AtomicUsize,
 }
 
 impl Topic {
     pub(crate) fn new(id: u64, name: TopicName, state: State) -> Self {
-        Self { id, name, state: Mutex::new(state) }
+        Self { id, name, state: Mutex::new(state), others: AtomicUsize::new(0) }
     }
 }

@@ -470,11 +470,20 @@ impl Broker {
         if !topic.is_persistent() {
             return Err(Error::NotAllowed("Termination of a non-persistent topic is not allowed".into()));
         }
-        self.change_topic(topic, |topic, cx| {
-            topic.terminate(cx);
-            Ok(topic.ledger.last_position())
-        })
-        .await
+        loop {
+            let ended = self.change_topic(topic, |topic, cx| {
+                // What is under way from outputs comes before the end.
+                if topic.close_outputs(cx, &Error::TopicTerminated) {
+                    return Ok(None);
+                }
+                topic.terminate(cx);
+                Ok(Some(topic.ledger.last_position()))
+            });
+            if let Some(end) = ended.await? {
+                return Ok(end);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
     }
 
     /// Counters and gauges of one topic.

@@ -2,6 +2,7 @@
 
 mod administration;
 mod topics;
+mod transactions;
 
 use bytes::Bytes;
 use model::{NamespaceName, TopicName};
@@ -237,6 +238,7 @@ impl Broker {
         request: NewProducer,
     ) -> Result<(ProducerHandle, ProducerCreated)> {
         let name = request.topic.clone();
+        let exclusive = request.access_mode != model::AccessMode::Shared;
         self.ensure_topic(&name, true).await?;
         let schema_version = match &request.schema {
             Some(schema) => Some(self.put_schema(&name, schema.clone()).await?),
@@ -249,6 +251,10 @@ impl Broker {
             other => other,
         };
         let (handle, created) = opened?;
+        if exclusive {
+            // Entries of outputs that had to go come before all of this one.
+            self.outputs_are_done(&name).await?;
+        }
         Ok((handle, ProducerCreated { schema_version, ..created }))
     }
 

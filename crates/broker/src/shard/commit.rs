@@ -4,12 +4,13 @@ use bytes::Bytes;
 use model::Position;
 use std::{sync::Arc, sync::atomic::Ordering::Relaxed};
 
-use super::{Event, Shard};
+use super::{Event, Published, Shard, event::Reply, transaction::OF_OUTPUT};
 use crate::{
     error::Error,
     peer::{Outgoing, Peer},
     requests::{Operation, What},
     topic::Topic,
+    transaction::Committed,
 };
 
 /// One entry appended in the commit being built, or a duplicate whose receipt keeps its place among the others.
@@ -27,14 +28,25 @@ pub(crate) struct Append {
 
 /// What follows when a commit is durable.
 pub(crate) enum After {
-    AckResponse { peer: Arc<Peer>, consumer_id: u64, request_id: u64 },
+    AckResponse {
+        peer: Arc<Peer>,
+        consumer_id: u64,
+        request_id: u64,
+    },
     Call(Box<dyn FnOnce(&mut Shard, Result<(), Error>) + Send>),
+    /// Of a commit of a function: how many of the outputs are its own, and what it takes of the publish buffer besides.
+    Committed {
+        reply: Reply<Committed>,
+        outputs: usize,
+        bytes: usize,
+    },
 }
 
 /// A commit on its way to the disk.
 pub(super) struct Pending {
     lsn: journal::Lsn,
     appends: Vec<Append>,
+    outputs: Vec<Published>,
     after: Vec<After>,
     /// A topic that is being unloaded.
     retired: Option<Topic>,
@@ -42,7 +54,7 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn retired(lsn: journal::Lsn, topic: Topic) -> Self {
-        Self { lsn, appends: Vec::new(), after: Vec::new(), retired: Some(topic) }
+        Self { lsn, appends: Vec::new(), outputs: Vec::new(), after: Vec::new(), retired: Some(topic) }
     }
 }
 
@@ -74,6 +86,11 @@ impl Shard {
             Event::Read { topic, subscription, generation, replay, result } => {
                 if let Ok((topic, cx)) = self.at(topic) {
                     topic.read_done(cx, subscription, generation, replay, result);
+                }
+            }
+            Event::Published(published) => {
+                for one in published {
+                    self.output_published(one);
                 }
             }
             Event::Writable(peer) => {
@@ -142,11 +159,20 @@ impl Shard {
         match self.cx.store.commit(&mut self.cx.batch, &listener) {
             Ok(committed) => {
                 let mut appends = std::mem::take(&mut self.cx.appends);
+                let mut outputs = std::mem::take(&mut self.cx.outputs);
+                self.cx.under_way.clear();
+                let mut of_outputs = outputs.iter_mut().filter(|one| one.output.is_stored());
                 let mut positions = committed.positions.into_iter();
                 for append in &mut appends {
                     let Some(data) = append.data.take() else { continue };
                     let Some(position) = positions.next() else { break };
                     append.position = position;
+                    if append.topic == OF_OUTPUT {
+                        if let Some(one) = of_outputs.next() {
+                            one.position = position;
+                        }
+                        continue;
+                    }
                     if let Some(topic) = self.topics.get_mut(&append.topic) {
                         topic.ledger.appended(position, data, append.messages);
                     }
@@ -159,7 +185,7 @@ impl Shard {
                 for topic in std::mem::take(&mut self.unretired) {
                     self.pending.push_back(Pending::retired(committed.lsn, topic));
                 }
-                self.pending.push_back(Pending { lsn: committed.lsn, appends, after, retired: None });
+                self.pending.push_back(Pending { lsn: committed.lsn, appends, outputs, after, retired: None });
             }
             Err(error) if error.is_full() => {
                 // The journal has said so, once; this comes ten times a second until there is room.
@@ -170,8 +196,10 @@ impl Shard {
                 let error = Error::from(error);
                 let appends = std::mem::take(&mut self.cx.appends);
                 let after = std::mem::take(&mut self.cx.after);
+                let outputs = std::mem::take(&mut self.cx.outputs);
+                self.cx.under_way.clear();
                 self.unretired.clear();
-                self.fail(Pending { lsn: 0, appends, after, retired: None }, &error);
+                self.fail(Pending { lsn: 0, appends, outputs, after, retired: None }, &error);
             }
         }
     }
@@ -218,12 +246,19 @@ impl Shard {
             }
         }
         self.cx.publish_buffer.release(released);
+        let positions: Vec<Position> = pending.outputs.iter().map(|one| one.position).collect();
+        let mut positions = positions.into_iter();
+        self.tell_owners(pending.outputs);
         for after in pending.after {
             match after {
                 After::AckResponse { peer, consumer_id, request_id } => {
                     self.cx.outbox.push(&peer, Outgoing::AckResponse { consumer_id, request_id, error: None });
                 }
                 After::Call(f) => f(self, Ok(())),
+                After::Committed { reply, outputs, bytes } => {
+                    self.cx.publish_buffer.release(bytes);
+                    reply.send(Ok(Committed { positions: positions.by_ref().take(outputs).collect() }));
+                }
             }
         }
         drop(pending.retired);
@@ -243,6 +278,10 @@ impl Shard {
                     self.cx.outbox.push(&peer, Outgoing::AckResponse { consumer_id, request_id, error });
                 }
                 After::Call(f) => f(self, Err(error.clone())),
+                After::Committed { reply, bytes, .. } => {
+                    self.cx.publish_buffer.release(bytes);
+                    reply.send(Err(error.clone()));
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use ledger::Entry;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Shard;
+use super::{Shard, transaction::Published};
 use crate::{
     error::{Error, Result},
     peer::Peer,
@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Publish(Arc<Peer>, Vec<Publish>),
     /// What consumers ask for, in order; of one connection when `peer` is given.
     Operations { peer: Option<Arc<Peer>>, operations: Vec<Operation>, weight: usize },
+    /// Entries that other shards committed for topics of this one, durable.
+    Published(Vec<Published>),
     /// A read from disk that a subscription asked for came back.
     Read { topic: u64, subscription: u64, generation: u64, replay: bool, result: ledger::Result<Vec<Entry>> },
     /// A connection can take messages again.
@@ -83,14 +85,27 @@ impl Handle {
         receiver.await.map_err(|_| stopping())
     }
 
+    /// Whether both lead to the same shard.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.sender.same_channel(&other.sender)
+    }
+
+    /// Like [`Handle::call_later`], under way when this returns.
+    pub(crate) fn ask<R: Send + 'static, F: FnOnce(&mut Shard, Reply<R>) + Send + 'static>(
+        &self,
+        f: F,
+    ) -> impl Future<Output = Result<R>> + Send + use<R, F> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(Event::Call(Box::new(move |shard| f(shard, Reply(sender)))));
+        async { receiver.await.map_err(|_| stopping())? }
+    }
+
     /// Runs `f` in the shard; it answers through the [`Reply`], now or after a commit.
     pub(crate) async fn call_later<R: Send + 'static>(
         &self,
         f: impl FnOnce(&mut Shard, Reply<R>) + Send + 'static,
     ) -> Result<R> {
-        let (sender, receiver) = oneshot::channel();
-        self.send(Event::Call(Box::new(move |shard| f(shard, Reply(sender)))));
-        receiver.await.map_err(|_| stopping())?
+        self.ask(f).await
     }
 }
 

@@ -8,10 +8,12 @@ mod commit;
 mod event;
 mod maintenance;
 mod outbox;
+mod transaction;
 
 pub(crate) use commit::{After, Append, DUPLICATE};
 pub(crate) use event::{At, Event, Handle, Reply};
 pub(crate) use outbox::Outbox;
+pub(crate) use transaction::Published;
 
 use ledger::{Batch, Store};
 use model::TopicName;
@@ -71,6 +73,9 @@ pub(crate) struct Context {
     pub(crate) batch: Batch,
     /// Entries appended in it, in the same order.
     pub(crate) appends: Vec<Append>,
+    /// Those of them that belong to outputs, and what keeps their topics waiting.
+    pub(crate) outputs: Vec<Published>,
+    pub(crate) under_way: Vec<ledger::UnderWay>,
     /// What follows when it is durable.
     pub(crate) after: Vec<After>,
     pub(crate) outbox: Outbox,
@@ -152,6 +157,8 @@ impl Shard {
             publish_buffer: parts.publish_buffer,
             handle,
             appends: Vec::new(),
+            outputs: Vec::new(),
+            under_way: Vec::new(),
             after: Vec::new(),
             outbox: Outbox::default(),
             ready: Vec::new(),

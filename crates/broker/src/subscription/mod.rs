@@ -426,6 +426,27 @@ impl Subscription {
         freed
     }
 
+    /// Whether an entry was sent to this consumer and is neither acknowledged nor given back, and `remaining`, where it has words,
+    /// acknowledges something of it. Nobody has what is not stored, so anybody may acknowledge that.
+    pub(crate) fn has(&self, ledger: &ManagedLedger, key: u64, position: Position, remaining: &[u64]) -> bool {
+        if !ledger.name().is_persistent() {
+            return true;
+        }
+        let sent = if self.kind.is_single_active() {
+            // Who was active has its messages until the handover ends.
+            let owner = self.handover.map_or(self.active, |(_, from)| Some(from));
+            owner == Some(key) && position < self.read_position
+        } else {
+            self.pending.get(&position).is_some_and(|pending| pending.consumer == key)
+        };
+        if !sent || !ledger.contains(position) || ledger.is_acked(self.cursor, position) {
+            return false;
+        }
+        let left = if remaining.is_empty() { None } else { ledger.ack_set(self.cursor, position) };
+        let goes = |(n, word): (usize, &u64)| word & !remaining.get(n).copied().unwrap_or(0) != 0;
+        left.is_none_or(|words| words.iter().enumerate().any(goes))
+    }
+
     fn ack_whole(&mut self, ledger: &mut ManagedLedger, position: Position) -> bool {
         ledger.ack(self.cursor, position);
         self.redeliveries.remove(&position);
@@ -769,7 +790,8 @@ impl Subscription {
     /// messages at hand drops them, and the C++ client takes it for an invalid message and connects anew, each time.
     /// Source: `PersistentSubscription.topicTerminated` and `acknowledgeMessage`.
     pub(crate) fn notify_end(&mut self, ledger: &ManagedLedger, cx: &mut Context) {
-        if ledger.backlog(self.cursor) > 0 {
+        // What came from other shards may be durable and not known here yet.
+        if ledger.backlog(self.cursor) > 0 || ledger.last_confirmed() < ledger.last_position() {
             return;
         }
         // Those that come back because they were told are not told at once again, but in a later round.

@@ -1,6 +1,7 @@
 //! Consumers of a topic's subscriptions: subscribe, flow, acknowledge, redeliver, leave, seek.
 
 use model::{InitialPosition, Position};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::{Topic, seek};
@@ -151,6 +152,25 @@ impl Topic {
             self.set_ready(cx);
         } else if freed {
             self.set_ready_for(cx, at.subscription);
+        }
+    }
+
+    /// Whether this consumer has all of these entries, unacknowledged; see [`crate::Broker::commit`].
+    ///
+    /// # Errors
+    /// [`Error::Conflict`].
+    pub(crate) fn may_ack(&self, at: At, ids: &[(Position, SmallVec<[u64; 2]>)]) -> Result<()> {
+        let subscription = self.subscriptions.get(&at.subscription);
+        let Some(subscription) = subscription.filter(|s| s.consumer(at.consumer).is_some()) else {
+            return Err(Error::Conflict("the consumer is not connected any more".into()));
+        };
+        match ids.iter().find(|(position, set)| !subscription.has(&self.ledger, at.consumer, *position, set)) {
+            Some((position, _)) => Err(Error::Conflict(format!(
+                "the consumer does not have {position} of subscription {}, topic {}",
+                subscription.name(),
+                self.name()
+            ))),
+            None => Ok(()),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
     error::Result, metadata::TopicPolicies, peer::Peer, rate::Rate, shard::Context, subscription::Subscription,
 };
 pub(crate) use producers::Producer;
+pub(crate) use publish::MESSAGES_MAX;
 
 /// Property of a topic's row that says it takes no more messages.
 pub(crate) const TERMINATED: &str = "geminga.terminated";

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::Topic;
 use crate::{
     error::{Error, Result},
+    output::{self, Output},
     peer::{Outgoing, Peer, ProducerCreated},
     rate::Rate,
     requests::NewProducer,
@@ -31,6 +32,8 @@ pub(crate) struct Producer {
     pub(crate) closing: Option<Reply<()>>,
     pub(crate) msg_in: Rate,
     pub(crate) bytes_in: Rate,
+    /// It publishes in commits of functions.
+    output: Option<output::End>,
 }
 
 /// A producer that waits for exclusive access.
@@ -123,6 +126,25 @@ impl Topic {
         Ok((key, self.admit(cx, key, peer.clone(), request, name)))
     }
 
+    /// Makes a producer an output.
+    pub(crate) fn attach_output(&mut self, producer: u64, output: Arc<Output>) -> Result<()> {
+        let gone = || Error::NotReady("the producer was closed".into());
+        self.producers.get_mut(&producer).ok_or_else(gone)?.output = Some(output::End(output));
+        Ok(())
+    }
+
+    /// Closes outputs, which are told why with their next commit; says whether entries of theirs may still come.
+    pub(crate) fn close_outputs(&mut self, cx: &mut Context, why: &Error) -> bool {
+        let outputs = self.producers.values().filter(|p| p.output.is_some());
+        for key in outputs.map(|p| p.key).collect::<Vec<_>>() {
+            if let Some(end) = self.producers.get(&key).and_then(|p| p.output.as_ref()) {
+                end.close(why);
+            }
+            self.disconnect_producer(cx, key);
+        }
+        self.ledger.others_under_way()
+    }
+
     /// The connection that has a producer of this name, and its key.
     pub(crate) fn producer_named(&self, name: &str) -> Option<(u64, Arc<Peer>)> {
         self.producers.values().find(|p| p.name == name && p.closing.is_none()).map(|p| (p.key, p.peer.clone()))
@@ -193,6 +215,7 @@ impl Topic {
             closing: None,
             msg_in: Rate::default(),
             bytes_in: Rate::default(),
+            output: None,
         };
         self.producers.insert(key, producer);
         let topic_epoch = exclusive.then_some(self.epoch).flatten();
@@ -268,6 +291,9 @@ impl Topic {
     pub(crate) fn disconnect_producers(&mut self, cx: &mut Context, error: &Error) {
         for waiting in std::mem::take(&mut self.waiting) {
             waiting.fail(cx, error.clone());
+        }
+        for end in self.producers.values().filter_map(|p| p.output.as_ref()) {
+            end.close(error);
         }
         for key in self.producers.keys().copied().collect::<Vec<_>>() {
             self.disconnect_producer(cx, key);

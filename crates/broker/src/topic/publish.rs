@@ -10,11 +10,11 @@ use crate::{
     error::Error,
     peer::{Outgoing, Peer},
     requests::Publish,
-    shard::{Append, Context, DUPLICATE},
+    shard::{Append, Context, DUPLICATE, Published},
 };
 
 /// What a producer says it sent with one entry is believed up to this: consumers' permits are counted with it.
-const MESSAGES_MAX: u32 = 1 << 20;
+pub(crate) const MESSAGES_MAX: u32 = 1 << 20;
 
 impl Topic {
     /// Appends one entry to the commit being built. Refusals are told to the producer at once.
@@ -108,6 +108,28 @@ impl Topic {
             );
             self.finish_closing(cx, append.producer);
         }
+    }
+
+    /// An entry that a commit of a function published here is durable, or passes through; see [`crate::Broker::commit`].
+    pub(crate) fn output_published(&mut self, cx: &mut Context, published: Published) {
+        let Published { output, data, messages, position } = published;
+        let bytes = data.len() as u64;
+        if !self.is_persistent() {
+            self.ledger.pass(data, messages);
+        } else if position == ledger::NOT_STORED {
+            return;
+        } else {
+            self.ledger.appended_by_other(&mut cx.batch, position, data, messages);
+            self.ledger.confirm(position);
+        }
+        if let Some(producer) = self.producers.get_mut(&output.producer) {
+            producer.msg_in.add(u64::from(messages), cx.now_ms);
+            producer.bytes_in.add(bytes, cx.now_ms);
+        }
+        self.msg_in.add(u64::from(messages), cx.now_ms);
+        self.bytes_in.add(bytes, cx.now_ms);
+        self.last_publish_ms = cx.now_ms;
+        self.set_ready(cx);
     }
 
     /// The journal did not take an entry. Clients find what failed by its highest sequence id.

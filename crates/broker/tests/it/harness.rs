@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 pub(crate) struct TestBroker {
     pub(crate) broker: Broker,
     pub(crate) shutdown: seams::Shutdown,
+    tasks: seams::Tasks,
     pub(crate) store: ledger::Store,
     pub(crate) dir: Option<tempfile::TempDir>,
 }
@@ -26,22 +27,54 @@ impl TestBroker {
     }
 
     async fn open(config: Config, dir: tempfile::TempDir) -> Self {
+        let journal = journal::Config { dir: dir.path().join("journal"), ..journal::Config::default() };
+        let files = journal::Directory::open(&journal.dir, journal.direct).expect("a journal directory");
+        let ledger = ledger::Config { dir: dir.path().to_owned(), journal, ..ledger::Config::default() };
+        Self::open_on(config, ledger, dir, Arc::new(files)).await
+    }
+
+    /// The same with the journal on `files`, as `ledger` says.
+    pub(crate) async fn open_on(
+        config: Config,
+        ledger: ledger::Config,
+        dir: tempfile::TempDir,
+        files: Arc<dyn journal::Files>,
+    ) -> Self {
         let shutdown = seams::Shutdown::new();
         let tasks = seams::Tasks::new(shutdown.clone());
         let clock: Arc<dyn seams::Clock> = Arc::new(seams::SystemClock::new());
-        let meta: Arc<dyn metastore::Metastore> =
-            Arc::new(metastore::FileStore::open(&dir.path().join("metadata")).expect("metadata"));
-        let ledger_config = ledger::Config {
-            dir: dir.path().to_owned(),
-            journal: journal::Config { dir: dir.path().join("journal"), ..journal::Config::default() },
-            ..ledger::Config::default()
+        // What still runs of a broker that was killed may have it open.
+        let mut tries = 0..500;
+        let meta: Arc<dyn metastore::Metastore> = loop {
+            match metastore::FileStore::open(&dir.path().join("metadata")) {
+                Ok(meta) => break Arc::new(meta),
+                Err(error) if tries.next().is_none() => panic!("{error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
         };
-        let (store, _) = ledger::Store::open(ledger_config, clock.clone(), meta.clone(), 1).await.expect("a store");
+        let store = loop {
+            let (ledger, files) = (ledger.clone(), files.clone());
+            match ledger::Store::open_on(ledger, files, clock.clone(), meta.clone(), 1).await {
+                Ok((store, _)) => break store,
+                Err(ledger::Error::Catalog(_)) if tries.next().is_some() => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
         let broker =
             Broker::start(config, broker::Addresses::default(), store.clone(), meta, clock, &tasks, shutdown.clone())
                 .await
                 .expect("a broker");
-        Self { broker, shutdown, store, dir: Some(dir) }
+        Self { broker, shutdown, tasks, store, dir: Some(dir) }
+    }
+
+    /// Stops without closing anything; connections must be gone.
+    pub(crate) async fn kill(mut self) -> tempfile::TempDir {
+        let dir = self.dir.take().expect("kept until now");
+        self.shutdown.trigger();
+        self.tasks.join_all(Duration::from_secs(10)).await;
+        dir
     }
 
     /// Stops as SIGTERM does, and starts again on the same directory.

@@ -5,6 +5,7 @@
 mod harness;
 mod producers;
 mod subscriptions;
+mod transactions;
 
 use broker::{Ack, Error, KeyShared, Outgoing, SeekTarget};
 use harness::{TestBroker, entry, new_consumer, new_producer, text, topic};
