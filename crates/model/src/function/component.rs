@@ -4,7 +4,7 @@ use super::{
     config::FunctionConfig,
     defaults, details,
     problem::Problems,
-    read::Record,
+    record::Record,
     sink::SinkConfig,
     source::SourceConfig,
     update,

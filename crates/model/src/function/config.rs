@@ -3,7 +3,7 @@
 use super::{
     consumer::ConsumerConfig,
     producer::ProducerConfig,
-    read::{choice, record},
+    record::{choice, record},
     resources::Resources,
     window::WindowConfig,
 };

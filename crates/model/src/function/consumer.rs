@@ -1,6 +1,6 @@
 //! How one input topic is read.
 
-use super::{producer::CryptoConfig, read::record};
+use super::{producer::CryptoConfig, record::record};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 

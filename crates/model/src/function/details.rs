@@ -20,13 +20,13 @@ use crate::{InitialPosition, SubscriptionType};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-const IDENTITY: &str = "org.apache.pulsar.functions.api.utils.IdentityFunction";
+pub(super) const IDENTITY: &str = "org.apache.pulsar.functions.api.utils.IdentityFunction";
 const WINDOW_EXECUTOR: &str = "org.apache.pulsar.functions.windowing.WindowFunctionExecutor";
-const WINDOW_CONFIG_KEY: &str = "__WINDOWCONFIGS__";
+pub(super) const WINDOW_CONFIG_KEY: &str = "__WINDOWCONFIGS__";
 const BATCH_SOURCE_EXECUTOR: &str = "org.apache.pulsar.functions.source.batch.BatchSourceExecutor";
-const BATCH_SOURCE_CONFIG_KEY: &str = "__BATCHSOURCECONFIGS__";
-const BATCH_SOURCE_CLASS_KEY: &str = "__BATCHSOURCECLASSNAME__";
-const BUILTIN: &str = "builtin://";
+pub(super) const BATCH_SOURCE_CONFIG_KEY: &str = "__BATCHSOURCECONFIGS__";
+pub(super) const BATCH_SOURCE_CLASS_KEY: &str = "__BATCHSOURCECLASSNAME__";
+pub(super) const BUILTIN: &str = "builtin://";
 
 /// A protobuf message as JSON.
 #[derive(Default)]

@@ -73,15 +73,25 @@ impl<C: Component> Draft<C> {
     /// All that could not be read, and all that does not hold of the rest. That a field is missing is not told of one
     /// that is there and could not be read.
     pub fn finish(self, host: Host) -> Result<C, Problems> {
+        match self.examined(host) {
+            (Some(config), problems) => problems.or(config),
+            (None, problems) => Err(problems),
+        }
+    }
+
+    /// As [`Draft::finish`] for a caller that has more to look at, such as whether a class or a topic is there, and tells
+    /// what it finds in the same answer. `None` where nothing could be read.
+    #[must_use]
+    pub fn examined(self, host: Host) -> (Option<C>, Problems) {
         let Self { config, mut problems, misread } = self;
-        let Some(mut config) = config else { return Err(problems) };
+        let Some(mut config) = config else { return (None, problems) };
         config.fill_defaults();
         for problem in config.validate(host).err().into_iter().flatten() {
             if !excused(&problem.field, &misread) {
                 problems.add(problem.field, problem.message);
             }
         }
-        problems.or(config).map(Component::normalized)
+        (Some(config.normalized()), problems)
     }
 }
 

@@ -8,6 +8,23 @@
 //!
 //! A configuration comes in as a [`Draft`], which tells every mistake at once, and is then a [`Component`] in its normal
 //! form; stored ones are read with serde, which skips names that another version wrote.
+//!
+//! ```
+//! use model::function::{Component, Draft, FunctionConfig, Host};
+//!
+//! let draft = Draft::<FunctionConfig>::read(r#"{"className": "acme.Shout", "py": "shout.py", "inputs": ["in"]}"#);
+//! let stored = draft.finish(Host::Geminga)?;
+//! assert_eq!(stored.fqfn(), "public/default/Shout");
+//!
+//! let wrong = Draft::<FunctionConfig>::read(r#"{"paralelism": 4, "resources": {"ram": "256m"}}"#);
+//! assert_eq!(wrong.finish(Host::Geminga).unwrap_err().as_slice().len(), 5); // no name, code or inputs, too
+//!
+//! let partial = Draft::<FunctionConfig>::read(r#"{"parallelism": 4}"#).partial()?;
+//! let new = stored.updated(&partial)?;
+//! new.validate(Host::Geminga)?;
+//! assert_eq!(new.parallelism(), 4);
+//! # Ok::<(), model::function::Problems>(())
+//! ```
 
 mod component;
 mod config;
@@ -15,12 +32,14 @@ mod consumer;
 mod defaults;
 mod details;
 mod draft;
+mod from_details;
 mod go;
 mod inputs;
 mod problem;
 mod producer;
 mod quantity;
 mod read;
+mod record;
 mod resources;
 mod rest;
 mod sink;
@@ -38,6 +57,7 @@ pub use component::Component;
 pub use config::{FunctionConfig, Guarantees, Runtime};
 pub use consumer::{ConsumerConfig, PayloadProcessorConfig};
 pub use draft::Draft;
+pub use from_details::{AnyConfig, from_details};
 pub use go::GoInstance;
 pub use problem::{Problem, Problems};
 pub use producer::{

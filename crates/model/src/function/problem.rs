@@ -40,7 +40,7 @@ impl Problems {
         if self.list.contains(&problem) {
             return;
         }
-        if self.list.len() == PROBLEMS_MAX {
+        if self.is_full() {
             self.left_out += 1;
             return;
         }
@@ -57,6 +57,11 @@ impl Problems {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Whether a further one is only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= PROBLEMS_MAX
     }
 
     /// `value` when there is no problem.

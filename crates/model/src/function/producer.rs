@@ -1,6 +1,6 @@
 //! How a function or source writes: batching, compression, encryption.
 
-use super::read::{choice, record};
+use super::record::{choice, record};
 use serde_json::{Map, Value};
 
 choice! {

@@ -6,7 +6,6 @@
 //! know. The lenient one (serde's `Deserialize`, for what we or a newer version stored) skips unknown names.
 
 use super::{problem::Problems, quantity::Unit};
-use crate::InitialPosition;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +70,8 @@ impl Reader {
         if !self.strict {
             return;
         }
-        let near = nearest(name, known);
+        // Beyond what is told, a hint is only work.
+        let near = if self.problems.is_full() { None } else { nearest(name, known) };
         if let Some(near) = near {
             let meant = self.at(near, |reader| reader.path.join("."));
             self.misread.insert(meant);
@@ -93,27 +93,6 @@ impl Reader {
 pub(crate) trait Read: Sized {
     fn read(value: &Value, reader: &mut Reader) -> Option<Self>;
 }
-
-/// What [`record!`] makes.
-pub(crate) trait Record: Read {
-    /// Takes every field that `newer` has and leaves the others.
-    fn overlay(&mut self, newer: &Self);
-}
-
-/// Whether a field is left out when written: absent options are, as Pulsar's mapper leaves out nulls.
-pub(crate) trait Absent {
-    fn is_absent(&self) -> bool {
-        false
-    }
-}
-
-impl<T> Absent for Option<T> {
-    fn is_absent(&self) -> bool {
-        self.is_none()
-    }
-}
-impl Absent for bool {}
-impl<T> Absent for BTreeMap<String, T> {}
 
 impl<T: Read> Read for Option<T> {
     fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
@@ -225,110 +204,6 @@ impl<T: Read> Read for BTreeMap<String, T> {
         };
         let entries = object.iter();
         Some(entries.filter_map(|(key, item)| Some((key.clone(), reader.at(key, |r| T::read(item, r))?))).collect())
-    }
-}
-
-/// A record of named fields as JSON has them: absent options are not written, `null` is absent, every mistake is told.
-///
-/// `name: "jsonName" => Type = default` declares a field; further JSON names after `|` are read, never written.
-macro_rules! record {
-    ($(#[$meta:meta])* pub struct $record:ident {
-        $($(#[$doc:meta])* $field:ident: $json:literal $(| $alias:literal)* => $type:ty $(= $default:expr)?,)*
-    }) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-        pub struct $record {
-            $($(#[$doc])*
-            #[serde(rename = $json, skip_serializing_if = "crate::function::read::Absent::is_absent")]
-            pub $field: $type,)*
-        }
-
-        impl $crate::function::read::Record for $record {
-            fn overlay(&mut self, newer: &Self) {
-                $(if !$crate::function::read::Absent::is_absent(&newer.$field) {
-                    self.$field = newer.$field.clone();
-                })*
-            }
-        }
-
-        impl Default for $record {
-            fn default() -> Self {
-                Self { $($field: $crate::function::read::record!(@default $($default)?),)* }
-            }
-        }
-
-        impl $crate::function::read::Read for $record {
-            fn read(value: &serde_json::Value, reader: &mut $crate::function::read::Reader) -> Option<Self> {
-                let Some(object) = value.as_object() else {
-                    reader.expected("an object", value);
-                    return None;
-                };
-                let mut record = Self::default();
-                for (name, value) in object {
-                    match name.as_str() {
-                        $($json $(| $alias)* => reader.field(name, value, &mut record.$field),)*
-                        _ => reader.unknown(name, &[$($json),*]),
-                    }
-                }
-                Some(record)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $record {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let value = serde_json::Value::deserialize(deserializer)?;
-                $crate::function::read::lenient(&value).map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl $crate::function::read::Absent for $record {}
-    };
-    (@default) => { Default::default() };
-    (@default $default:expr) => { $default };
-}
-pub(crate) use record;
-
-/// One of a few names, written and read as those names.
-macro_rules! choice {
-    ($(#[$meta:meta])* pub enum $choice:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-        pub enum $choice {
-            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
-        }
-
-        impl $choice {
-            /// Its name in JSON.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-
-        $crate::function::read::choice!(@read $choice { $($variant = $name,)* });
-    };
-    (@read $choice:ident { $($variant:ident = $name:literal,)* }) => {
-        impl $crate::function::read::Read for $choice {
-            fn read(value: &serde_json::Value, reader: &mut $crate::function::read::Reader) -> Option<Self> {
-                match value.as_str() {
-                    $(Some($name) => Some(Self::$variant),)*
-                    Some(other) => { reader.no_choice(other, &[$($name),*]); None }
-                    None => { reader.expected(concat!("one of", $(" ", $name),*), value); None }
-                }
-            }
-        }
-    };
-}
-pub(crate) use choice;
-
-choice!(@read InitialPosition { Latest = "Latest", Earliest = "Earliest", });
-
-/// Reads a record and skips names it does not know.
-pub(crate) fn lenient<T: Read>(value: &Value) -> Result<T, Problems> {
-    let mut reader = Reader::lenient();
-    match T::read(value, &mut reader) {
-        Some(record) => reader.problems.or(record),
-        None => Err(reader.problems),
     }
 }
 

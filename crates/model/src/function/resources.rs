@@ -1,6 +1,6 @@
 //! What one instance may use.
 
-use super::read::record;
+use super::record::record;
 
 record! {
     /// What one instance may use. Absent parts are Pulsar's defaults, see [`Resources::or_default`]. Source: Pulsar's

@@ -1,6 +1,6 @@
 //! Small values of the REST interface around functions: state, packages, connectors, workers.
 
-use super::read::record;
+use super::record::record;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! What a sink is: a connector that carries messages of topics outside.
 
-use super::{config::Guarantees, consumer::ConsumerConfig, read::record, resources::Resources};
+use super::{config::Guarantees, consumer::ConsumerConfig, record::record, resources::Resources};
 use crate::InitialPosition;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

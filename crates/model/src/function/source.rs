@@ -1,6 +1,6 @@
 //! What a source is: a connector that writes what it finds outside to a topic.
 
-use super::{config::Guarantees, producer::ProducerConfig, read::record, resources::Resources};
+use super::{config::Guarantees, producer::ProducerConfig, record::record, resources::Resources};
 use serde_json::{Map, Value};
 
 record! {

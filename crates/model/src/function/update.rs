@@ -11,7 +11,7 @@ use super::{
     defaults::runtime_of_code,
     inputs::{self, Inputs, complete},
     problem::Problems,
-    read::Record,
+    record::Record,
     resources::Resources,
     sink::SinkConfig,
     source::SourceConfig,

@@ -1,6 +1,6 @@
 //! How inputs are gathered into windows.
 
-use super::read::{choice, record};
+use super::record::{choice, record};
 
 choice! {
     /// What a window promises; the function below it acknowledges by hand.

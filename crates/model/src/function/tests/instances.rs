@@ -74,6 +74,71 @@ fn what_rest_returns_is_what_pulsar_returns_and_what_it_forgets() {
     check_returned::<SinkConfig>("sink", &["archive"]);
 }
 
+/// What an instance cannot know of its details.
+fn told(mut config: FunctionConfig) -> FunctionConfig {
+    config.jar = config.jar.filter(|jar| jar.starts_with("builtin://"));
+    (config.py, config.go, config.max_pending_async_requests) = (None, None, None);
+    // Written anew of the properties that the details carry.
+    if config.custom_schema_outputs.is_some() {
+        let topic = config.output.clone().unwrap();
+        config.custom_schema_outputs = Some([(topic, serde_json::to_string(&config.output_schema()).unwrap())].into());
+    }
+    config
+}
+
+#[test]
+fn an_instance_finds_in_its_details_what_they_were_made_of() {
+    for entry in entries("function") {
+        let config = told(finished(&entry["config"]));
+        let found = from_details(&entry["details"].to_string());
+        assert_eq!(found, Ok(AnyConfig::Function(Box::new(config))), "{}", entry["config"]);
+    }
+    for entry in entries("source") {
+        let mut config: SourceConfig = finished(&entry["config"]);
+        config.archive = config.archive.filter(|archive| archive.starts_with("builtin://"));
+        assert_eq!(from_details(&entry["details"].to_string()), Ok(AnyConfig::Source(Box::new(config))));
+    }
+    for entry in entries("sink") {
+        let mut config: SinkConfig = finished(&entry["config"]);
+        config.archive = config.archive.filter(|archive| archive.starts_with("builtin://"));
+        assert_eq!(from_details(&entry["details"].to_string()), Ok(AnyConfig::Sink(Box::new(config))));
+    }
+}
+
+#[test]
+fn details_of_other_writers_are_read_too() {
+    // Numbers for names and for texts, no component type, a type without the field it comes from.
+    let found = from_details(
+        r#"{"name":"f","processingGuarantees":1,"runtime":3,"source":{"inputSpecs":{"in":{}},"subscriptionType":"FAILOVER",
+            "timeoutMs":5},"sink":{"topic":"out"},"resources":{"ram":"2097152"},"fromTheFuture":{}}"#,
+    );
+    let Ok(AnyConfig::Function(config)) = found else { panic!("{found:?}") };
+    assert_eq!(config.processing_guarantees, Some(Guarantees::AtMostOnce));
+    assert_eq!((config.runtime, config.retain_ordering, config.timeout_ms), (Some(Runtime::Go), Some(true), Some(5)));
+    assert_eq!(config.resources.unwrap().ram, Some(2097152));
+    assert!(matches!(from_details("{}"), Ok(AnyConfig::Source(_))), "without inputs it is a source");
+    let sink = r#"{"source":{"inputSpecs":{"in":{}}},"sink":{"className":"S"}}"#;
+    assert!(matches!(from_details(sink), Ok(AnyConfig::Sink(_))));
+    for (wrong, says) in [
+        ("no", "function details are no JSON"),
+        ("[]", "must be an object"),
+        (r#"{"componentType":1,"userConfig":"no"}"#, "userConfig of the function details cannot be read"),
+        (r#"{"runtime":2,"componentType":1}"#, "runtime of the function details has no value 2"),
+        (r#"{"source":{"inputSpecs":[]}}"#, "`source.inputSpecs` must be an object"),
+    ] {
+        let told = from_details(wrong).map(|_| ()).err().map(|problems| problems.to_string()).unwrap_or_default();
+        assert!(told.contains(says), "{wrong}: {told}");
+    }
+}
+
+#[test]
+fn a_window_that_is_once_and_ours_survives_its_details() {
+    let config = json!({"name": "f", "className": "m.F", "py": "f.py", "inputs": ["in"], "userConfig": {"a": 1},
+        "windowConfig": {"windowLengthCount": 3}, "processingGuarantees": "EFFECTIVELY_ONCE"});
+    let config: FunctionConfig = finished(&config);
+    assert_eq!(from_details(&config.details().to_string()), Ok(AnyConfig::Function(Box::new(told(config)))));
+}
+
 #[test]
 fn a_go_instance_is_told_what_pulsar_tells_it() {
     let mut checked = 0;

@@ -2,6 +2,7 @@
 //! values; fields come in another order there, which JSON does not mind.
 
 mod instances;
+mod reference;
 mod rules;
 mod updates;
 
@@ -215,6 +216,7 @@ proptest! {
     #[test]
     fn whatever_is_sent_is_read_or_refused(value in hostile(), text in ".{0,64}") {
         for json in [value.to_string(), text] {
+            let _ = from_details(&json);
             for problems in [
                 parse_function_config(&json).map(|read| written(&read)).err(),
                 Draft::<FunctionConfig>::read(&json).finish(Host::Geminga).map(|read| read.details()).err(),
