@@ -12,7 +12,7 @@ use axum::{
 use broker::Error;
 use model::{
     AutoSubscriptionCreation, AutoTopicCreation, BacklogQuota, BacklogQuotaType, NamespacePolicies,
-    PersistencePolicies, RetentionPolicies, SchemaCompatibility, TopicName,
+    PersistencePolicies, RetentionPolicies, SchemaAutoUpdate, SchemaCompatibility, TopicName,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use crate::{
     at::{At, Query},
     reply::{self, Done, Failure, Reply, Setting, in_namespace},
     tenants::Force,
+    topic_policies::Applied,
 };
 
 /// GET, POST and DELETE of one optional policy; `$check` refuses what Pulsar refuses, `$unset` is shown for what is not set.
@@ -54,10 +55,7 @@ macro_rules! policy {
 }
 
 /// Policies of Pulsar that this broker does not keep yet, with what holds as long as nobody sets them.
-const NOT_KEPT: [(&str, &str); 25] = [
-    ("schemaValidationEnforced", "false"),
-    ("isAllowAutoUpdateSchema", "true"),
-    ("schemaAutoUpdateCompatibilityStrategy", "\"Full\""),
+const NOT_KEPT: [(&str, &str); 22] = [
     ("compactionThreshold", ""),
     ("delayedDelivery", ""),
     ("inactiveTopicPolicies", ""),
@@ -97,7 +95,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/{tenant}/{namespace}/replication", get(replication).post(set_replication))
         .route("/{tenant}/{namespace}/backlogQuotaMap", get(quotas))
         .route("/{tenant}/{namespace}/backlogQuota", post(set_quota).delete(remove_quota))
-        .route("/{tenant}/{namespace}/schemaCompatibilityStrategy", get(compatibility).put(set_compatibility))
+        .merge(schema_policies())
         .route("/{tenant}/{namespace}/unload", put(unload))
         .route("/{tenant}/{namespace}/{bundle}/unload", put(unload))
         .route("/{tenant}/{namespace}/{bundle}/split", put(no_split))
@@ -175,8 +173,8 @@ async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         "offload_threshold": -1,
         "offload_threshold_in_seconds": -1,
         "schema_compatibility_strategy": policies.schema_compatibility_strategy,
-        "is_allow_auto_update_schema": true,
-        "schema_validation_enforced": false,
+        "is_allow_auto_update_schema": may_update_schemas(&app, &policies),
+        "schema_validation_enforced": policies.schema_validation_enforced,
         "subscription_types_enabled": [],
         "properties": policies.properties,
         "migrated": false,
@@ -195,6 +193,7 @@ async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         ("max_consumers_per_subscription", json!(policies.max_consumers_per_subscription)),
         ("max_subscriptions_per_topic", json!(policies.max_subscriptions_per_topic)),
         ("max_topics_per_namespace", json!(policies.max_topics_per_namespace)),
+        ("schema_auto_update_compatibility_strategy", json!(policies.schema_auto_update_compatibility_strategy)),
     ];
     for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_null()) {
         all[name] = value;
@@ -263,6 +262,9 @@ struct NewNamespace {
     max_unacked_messages_per_consumer: Option<u32>,
     max_unacked_messages_per_subscription: Option<u32>,
     schema_compatibility_strategy: Option<SchemaCompatibility>,
+    schema_auto_update_compatibility_strategy: Option<SchemaAutoUpdate>,
+    is_allow_auto_update_schema: Option<bool>,
+    schema_validation_enforced: Option<bool>,
     #[serde(rename = "autoTopicCreationOverride")]
     auto_topic_creation: Option<AutoTopicCreation>,
     #[serde(rename = "autoSubscriptionCreationOverride")]
@@ -306,6 +308,9 @@ async fn create(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
         max_unacked_messages_per_consumer: new.max_unacked_messages_per_consumer,
         max_unacked_messages_per_subscription: new.max_unacked_messages_per_subscription,
         schema_compatibility_strategy: new.schema_compatibility_strategy.unwrap_or_default(),
+        schema_auto_update_compatibility_strategy: new.schema_auto_update_compatibility_strategy,
+        is_allow_auto_update_schema: new.is_allow_auto_update_schema,
+        schema_validation_enforced: new.schema_validation_enforced.unwrap_or(false),
         auto_topic_creation: new.auto_topic_creation,
         auto_subscription_creation: new.auto_subscription_creation,
         max_producers_per_topic: new.max_producers_per_topic,
@@ -544,14 +549,56 @@ async fn remove_quota(State(app): State<App>, at: At, Query(query): Query<QuotaQ
     Ok(Done)
 }
 
-async fn compatibility(State(app): State<App>, at: At) -> Reply<Json<SchemaCompatibility>> {
-    Ok(Json(app.broker.policies(&at.namespace()?)?.schema_compatibility_strategy))
+/// What a namespace says about schemas.
+fn schema_policies() -> Router<App> {
+    let at = |path: &str| format!("/{{tenant}}/{{namespace}}/{path}");
+    let compatibility = get(|State(app): State<App>, at: At| async move {
+        Ok::<_, Failure>(Json(app.broker.policies(&at.namespace()?)?.schema_compatibility_strategy))
+    });
+    let set_compatibility = |State(app): State<App>, at: At, bytes: Bytes| async move {
+        let strategy = SchemaCompatibility::of(&bytes, "")?;
+        app.broker.update_policies(&at.namespace()?, |p| p.schema_compatibility_strategy = strategy).await?;
+        Ok::<_, Failure>(Done)
+    };
+    let of_updates = get(|State(app): State<App>, at: At| async move {
+        let strategy = app.broker.policies(&at.namespace()?)?.schema_auto_update_compatibility_strategy;
+        Ok::<_, Failure>(strategy.map_or_else(|| Done.into_response(), |strategy| Json(strategy).into_response()))
+    });
+    let set_of_updates = |State(app): State<App>, at: At, bytes: Bytes| async move {
+        let strategy = SchemaAutoUpdate::of(&bytes, "")?;
+        app.broker
+            .update_policies(&at.namespace()?, |p| p.schema_auto_update_compatibility_strategy = Some(strategy))
+            .await?;
+        Ok::<_, Failure>(Done)
+    };
+    let may_update = get(|State(app): State<App>, at: At| async move {
+        let policies = app.broker.policies(&at.namespace()?)?;
+        Ok::<_, Failure>(Json(may_update_schemas(&app, &policies)))
+    });
+    let set_may_update = |State(app): State<App>, at: At, bytes: Bytes| async move {
+        let may = bool::of(&bytes, "")?;
+        app.broker.update_policies(&at.namespace()?, |p| p.is_allow_auto_update_schema = Some(may)).await?;
+        Ok::<_, Failure>(Done)
+    };
+    let enforced = get(|State(app): State<App>, at: At, Query(query): Query<Applied>| async move {
+        let own = app.broker.policies(&at.namespace()?)?.schema_validation_enforced;
+        Ok::<_, Failure>(Json(own || query.applied && app.broker.config().schema_validation_enforced))
+    });
+    let set_enforced = |State(app): State<App>, at: At, bytes: Bytes| async move {
+        let enforced = bool::of(&bytes, "")?;
+        app.broker.update_policies(&at.namespace()?, |p| p.schema_validation_enforced = enforced).await?;
+        Ok::<_, Failure>(Done)
+    };
+    Router::new()
+        .route(&at("schemaCompatibilityStrategy"), compatibility.put(set_compatibility))
+        .route(&at("schemaAutoUpdateCompatibilityStrategy"), of_updates.put(set_of_updates))
+        .route(&at("isAllowAutoUpdateSchema"), may_update.post(set_may_update))
+        .route(&at("schemaValidationEnforced"), enforced.post(set_enforced))
 }
 
-async fn set_compatibility(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
-    let strategy: SchemaCompatibility = reply::required(&bytes)?;
-    app.broker.update_policies(&at.namespace()?, |p| p.schema_compatibility_strategy = strategy).await?;
-    Ok(Done)
+/// Whether producers register new schemas.
+fn may_update_schemas(app: &App, policies: &NamespacePolicies) -> bool {
+    policies.is_allow_auto_update_schema.unwrap_or(app.broker.config().allow_auto_update_schema)
 }
 
 /// Bundles do not move on one machine: unloading one unloads the namespace.

@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use broker::Error;
-use model::{AutoSubscriptionCreation, AutoTopicCreation, PersistencePolicies, RetentionPolicies};
+use model::{
+    AutoSubscriptionCreation, AutoTopicCreation, PersistencePolicies, RetentionPolicies, SchemaAutoUpdate,
+    SchemaCompatibility,
+};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, Error as _},
@@ -90,7 +93,9 @@ impl From<Error> for Failure {
             | Error::NamespaceExists(_)
             | Error::TenantExists(_)
             | Error::SubscriptionExists { .. }
-            | Error::Conflict(_) => StatusCode::CONFLICT,
+            | Error::Conflict(_)
+            | Error::IncompatibleSchema(_) => StatusCode::CONFLICT,
+            Error::InvalidSchema(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Precondition(_)
             | Error::ConsumerBusy(_)
             | Error::ConsumerAssign(_)
@@ -98,8 +103,7 @@ impl From<Error> for Failure {
             | Error::ProducerFenced(_)
             | Error::ProducerBlockedQuota { .. }
             | Error::TooMany(_)
-            | Error::InvalidTopicName(_)
-            | Error::IncompatibleSchema(_) => StatusCode::PRECONDITION_FAILED,
+            | Error::InvalidTopicName(_) => StatusCode::PRECONDITION_FAILED,
             Error::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Error::TopicTerminated => StatusCode::PRECONDITION_FAILED,
             Error::BadRequest(_) => StatusCode::BAD_REQUEST,
@@ -249,7 +253,14 @@ macro_rules! settings {
         }
     )*};
 }
-settings!(RetentionPolicies, PersistencePolicies, AutoTopicCreation, AutoSubscriptionCreation);
+settings!(
+    RetentionPolicies,
+    PersistencePolicies,
+    AutoTopicCreation,
+    AutoSubscriptionCreation,
+    SchemaAutoUpdate,
+    SchemaCompatibility
+);
 
 /// JSON, or an empty 200 for what is not set.
 pub(crate) fn optional<T: Serialize>(value: Option<T>) -> Response {

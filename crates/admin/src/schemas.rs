@@ -1,82 +1,130 @@
-//! `/admin/v2/schemas`: schemas are registered by producers; here they can be read and deleted.
+//! `/admin/v2/schemas`: the versions of a topic's schema. A schema may come before its topic.
+//!
+//! Two answers differ from Pulsar's, which has a stack trace there: a schema that does not fit is a conflict (409), and one
+//! that is none is unprocessable (422), also where a client only asks. Source: Pulsar's `SchemasResource`.
 
-use axum::{Json, Router, body::Bytes, extract::State, routing::get};
-use broker::{Error, Schema};
-use model::TopicName;
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use broker::SchemaVersion;
+use schema::{Definition, Kind};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 use crate::{
     App,
-    at::At,
-    reply::{Failure, Reply},
+    at::{At, Query},
+    reply::{self, Failure, Reply},
 };
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
-        .route("/{tenant}/{namespace}/{topic}/schema", get(latest).post(not_yet).delete(delete))
+        .route("/{tenant}/{namespace}/{topic}/schema", get(latest).post(upload).delete(delete))
         .route("/{tenant}/{namespace}/{topic}/schema/{version}", get(one))
         .route("/{tenant}/{namespace}/{topic}/schemas", get(all))
+        .route("/{tenant}/{namespace}/{topic}/metadata", get(metadata))
+        .route("/{tenant}/{namespace}/{topic}/compatibility", post(compatibility))
+        .route("/{tenant}/{namespace}/{topic}/version", post(version))
 }
 
-async fn not_yet() -> Failure {
-    Failure::not_allowed("schemas are registered by producers; the REST API does not add any yet")
+/// What an administrator sends: Pulsar's `PostSchemaPayload`.
+#[derive(Deserialize)]
+struct Payload {
+    #[serde(rename = "type")]
+    kind: String,
+    /// JSON as text; for a key and a value an object of both.
+    schema: String,
+    #[serde(default)]
+    properties: BTreeMap<String, String>,
 }
 
-async fn delete(State(app): State<App>, at: At) -> Reply<Json<Value>> {
-    let name = at.topic()?;
-    app.broker.policies(name.namespace())?;
-    match app.broker.delete_schemas(&name).await {
-        Ok(version) => Ok(Json(json!({ "version": version }))),
-        Err(Error::TopicNotFound(_)) => Err(missing()),
-        Err(other) => Err(other.into()),
-    }
+fn definition(bytes: &Bytes) -> Reply<Definition> {
+    let Payload { kind, schema: text, properties } = reply::required(bytes)?;
+    let kind: Kind = kind.parse().map_err(|error: schema::Error| Failure::bad(error.to_string()))?;
+    let data = match kind {
+        Kind::KeyValue => schema::data_from_json(&text).map_err(broker::Error::from)?,
+        _ => text.into(),
+    };
+    Ok(Definition { kind, data, properties })
+}
+
+async fn upload(State(app): State<App>, at: At, bytes: Bytes) -> Reply<Json<Value>> {
+    let version = app.broker.upload_schema(&at.topic()?, definition(&bytes)?).await?;
+    Ok(Json(json!({ "version": { "version": version } })))
+}
+
+#[derive(Deserialize)]
+struct Force {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn delete(State(app): State<App>, at: At, Query(query): Query<Force>) -> Reply<Json<Value>> {
+    let version = app.broker.delete_schemas(&at.topic()?, query.force).await?;
+    // -1 is how Pulsar writes that there is none.
+    Ok(Json(json!({ "version": version.map_or(json!(-1), |version| json!(version)) })))
 }
 
 async fn latest(State(app): State<App>, at: At) -> Reply<Json<Value>> {
-    let (schema, version) = find(&app, &at.topic()?, None).await?.ok_or_else(missing)?;
-    Ok(Json(json(&schema, version)))
+    let last = app.broker.schemas(&at.topic()?).await?.versions.pop();
+    Ok(Json(shown(&last.ok_or_else(missing)?)?))
 }
 
 async fn one(State(app): State<App>, at: At) -> Reply<Json<Value>> {
-    let version: u64 = at.number("version")?;
-    let (schema, version) = find(&app, &at.topic()?, Some(version)).await?.ok_or_else(missing)?;
-    Ok(Json(json(&schema, version)))
+    let wanted: i64 = at.number("version")?;
+    let mut versions = app.broker.schemas(&at.topic()?).await?.versions.into_iter();
+    let found = versions.find(|version| i64::try_from(version.version) == Ok(wanted));
+    Ok(Json(shown(&found.ok_or_else(missing)?)?))
 }
 
 async fn all(State(app): State<App>, at: At) -> Reply<Json<Value>> {
-    let name = at.topic()?;
-    let mut all = Vec::new();
-    if let Some((_, last)) = find(&app, &name, None).await? {
-        for version in 0..=last {
-            if let Some((schema, version)) = find(&app, &name, Some(version)).await? {
-                all.push(json(&schema, version));
-            }
-        }
-    }
+    let versions = app.broker.schemas(&at.topic()?).await?.versions;
+    let all = versions.iter().map(shown).collect::<Reply<Vec<_>>>()?;
     Ok(Json(json!({ "getSchemaResponses": all })))
+}
+
+/// In Pulsar each version is an entry of a ledger of its own; here they lie with their topic, and in no ledger.
+async fn metadata(State(app): State<App>, at: At) -> Reply<Response> {
+    let history = app.broker.schemas(&at.topic()?).await?;
+    let entry = |version: u64| json!({ "ledgerId": -1, "entryId": -1, "version": version });
+    let numbers: Vec<_> = history.deleted.into_iter().chain(history.versions.iter().map(|v| v.version)).collect();
+    let index: Vec<_> = numbers.iter().copied().map(entry).collect();
+    Ok(reply::optional(numbers.last().map(|&last| json!({ "info": entry(last), "index": index }))))
+}
+
+async fn compatibility(State(app): State<App>, at: At, bytes: Bytes) -> Reply<impl IntoResponse> {
+    let strategy = app.broker.check_schema(&at.topic()?, definition(&bytes)?).await?;
+    let answer = json!({ "schemaCompatibilityStrategy": strategy.name(), "compatibility": true });
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+async fn version(State(app): State<App>, at: At, bytes: Bytes) -> Reply<Json<Value>> {
+    let version = app.broker.find_schema(&at.topic()?, &definition(&bytes)?).await?;
+    Ok(Json(json!({ "version": version.map_or(json!(-1), |version| json!(version)) })))
 }
 
 fn missing() -> Failure {
     Failure::not_found("Schema not found")
 }
 
-async fn find(app: &App, name: &TopicName, version: Option<u64>) -> Reply<Option<(Schema, u64)>> {
-    app.broker.policies(name.namespace())?;
-    let version = version.map(|n| Bytes::copy_from_slice(&n.to_be_bytes()));
-    match app.broker.schema(name, version).await {
-        Ok(found) => Ok(found.map(|(schema, version)| (schema, version[..].try_into().map_or(0, u64::from_be_bytes)))),
-        Err(Error::TopicNotFound(_)) => Ok(None),
-        Err(other) => Err(other.into()),
-    }
-}
-
-fn json(schema: &Schema, version: u64) -> Value {
-    let kind = wire::proto::schema::Type::try_from(schema.kind).map_or("NONE", |kind| kind.as_str_name());
-    json!({
-        "version": version,
-        "type": kind.to_uppercase(),
-        "timestamp": 0,
-        "data": String::from_utf8_lossy(&schema.data),
-        "properties": schema.properties,
-    })
+/// Pulsar's `GetSchemaResponse`.
+fn shown(version: &SchemaVersion) -> Reply<Value> {
+    let definition = &version.definition;
+    let data = match definition.kind {
+        Kind::KeyValue => schema::data_to_json(definition).map_err(broker::Error::from)?,
+        _ => String::from_utf8_lossy(&definition.data).into_owned(),
+    };
+    Ok(json!({
+        "version": version.version,
+        "type": definition.kind.name(),
+        "timestamp": version.created_ms,
+        "data": data,
+        "properties": definition.properties,
+    }))
 }

@@ -13,7 +13,8 @@ use axum::{
 };
 use broker::Config;
 use model::{
-    BacklogQuotaType, NamespacePolicies, PersistencePolicies, RetentionPolicies, TopicLevelPolicies, TopicName,
+    BacklogQuotaType, NamespacePolicies, PersistencePolicies, RetentionPolicies, SchemaCompatibility,
+    TopicLevelPolicies, TopicName,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,7 +30,7 @@ use crate::{
 
 /// Policies of Pulsar's topics that this broker does not keep yet, with what Pulsar answers while they are not set, and what
 /// applies then.
-const NOT_KEPT: [(&str, Unset, &str); 18] = [
+const NOT_KEPT: [(&str, Unset, &str); 16] = [
     ("deduplicationSnapshotInterval", Unset::Empty, ""),
     ("delayedDelivery", Unset::Empty, r#"{"tickTime":1000,"active":true,"maxDeliveryDelayInMillis":0}"#),
     ("maxMessageSize", Unset::NoContent, ""),
@@ -43,8 +44,6 @@ const NOT_KEPT: [(&str, Unset, &str); 18] = [
     ("offloadPolicies", Unset::Empty, ""),
     ("subscriptionTypesEnabled", Unset::Is("[]"), ""),
     ("replication", Unset::Empty, ""),
-    ("schemaValidationEnforced", Unset::Is("false"), ""),
-    ("schemaCompatibilityStrategy", Unset::Empty, ""),
     ("entryFilters", Unset::Empty, ""),
     ("autoSubscriptionCreation", Unset::Empty, ""),
     ("dispatcherPauseOnAckStatePersistent", Unset::Is("false"), ""),
@@ -75,9 +74,9 @@ impl Unset {
 }
 
 #[derive(Deserialize)]
-struct Applied {
+pub(crate) struct Applied {
     #[serde(default)]
-    applied: bool,
+    pub(crate) applied: bool,
 }
 
 /// GET, POST and DELETE of one policy: its field here and in the namespace, and the broker's default, which is shown where
@@ -134,7 +133,9 @@ pub(crate) fn routes() -> Router<App> {
     let mut router = Router::new()
         .route(&at("messageTTL"), get(ttl).post(set_ttl).delete(remove_ttl))
         .route(&at("backlogQuotaMap"), get(quotas))
-        .route(&at("backlogQuota"), post(set_quota).delete(remove_quota));
+        .route(&at("backlogQuota"), post(set_quota).delete(remove_quota))
+        .route(&at("schemaCompatibilityStrategy"), get(strategy).put(set_strategy).delete(remove_strategy))
+        .route(&at("schemaValidationEnforced"), get(needs_schema).post(set_needs_schema));
     for (policy, unset, applied) in NOT_KEPT {
         let refuse = move |State(app): State<App>, at: At| async move {
             let checked = topic(&app, &at).await;
@@ -294,5 +295,41 @@ async fn remove_quota(State(app): State<App>, at: At, Query(query): Query<QuotaQ
             p.backlog_quota_map.remove(&kind);
         })
         .await?;
+    Ok(Done)
+}
+
+async fn strategy(State(app): State<App>, at: At, Query(query): Query<Applied>) -> Reply<Response> {
+    let name = topic(&app, &at).await?;
+    let own = app.broker.topic_policies(&name).schema_compatibility_strategy;
+    Ok(reply::optional(if query.applied { Some(app.broker.schema_strategy(&name)) } else { own }))
+}
+
+async fn set_strategy(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let name = topic(&app, &at).await?;
+    let strategy = Some(SchemaCompatibility::of(&bytes, "")?).filter(|set| *set != SchemaCompatibility::Undefined);
+    app.broker.update_topic_policies(&name, |p| p.schema_compatibility_strategy = strategy).await?;
+    Ok(Done)
+}
+
+async fn remove_strategy(State(app): State<App>, at: At) -> Reply {
+    let name = topic(&app, &at).await?;
+    app.broker.update_topic_policies(&name, |p| p.schema_compatibility_strategy = None).await?;
+    Ok(Done)
+}
+
+async fn needs_schema(State(app): State<App>, at: At, Query(query): Query<Applied>) -> Reply<Json<bool>> {
+    let name = topic(&app, &at).await?;
+    let mut enforced = app.broker.topic_policies(&name).schema_validation_enforced;
+    if query.applied {
+        let namespace = app.broker.policies(name.namespace())?.schema_validation_enforced;
+        enforced = enforced.or(Some(namespace || app.broker.config().schema_validation_enforced));
+    }
+    Ok(Json(enforced.unwrap_or(false)))
+}
+
+async fn set_needs_schema(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let name = topic(&app, &at).await?;
+    let enforced = bool::of(&bytes, "")?;
+    app.broker.update_topic_policies(&name, |p| p.schema_validation_enforced = Some(enforced)).await?;
     Ok(Done)
 }

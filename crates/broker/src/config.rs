@@ -1,5 +1,6 @@
 //! What of the broker can be set. Names are Pulsar's `broker.conf` in kebab-case.
 
+use model::SchemaCompatibility;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -73,6 +74,12 @@ pub struct Config {
     pub max_consumers_per_subscription: usize,
     /// Subscriptions one topic may have; 0 is no bound. Pulsar: `maxSubscriptionsPerTopic`.
     pub max_subscriptions_per_topic: usize,
+    /// How a new schema has to fit the old ones where no policy says otherwise. Pulsar: `schemaCompatibilityStrategy`.
+    pub schema_compatibility_strategy: SchemaCompatibility,
+    /// Whether producers register new schemas where no policy says otherwise. Pulsar: `isAllowAutoUpdateSchemaEnabled`.
+    pub allow_auto_update_schema: bool,
+    /// Whether a producer needs a schema on every topic that has one. Pulsar: `isSchemaValidationEnforced`.
+    pub schema_validation_enforced: bool,
 }
 
 impl Default for Config {
@@ -104,6 +111,9 @@ impl Default for Config {
             max_consumers_per_topic: 0,
             max_consumers_per_subscription: 0,
             max_subscriptions_per_topic: 0,
+            schema_compatibility_strategy: SchemaCompatibility::Full,
+            allow_auto_update_schema: true,
+            schema_validation_enforced: false,
         }
     }
 }

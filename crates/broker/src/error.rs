@@ -57,6 +57,9 @@ pub enum Error {
     BadRequest(String),
     #[error("{0}")]
     IncompatibleSchema(String),
+    /// No definition of its kind, or none that topics have.
+    #[error("{0}")]
+    InvalidSchema(String),
     /// Stopping, or a request met a topic that just closed: look up again and retry.
     #[error("{0}")]
     NotReady(String),
@@ -87,6 +90,15 @@ impl From<ledger::Error> for Error {
             source = cause.source();
         }
         Self::Storage(text)
+    }
+}
+
+impl From<schema::Error> for Error {
+    fn from(error: schema::Error) -> Self {
+        match error {
+            schema::Error::Incompatible(reason) => Self::IncompatibleSchema(reason),
+            other => Self::InvalidSchema(other.to_string()),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod subscription;
 mod topic;
 mod transaction;
 
-pub use broker::{Addresses, Broker, TopicChange};
+pub use broker::{Addresses, Broker, SchemaHistory, SchemaVersion, TopicChange};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use output::OutputHandle;

@@ -6,7 +6,8 @@ use admin_api::TenantInfo;
 use bytes::Bytes;
 use metastore::{Expect, Metastore, Version};
 use model::{
-    BacklogQuota, BacklogQuotaType, NamespaceName, NamespacePolicies, RetentionPolicy, TopicLevelPolicies, TopicName,
+    BacklogQuota, BacklogQuotaType, NamespaceName, NamespacePolicies, RetentionPolicy, SchemaAutoUpdate,
+    SchemaCompatibility, TopicLevelPolicies, TopicName,
 };
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
@@ -20,6 +21,7 @@ use crate::{
 const TENANTS: &str = "/tenants/";
 const NAMESPACES: &str = "/namespaces/";
 const TOPICS: &str = "/topics/";
+const SCHEMAS: &str = "/schemas/";
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -36,6 +38,9 @@ struct Inner {
     topics: RwLock<BTreeMap<TopicName, Arc<TopicLevelPolicies>>>,
     /// One change at a time, so that each builds on the last.
     changing_topics: tokio::sync::Mutex<()>,
+    /// Schemas that wait for their topics, as the properties that will be theirs.
+    schemas: RwLock<BTreeMap<TopicName, Arc<BTreeMap<String, String>>>>,
+    changing_schemas: tokio::sync::Mutex<()>,
 }
 
 struct Row<T> {
@@ -82,6 +87,8 @@ impl Metadata {
                 namespaces: RwLock::default(),
                 topics: RwLock::default(),
                 changing_topics: tokio::sync::Mutex::default(),
+                schemas: RwLock::default(),
+                changing_schemas: tokio::sync::Mutex::default(),
             }),
         };
         for (key, value, version) in metadata.inner.store.list(TENANTS).await? {
@@ -99,6 +106,12 @@ impl Metadata {
                 key[TOPICS.len()..].parse().map_err(|e| Error::Storage(format!("metastore key {key}: {e}")))?;
             let value = Arc::new(parse(&key, &value)?);
             metadata.inner.topics.write().insert(name, value);
+        }
+        for (key, value, _) in metadata.inner.store.list(SCHEMAS).await? {
+            let name: TopicName =
+                key[SCHEMAS.len()..].parse().map_err(|e| Error::Storage(format!("metastore key {key}: {e}")))?;
+            let value = Arc::new(parse(&key, &value)?);
+            metadata.inner.schemas.write().insert(name, value);
         }
         for (tenant, namespace) in [("public", "default"), ("pulsar", "system")] {
             if metadata.tenant(tenant).is_err() {
@@ -266,6 +279,57 @@ impl Metadata {
             self.inner.topics.write().insert(topic, Arc::new(policies));
         }
         Ok(())
+    }
+
+    /// Schemas that wait for a topic, which has no suffix.
+    pub(crate) fn waiting_schemas(&self, topic: &TopicName) -> Option<Arc<BTreeMap<String, String>>> {
+        self.inner.schemas.read().get(topic).cloned()
+    }
+
+    /// Changes them; none left are forgotten.
+    pub(crate) async fn update_waiting_schemas<R>(
+        &self,
+        topic: &TopicName,
+        change: impl FnOnce(&mut BTreeMap<String, String>) -> Result<R>,
+    ) -> Result<R> {
+        let _one = self.inner.changing_schemas.lock().await;
+        let mut schemas = self.waiting_schemas(topic).map(|waiting| (*waiting).clone()).unwrap_or_default();
+        let value = change(&mut schemas)?;
+        let key = format!("{SCHEMAS}{topic}");
+        if schemas.is_empty() {
+            self.inner.store.delete(&key, Expect::Any).await?;
+            self.inner.schemas.write().remove(topic);
+        } else {
+            self.put(&key, &schemas, Expect::Any).await?;
+            self.inner.schemas.write().insert(topic.clone(), Arc::new(schemas));
+        }
+        Ok(value)
+    }
+
+    /// How a new schema of a topic has to fit the old ones. Source: Pulsar's
+    /// `AdminResource.getSchemaCompatibilityStrategyAsyncWithoutAuth`.
+    pub(crate) fn schema_strategy(&self, topic: &TopicName) -> SchemaCompatibility {
+        let policies = self.policies(topic.namespace()).unwrap_or_default();
+        let own = self.topic_level_policies(topic).schema_compatibility_strategy;
+        let of_updates = policies.schema_auto_update_compatibility_strategy.map(SchemaAutoUpdate::strategy);
+        own.into_iter()
+            .chain([policies.schema_compatibility_strategy])
+            .chain(of_updates)
+            .find(|strategy| *strategy != SchemaCompatibility::Undefined)
+            .unwrap_or(self.inner.config.schema_compatibility_strategy)
+    }
+
+    /// Whether producers may register new schemas.
+    pub(crate) fn may_update_schemas(&self, topic: &TopicName) -> bool {
+        let policies = self.policies(topic.namespace()).unwrap_or_default();
+        policies.is_allow_auto_update_schema.unwrap_or(self.inner.config.allow_auto_update_schema)
+    }
+
+    /// Whether producers need a schema where the topic has one.
+    pub(crate) fn schema_validation_enforced(&self, topic: &TopicName) -> bool {
+        let policies = self.policies(topic.namespace()).unwrap_or_default();
+        let own = self.topic_level_policies(topic).schema_validation_enforced;
+        self.inner.config.schema_validation_enforced || own.unwrap_or(policies.schema_validation_enforced)
     }
 
     /// What applies to a topic.

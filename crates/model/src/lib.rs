@@ -10,7 +10,7 @@ mod topic_name;
 
 pub use policies::{
     AutoSubscriptionCreation, AutoTopicCreation, BacklogQuota, BacklogQuotaType, InactiveTopicDeleteMode,
-    NamespacePolicies, PersistencePolicies, RetentionPolicies, RetentionPolicy, SchemaCompatibility,
+    NamespacePolicies, PersistencePolicies, RetentionPolicies, RetentionPolicy, SchemaAutoUpdate, SchemaCompatibility,
     TopicLevelPolicies,
 };
 pub use position::{LedgerId, MessageId, Position};

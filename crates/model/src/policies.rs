@@ -126,6 +126,44 @@ impl SchemaCompatibility {
     }
 }
 
+/// What Pulsar had before [`SchemaCompatibility`], and still has beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SchemaAutoUpdate {
+    /// Every new schema is refused.
+    AutoUpdateDisabled,
+    /// New readers read old data.
+    Backward,
+    /// Old readers read new data.
+    Forward,
+    /// Both.
+    Full,
+    /// Every new schema is taken.
+    AlwaysCompatible,
+    /// Backward over all versions.
+    BackwardTransitive,
+    /// Forward over all versions.
+    ForwardTransitive,
+    /// Both over all versions.
+    FullTransitive,
+}
+
+impl SchemaAutoUpdate {
+    /// The same by its newer name.
+    #[must_use]
+    pub fn strategy(self) -> SchemaCompatibility {
+        match self {
+            Self::AutoUpdateDisabled => SchemaCompatibility::AlwaysIncompatible,
+            Self::Backward => SchemaCompatibility::Backward,
+            Self::Forward => SchemaCompatibility::Forward,
+            Self::Full => SchemaCompatibility::Full,
+            Self::AlwaysCompatible => SchemaCompatibility::AlwaysCompatible,
+            Self::BackwardTransitive => SchemaCompatibility::BackwardTransitive,
+            Self::ForwardTransitive => SchemaCompatibility::ForwardTransitive,
+            Self::FullTransitive => SchemaCompatibility::FullTransitive,
+        }
+    }
+}
+
 /// What a namespace says about its topics; absent means the broker's default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -151,6 +189,12 @@ pub struct NamespacePolicies {
     pub max_unacked_messages_per_subscription: Option<u32>,
     /// How schemas may evolve.
     pub schema_compatibility_strategy: SchemaCompatibility,
+    /// The same by an older name; holds where the other is undefined.
+    pub schema_auto_update_compatibility_strategy: Option<SchemaAutoUpdate>,
+    /// Whether producers register new schemas; `None` is the broker's default.
+    pub is_allow_auto_update_schema: Option<bool>,
+    /// Whether a producer needs a schema on a topic that has one.
+    pub schema_validation_enforced: bool,
     /// Whether a client that names a missing topic creates it; `None` is the broker's default.
     pub auto_topic_creation: Option<AutoTopicCreation>,
     /// Whether a consumer that names a missing subscription creates it; `None` is the broker's default.
@@ -195,6 +239,10 @@ pub struct TopicLevelPolicies {
     pub max_consumers_per_subscription: Option<u32>,
     /// Subscriptions the topic may have; 0 is no bound.
     pub max_subscriptions: Option<u32>,
+    /// How its schema may evolve.
+    pub schema_compatibility_strategy: Option<SchemaCompatibility>,
+    /// Whether a producer needs a schema if the topic has one.
+    pub schema_validation_enforced: Option<bool>,
 }
 
 /// Whether a consumer that names a missing subscription creates it.

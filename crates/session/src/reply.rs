@@ -32,7 +32,7 @@ pub(crate) fn code(error: &Error) -> ServerError {
         Error::InvalidTopicName(_) => ServerError::InvalidTopicName,
         Error::NotAllowed(_) => ServerError::NotAllowedError,
         Error::TopicTerminated => ServerError::TopicTerminatedError,
-        Error::IncompatibleSchema(_) => ServerError::IncompatibleSchema,
+        Error::IncompatibleSchema(_) | Error::InvalidSchema(_) => ServerError::IncompatibleSchema,
         Error::NotReady(_) => ServerError::ServiceNotReady,
         Error::Storage(_) => ServerError::PersistenceError,
         Error::BadRequest(_) | Error::Precondition(_) => ServerError::MetadataError,

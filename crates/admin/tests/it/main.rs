@@ -5,4 +5,5 @@
 mod functions;
 mod hostile;
 mod rest;
+mod schemas;
 mod server;

@@ -310,19 +310,6 @@ async fn bodies_are_read_as_jackson_reads_them() {
 }
 
 #[tokio::test]
-async fn a_schema_can_be_deleted() {
-    let server = Server::start().await;
-    let path = "/admin/v2/schemas/public/default/t/schema";
-    assert_eq!(server.send("DELETE", path, "").await.status, 404);
-    server.done("PUT", &format!("{P}/t"), "").await;
-    let schema = broker::Schema { kind: 1, name: "t".into(), data: "".into(), properties: Default::default() };
-    server.broker.put_schema(&"t".parse().unwrap(), schema).await.unwrap();
-    assert_eq!(server.get(path).await.json()["type"], "STRING");
-    assert_eq!(server.send("DELETE", path, "").await.json(), json!({ "version": 1 }));
-    assert_eq!(server.get(path).await.status, 404);
-}
-
-#[tokio::test]
 async fn stats_leave_out_what_a_caller_does_not_want() {
     let server = Server::start().await;
     server.done("PUT", &format!("{P}/t/partitions"), "2").await;

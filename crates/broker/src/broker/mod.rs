@@ -1,10 +1,10 @@
 //! The broker as the rest of the program holds it: a cheap handle that routes each request to the shard of its topic.
 
 mod administration;
+mod schemas;
 mod topics;
 mod transactions;
 
-use bytes::Bytes;
 use model::{NamespaceName, TopicName};
 use rustc_hash::FxHasher;
 use std::{
@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{broadcast, mpsc};
+
+pub use schemas::{SchemaHistory, SchemaVersion};
 
 use crate::{
     config::Config,
@@ -242,7 +244,7 @@ impl Broker {
         self.ensure_topic(&name, true).await?;
         let schema_version = match &request.schema {
             Some(schema) => Some(self.put_schema(&name, schema.clone()).await?),
-            None => None,
+            None => self.check_no_schema(&name).await.map(|()| None)?,
         };
         let opened = match self.try_create_producer(peer, request.clone()).await {
             Err(Error::ProducerBusy(_)) if self.namesake_is_gone(peer, &request).await => {
@@ -476,10 +478,5 @@ impl Broker {
     #[must_use]
     pub fn journal_stats(&self) -> ledger::JournalStats {
         self.inner.store.journal_stats()
-    }
-
-    /// Version bytes of a schema, as clients carry them.
-    pub(crate) fn schema_version(n: u64) -> Bytes {
-        Bytes::copy_from_slice(&n.to_be_bytes())
     }
 }

@@ -1,8 +1,7 @@
-//! Topics by name: creating, finding, deleting them; partitions; schemas.
+//! Topics by name: creating, finding, deleting them; partitions.
 //!
 //! Source: Pulsar's `BrokerService.fetchPartitionedTopicMetadataCheckAllowAutoCreationAsync`, `AdminResource`.
 
-use bytes::Bytes;
 use ledger::Batch;
 use model::{NamespaceName, TopicLevelPolicies, TopicName};
 use std::collections::BTreeMap;
@@ -10,7 +9,6 @@ use std::collections::BTreeMap;
 use super::{Broker, TopicChange};
 use crate::{
     error::{Error, Result},
-    requests::Schema,
     shard::Shard,
 };
 
@@ -68,7 +66,7 @@ impl Broker {
     }
 
     /// Whether a topic, or a partition, of this name exists. One that is not persistent exists while it is loaded.
-    async fn is_there(&self, topic: &TopicName) -> Result<bool> {
+    pub(super) async fn is_there(&self, topic: &TopicName) -> Result<bool> {
         if topic.is_persistent() {
             return Ok(self.inner.store.exists(topic)?);
         }
@@ -290,6 +288,7 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicNotFound`]; [`Error::Precondition`] when it is in use.
     pub async fn delete_topic(&self, topic: &TopicName, force: bool) -> Result<()> {
+        self.keep_schemas(topic).await?;
         let (name, tell) = (topic.clone(), self.teller(TopicChange::Deleted(topic.clone())));
         self.shard(topic)
             .call_later(move |shard: &mut Shard, reply| {
@@ -332,6 +331,7 @@ impl Broker {
             .await?;
         if topic.partition().is_none() {
             self.forget_policies(topic).await?;
+            self.forget_schemas(topic).await?;
         }
         Ok(())
     }
@@ -365,6 +365,7 @@ impl Broker {
         }
         let name = topic.clone();
         self.change(topic, move |store, batch| Ok(store.set_partitions(batch, &name, None)?)).await?;
+        self.forget_schemas(topic).await?;
         self.forget_policies(topic).await
     }
 
@@ -482,7 +483,7 @@ impl Broker {
         .await
     }
 
-    async fn update_properties<R: Send + 'static>(
+    pub(super) async fn update_properties<R: Send + 'static>(
         &self,
         topic: &TopicName,
         f: impl FnOnce(&mut BTreeMap<String, String>) -> Result<R> + Send + 'static,
@@ -506,174 +507,4 @@ impl Broker {
             })
             .await
     }
-
-    /// Registers a schema and returns its version; one that is registered already keeps its version. Compatibility is
-    /// not checked yet: every schema of the same kind is taken as the next version.
-    ///
-    /// # Errors
-    /// [`Error::TopicNotFound`]; [`Error::IncompatibleSchema`] when the kind differs from the last version's.
-    pub async fn put_schema(&self, topic: &TopicName, schema: Schema) -> Result<Bytes> {
-        let Some(owner) = self.schema_owner(topic).await? else {
-            return Err(Error::TopicNotFound(topic.partitioned()));
-        };
-        self.update_properties(&owner, move |properties| register(properties, &schema)).await
-    }
-
-    /// Makes the schema of a consumer that of a topic nobody uses yet; on any other it has to fit what is there.
-    ///
-    /// # Errors
-    /// [`Error::TopicNotFound`]; [`Error::IncompatibleSchema`] when the kind differs from the last version's, or there is
-    /// none on a topic in use.
-    pub(crate) async fn fit_schema(&self, topic: &TopicName, schema: Schema) -> Result<()> {
-        let Some(owner) = self.schema_owner(topic).await? else {
-            return Err(Error::TopicNotFound(topic.partitioned()));
-        };
-        let name = topic.clone();
-        let unused = self
-            .shard(topic)
-            .call(move |shard| {
-                let id = shard.topic(&name)?;
-                Ok::<_, Error>(shard.at(id)?.0.may_take_schema())
-            })
-            .await??;
-        self.update_properties(&owner, move |properties| match schemas(properties).last_key_value() {
-            Some((_, last)) => same_kind(last, &schema),
-            None if unused => register(properties, &schema).map(|_| ()),
-            None => Err(Error::IncompatibleSchema(format!(
-                "Failed to add schema to an active topic with empty(BYTES) schema: new schema type {}",
-                kind_name(schema.kind)
-            ))),
-        })
-        .await
-    }
-
-    /// Forgets every schema of a topic. Returns the version that stands for this; later schemas have higher ones.
-    ///
-    /// # Errors
-    /// [`Error::TopicNotFound`].
-    pub async fn delete_schemas(&self, topic: &TopicName) -> Result<u64> {
-        let Some(owner) = self.schema_owner(topic).await? else {
-            return Err(Error::TopicNotFound(topic.partitioned()));
-        };
-        self.update_properties(&owner, move |properties| {
-            let last = schemas(properties).last_key_value().map(|(&n, _)| n).or(deleted(properties));
-            let n = last.map_or(0, |n| n + 1);
-            properties.retain(|key, _| !key.starts_with(SCHEMA));
-            properties.insert(SCHEMAS_DELETED.into(), n.to_string());
-            Ok(n)
-        })
-        .await
-    }
-
-    /// A schema and its version: the one asked for, or the latest.
-    ///
-    /// # Errors
-    /// [`Error::TopicNotFound`]; [`Error::BadRequest`] for version bytes that are none.
-    pub async fn schema(&self, topic: &TopicName, version: Option<Bytes>) -> Result<Option<(Schema, Bytes)>> {
-        let Some(owner) = self.schema_owner(topic).await? else {
-            return Err(Error::TopicNotFound(topic.partitioned()));
-        };
-        let wanted = match version.filter(|v| !v.is_empty()) {
-            None => None,
-            Some(bytes) => Some(u64::from_be_bytes(
-                bytes[..].try_into().map_err(|_| Error::BadRequest("a schema version has 8 bytes".into()))?,
-            )),
-        };
-        let name = owner.clone();
-        self.shard(&owner)
-            .call(move |shard| {
-                let id = shard.topic(&name)?;
-                let mut versions = schemas(shard.at(id)?.0.ledger.properties());
-                let found = match wanted {
-                    Some(n) => versions.remove_entry(&n),
-                    None => versions.pop_last(),
-                };
-                Ok(found.map(|(n, schema)| (schema, Self::schema_version(n))))
-            })
-            .await?
-    }
-
-    /// The topic that holds the schemas: the first partition, or the topic itself. Of a topic that is not persistent each
-    /// partition has its own, because the first may not be there.
-    async fn schema_owner(&self, topic: &TopicName) -> Result<Option<TopicName>> {
-        let whole = topic.partitioned();
-        let first = whole.with_partition(0);
-        let candidates = if topic.is_persistent() { [whole, first] } else { [topic.clone(), first] };
-        for name in candidates {
-            if self.is_there(&name).await? {
-                return Ok(Some(name));
-            }
-        }
-        Ok(None)
-    }
-}
-
-const SCHEMA: &str = "geminga.schema.";
-/// Property with the version of the last deletion.
-const SCHEMAS_DELETED: &str = "geminga.schemas-deleted";
-
-fn deleted(properties: &BTreeMap<String, String>) -> Option<u64> {
-    properties.get(SCHEMAS_DELETED)?.parse().ok()
-}
-
-/// The version of a schema, which becomes the next one when there is none like it.
-fn register(properties: &mut BTreeMap<String, String>, schema: &Schema) -> Result<Bytes> {
-    let versions = schemas(properties);
-    if let Some((n, _)) = versions.iter().find(|(_, s)| *s == schema) {
-        return Ok(Broker::schema_version(*n));
-    }
-    if let Some((_, last)) = versions.last_key_value() {
-        same_kind(last, schema)?;
-    }
-    let n = versions.last_key_value().map_or_else(|| deleted(properties).map_or(0, |n| n + 1), |(n, _)| n + 1);
-    properties.insert(format!("{SCHEMA}{n}"), stored(schema));
-    Ok(Broker::schema_version(n))
-}
-
-fn same_kind(last: &Schema, new: &Schema) -> Result<()> {
-    if last.kind == new.kind {
-        return Ok(());
-    }
-    let (last, new) = (kind_name(last.kind), kind_name(new.kind));
-    Err(Error::IncompatibleSchema(format!("Incompatible schema: exists schema type {last}, new schema type {new}")))
-}
-
-/// As Pulsar's `SchemaType` has it.
-fn kind_name(kind: i32) -> String {
-    let name = wire::proto::schema::Type::try_from(kind).map_or("None", |kind| kind.as_str_name());
-    let mut upper = String::new();
-    for (n, c) in name.chars().enumerate() {
-        if n > 0 && c.is_ascii_uppercase() {
-            upper.push('_');
-        }
-        upper.push(c.to_ascii_uppercase());
-    }
-    upper
-}
-
-fn stored(schema: &Schema) -> String {
-    let data: String = schema.data.iter().map(|b| format!("{b:02x}")).collect();
-    serde_json::json!({
-        "type": schema.kind, "name": schema.name, "data": data, "properties": schema.properties
-    })
-    .to_string()
-}
-
-fn schemas(properties: &BTreeMap<String, String>) -> BTreeMap<u64, Schema> {
-    let parse = |text: &str| -> Option<Schema> {
-        let json: serde_json::Value = serde_json::from_str(text).ok()?;
-        let hex = json["data"].as_str()?;
-        let data: Option<Vec<u8>> =
-            (0..hex.len() / 2).map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()).collect();
-        Some(Schema {
-            kind: i32::try_from(json["type"].as_i64()?).ok()?,
-            name: json["name"].as_str()?.to_owned(),
-            data: data?.into(),
-            properties: serde_json::from_value(json["properties"].clone()).ok()?,
-        })
-    };
-    properties
-        .iter()
-        .filter_map(|(key, value)| Some((key.strip_prefix(SCHEMA)?.parse().ok()?, parse(value)?)))
-        .collect()
 }

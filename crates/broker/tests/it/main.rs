@@ -4,6 +4,7 @@
 
 mod harness;
 mod producers;
+mod schemas;
 mod subscriptions;
 mod transactions;
 
@@ -427,71 +428,4 @@ async fn a_topic_that_is_not_persistent_is_there_while_it_is_used() {
     assert_eq!(test.broker.partitions(&partitioned).unwrap(), Some(2));
     assert_eq!(test.broker.non_persistent_topics(&namespace).await.unwrap(), []);
     test.broker.delete_partitioned_topic(&partitioned, false).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_schema_is_gone_and_its_version_is_not_given_again() {
-    let test = TestBroker::start().await;
-    let connection = test.connect();
-    let _producer = connection.producer("t", 1).await;
-    let schema =
-        |name: &str| broker::Schema { kind: 1, name: name.into(), data: "".into(), properties: BTreeMap::new() };
-    let first = test.broker.put_schema(&topic("t"), schema("a")).await.unwrap();
-    assert_eq!(test.broker.put_schema(&topic("t"), schema("b")).await.unwrap()[7], 1);
-    assert_eq!(test.broker.delete_schemas(&topic("t")).await.unwrap(), 2);
-    for version in [None, Some(first)] {
-        assert_eq!(test.broker.schema(&topic("t"), version).await.unwrap(), None);
-    }
-    assert_eq!(test.broker.put_schema(&topic("t"), schema("a")).await.unwrap()[7], 3);
-}
-
-fn schema(kind: i32, data: &'static str) -> broker::Schema {
-    broker::Schema { kind, name: "s".into(), data: data.into(), properties: BTreeMap::new() }
-}
-
-fn with_schema(name: &str, id: u64, schema: broker::Schema) -> broker::NewConsumer {
-    broker::NewConsumer { schema: Some(schema), ..new_consumer(name, Shared, id) }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_schema_of_a_consumer_is_no_new_version_on_a_topic_in_use() {
-    const STRING: i32 = 1;
-    const JSON: i32 = 2;
-    const KEY_VALUE: i32 = 15;
-    const AUTO_CONSUME: i32 = 21;
-    let test = TestBroker::start().await;
-    let mut connection = test.connect();
-    let (broker, peer) = (test.broker.clone(), connection.peer.clone());
-    let subscribe = async |name, id, schema| broker.subscribe(&peer, with_schema(name, id, schema)).await;
-    let version =
-        async |name| broker.schema(&topic(name), None).await.unwrap().map(|(s, version)| (s.data, version[7]));
-    let refusal = |result: broker::Result<_>| match result {
-        Err(Error::IncompatibleSchema(text)) => text,
-        Err(other) => panic!("{other}"),
-        Ok::<broker::ConsumerHandle, _>(_) => panic!("taken"),
-    };
-
-    // The first one on a topic that is not used is its schema; who takes every schema does not use it.
-    subscribe("idle", 1, schema(AUTO_CONSUME, "")).await.unwrap();
-    assert_eq!(version("idle").await, None);
-    subscribe("idle", 2, schema(JSON, "a")).await.unwrap();
-    assert_eq!(version("idle").await, Some(("a".into(), 0)));
-    subscribe("idle", 3, schema(JSON, "b")).await.unwrap();
-    assert_eq!(version("idle").await, Some(("a".into(), 0)));
-    let other_kind = refusal(subscribe("idle", 4, schema(STRING, "")).await);
-    assert_eq!(other_kind, "Incompatible schema: exists schema type JSON, new schema type STRING");
-
-    let active = "Failed to add schema to an active topic with empty(BYTES) schema: new schema type";
-    connection.consumer("consumed", Shared, 5).await;
-    assert_eq!(refusal(subscribe("consumed", 6, schema(JSON, "a")).await), format!("{active} JSON"));
-    for name in ["produced", "non-persistent://public/default/produced"] {
-        let producer = connection.producer(name, 1).await;
-        assert_eq!(refusal(subscribe(name, 7, schema(KEY_VALUE, "a")).await), format!("{active} KEY_VALUE"));
-        connection.publish(&producer, 0..1, &["k"]).await;
-        producer.close().await;
-        assert_eq!(refusal(subscribe(name, 8, schema(STRING, "a")).await), format!("{active} STRING"));
-        subscribe(name, 9, schema(AUTO_CONSUME, "")).await.unwrap();
-        assert_eq!(version(name).await, None);
-    }
-    subscribe("non-persistent://public/default/idle", 10, schema(JSON, "a")).await.unwrap();
 }

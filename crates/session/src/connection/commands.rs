@@ -523,7 +523,7 @@ impl<S: Stream> Connection<S> {
                 (Err(error), _) => Err(error),
                 (Ok(topic), Some(schema)) => broker.put_schema(&topic, schema).await,
                 // No schema has no version; Pulsar answers an empty one.
-                (Ok(_), None) => Ok(Bytes::new()),
+                (Ok(topic), None) => broker.check_no_schema(&topic).await.map(|()| Bytes::new()),
             };
             let result = result.map_err(|error| match error {
                 Error::TopicNotFound(_) => (ServerError::TopicNotFound, format!("Topic not found {}", command.topic)),
