@@ -6,8 +6,8 @@ Events are collected and written together; a system call for each message would 
 import os
 import struct
 from collections import deque
-from threading import RLock
-from time import perf_counter_ns
+from threading import Event, RLock, Thread
+from time import sleep
 
 HELLO, INVOKE, ANSWER, EMITTED = 0x01, 0x02, 0x03, 0x04
 READY, FAILED, EVENTS = 0x81, 0x82, 0x83
@@ -15,6 +15,8 @@ READY, FAILED, EVENTS = 0x81, 0x82, 0x83
 NO_INVOCATION = 2**64 - 1
 READ_BYTES = 256 * 1024
 FLUSH_BYTES = 256 * 1024
+# A batch that takes longer shows what it has done so far.
+FLUSH_S = 0.004
 
 _U32 = struct.Struct("<I")
 _FRAME = struct.Struct("<IB")
@@ -53,11 +55,10 @@ class Channel:
         self.frame_bytes_max = frame_bytes_max
         self.buffer = bytearray()
         self.ended = False
-        self.idle = False  # nothing is processed, so nobody flushes soon
+        self.busy = Event()  # something is processed; what it says is flushed soon
         self.queued = deque()  # frames that came while an answer was waited for
         self.parts = []  # events not written yet
         self.size = 0
-        self.flushed = perf_counter_ns()
         self.writing = RLock()
         self.reading = RLock()
         self.calls = 0
@@ -129,7 +130,6 @@ class Channel:
                 self.parts.clear()
                 self.size = 0
                 self.send(EVENTS, body)
-            self.flushed = perf_counter_ns()
 
     def send(self, kind, body):
         """Writes one frame."""
@@ -140,6 +140,20 @@ class Channel:
                 with memoryview(data) as view:
                     while written < len(data):
                         written += os.write(self.fd_out, view[written:])
+
+    def flush_while_busy(self):
+        """Starts the thread that writes what is done while the next invocation takes its time."""
+
+        def run():
+            while True:
+                self.busy.wait()
+                sleep(FLUSH_S)
+                try:
+                    self.flush()
+                except OSError:
+                    return  # Geminga is gone, which ends this process soon
+
+        Thread(target=run, name="flush", daemon=True).start()
 
     def check(self, length):
         """Throws where an outcome of so many bytes does not fit into a frame."""

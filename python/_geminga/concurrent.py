@@ -35,7 +35,6 @@ class Concurrent:
         self.loop = asyncio.get_running_loop()
         self.ended = self.loop.create_future()
         os.set_blocking(self.channel.fd_in, False)
-        self.channel.idle = True
         self.go_on()
         await self.ended
         while self.running:

@@ -17,7 +17,7 @@ class _Handler(logging.Handler):
         try:
             level = next((level for least, level in _LEVELS if record.levelno >= least), 0)
             self.channel.event(bytes((0x07, level)), text(self.format(record)))
-            if self.channel.idle:
+            if not self.channel.busy.is_set():
                 self.channel.flush()  # a thread of the user's, while nothing is processed
         except Exception:
             self.handleError(record)

@@ -11,9 +11,6 @@ from .outcome import LARGE, PLAIN, done, is_many, trace
 _OUTPUT = struct.Struct("<BQQI")
 _NOTHING = struct.Struct("<BQQ")
 
-# A function that is slow shows what it has done so far; a fast one is done by then.
-FLUSH_NS = 3_000_000
-
 
 class Sequential:
     """One invocation after the other."""
@@ -27,15 +24,16 @@ class Sequential:
 
     def run(self):
         channel = self.channel
+        channel.flush_while_busy()
         while True:
-            channel.idle = True
             frame = channel.frame()
-            channel.idle = False
             if frame is None:
                 return
             kind, body = frame
             if kind == INVOKE:
+                channel.busy.set()
                 self.batch(body)
+                channel.busy.clear()
                 channel.flush()
             elif kind == ANSWER:
                 channel.answered(*parse_answer(body))
@@ -87,9 +85,6 @@ class Sequential:
                 after = now()
                 channel.event(*context.take_exception(invocation, after - before, trace(error)))
             before = after
-            if after - channel.flushed > FLUSH_NS:
-                channel.flush()
-                before = now()
 
     def whole_window(self, last):
         """Values of the elements that have come, the last of them now."""

@@ -10,11 +10,13 @@
 mod child;
 mod error;
 mod limits;
+mod process;
 mod protocol;
 mod python;
 
 pub use child::{Children, GRACE, Launch};
 pub use error::{Error, Result};
 pub use limits::{Limits, TASKS_MAX};
+pub use process::Process;
 pub use protocol::{Encoding, FRAME_BYTES_MAX, VERSION};
 pub use python::{Python, PythonConfig};

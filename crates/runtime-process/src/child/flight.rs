@@ -9,6 +9,10 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 
+/// How much later than its timeout an invocation is overdue: outcomes before it may still be on their way, and code that watches over its
+/// invocations itself comes first.
+const SLACK: Duration = Duration::from_millis(100);
+
 /// Shared between what writes requests and what reads events.
 pub(crate) struct Flight {
     state: Mutex<State>,
@@ -60,7 +64,7 @@ impl Flight {
 
     /// Waits until nothing was done for `timeout` while something was to do; returns the oldest invocation, which is no longer in flight.
     pub(crate) async fn overdue(&self, timeout: Option<Duration>) -> u64 {
-        let Some(timeout) = timeout else { return std::future::pending().await };
+        let Some(timeout) = timeout.map(|timeout| timeout + SLACK) else { return std::future::pending().await };
         loop {
             let due = {
                 let mut state = self.state.lock();

@@ -9,8 +9,6 @@ use std::{
     time::Duration,
 };
 
-use super::TASKS_MAX;
-
 /// The period CPU quotas are given for.
 const CPU_PERIOD_US: f64 = 100_000.0;
 
@@ -107,14 +105,14 @@ impl Base {
     }
 
     /// Makes a group for one instance.
-    pub(super) fn group(&self, name: &str, limits: &functions::spec::Limits) -> io::Result<Group> {
+    pub(super) fn group(&self, name: &str, limits: &functions::spec::Limits, tasks_max: u64) -> io::Result<Group> {
         let quota = limits.cpu.filter(|cores| *cores > 0.0).map(|cores| (cores * CPU_PERIOD_US).max(1000.0) as u64);
         match self {
             Self::V2(base) => {
                 let path = base.join(name);
                 fs::create_dir(&path)?;
                 let group = Group { paths: vec![(None, path.clone())], limits_memory: limits.ram_bytes.is_some() };
-                set(&path, "pids.max", TASKS_MAX)?;
+                set(&path, "pids.max", tasks_max)?;
                 if let Some(bytes) = limits.ram_bytes {
                     set(&path, "memory.max", bytes)?;
                     let _ = set(&path, "memory.swap.max", 0);
@@ -141,7 +139,7 @@ impl Base {
                         Controller::Pids => {
                             fs::create_dir(&path)?;
                             group.paths.push((Some(*controller), path.clone()));
-                            set(&path, "pids.max", TASKS_MAX)?;
+                            set(&path, "pids.max", tasks_max)?;
                         }
                         Controller::Cpu => {
                             let Some(quota) = quota else { continue };

@@ -15,7 +15,7 @@ use std::{fs::File, io, sync::Arc};
 use cgroup::{Base, Group};
 use watchdog::Watchdog;
 
-/// Processes and threads of one instance.
+/// Processes and threads one instance may have; a JVM has about a hundred.
 pub const TASKS_MAX: u64 = 1024;
 
 /// How instances are held within their limits; cheap to clone.
@@ -23,6 +23,7 @@ pub const TASKS_MAX: u64 = 1024;
 pub struct Limits {
     base: Option<Arc<Base>>,
     watchdog: Arc<Watchdog>,
+    tasks_max: u64,
 }
 
 impl Limits {
@@ -36,13 +37,19 @@ impl Limits {
                 "no control group can be written: memory of function instances is watched, their CPU is not limited"
             ),
         }
-        Self { base, watchdog: Arc::default() }
+        Self { base, watchdog: Arc::default(), tasks_max: TASKS_MAX }
     }
 
     /// Without control groups, whatever the machine offers.
     #[must_use]
     pub fn watched() -> Self {
-        Self { base: None, watchdog: Arc::default() }
+        Self { base: None, watchdog: Arc::default(), tasks_max: TASKS_MAX }
+    }
+
+    /// With another bound than [`TASKS_MAX`].
+    #[must_use]
+    pub fn tasks_max(self, tasks_max: u64) -> Self {
+        Self { tasks_max, ..self }
     }
 
     /// Where control groups hold instances.
@@ -54,13 +61,13 @@ impl Limits {
     /// Makes room for one instance. Where a group cannot be made, the watchdog is there.
     pub(crate) fn cage(&self, name: &str, limits: &functions::spec::Limits) -> Cage {
         let group = self.base.as_ref().and_then(|base| {
-            base.group(name, limits)
+            base.group(name, limits, self.tasks_max)
                 .inspect_err(
                     |error| tracing::warn!(name, %error, "no control group for an instance, it is watched instead"),
                 )
                 .ok()
         });
-        Cage { group, watchdog: self.watchdog.clone(), ram_bytes: limits.ram_bytes }
+        Cage { group, watchdog: self.watchdog.clone(), ram_bytes: limits.ram_bytes, tasks_max: self.tasks_max }
     }
 }
 
@@ -70,6 +77,7 @@ pub(crate) struct Cage {
     group: Option<Group>,
     watchdog: Arc<Watchdog>,
     ram_bytes: Option<u64>,
+    tasks_max: u64,
 }
 
 impl Cage {
@@ -82,7 +90,7 @@ impl Cage {
     pub(crate) fn rlimits(&self) -> Vec<(Resource, u64)> {
         let mut limits = vec![(Resource::Core, 0)];
         if self.group.is_none() && !rustix::process::geteuid().is_root() {
-            limits.push((Resource::Nproc, 4 * TASKS_MAX)); // it counts all processes of the user
+            limits.push((Resource::Nproc, 4 * self.tasks_max)); // it counts all processes of the user
         }
         limits
     }
@@ -91,7 +99,7 @@ impl Cage {
     pub(crate) async fn exceeded(&self, leader: u32) -> String {
         match &self.group {
             Some(group) if group.limits_memory() || self.ram_bytes.is_none() => std::future::pending().await,
-            _ => self.watchdog.exceeded(leader, self.ram_bytes).await,
+            _ => self.watchdog.exceeded(leader, self.ram_bytes, self.tasks_max).await,
         }
     }
 

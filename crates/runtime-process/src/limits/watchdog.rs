@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{TASKS_MAX, out_of_memory};
+use super::out_of_memory;
 
 const EVERY: Duration = Duration::from_millis(500);
 
@@ -28,15 +28,15 @@ struct Usage {
 
 impl Watchdog {
     /// Waits until a session takes too much, and says what.
-    pub(super) async fn exceeded(&self, session: u32, ram_bytes: Option<u64>) -> String {
+    pub(super) async fn exceeded(&self, session: u32, ram_bytes: Option<u64>, tasks_max: u64) -> String {
         loop {
             tokio::time::sleep(EVERY).await;
             let usage = self.read().get(&session).copied().unwrap_or_default();
             if let Some(limit) = ram_bytes.filter(|limit| usage.rss_bytes > *limit) {
                 return out_of_memory(limit);
             }
-            if usage.tasks > TASKS_MAX {
-                return format!("it was killed: {} processes and threads, {TASKS_MAX} are allowed", usage.tasks);
+            if usage.tasks > tasks_max {
+                return format!("it was killed: {} processes and threads, {tasks_max} are allowed", usage.tasks);
             }
         }
     }

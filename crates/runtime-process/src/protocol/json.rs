@@ -6,103 +6,156 @@ use functions::{
     Message, Record,
     message::Key,
     runtime::{
-        Answer, Effects, Event, Input, Invocation, LogLevel, LogLine, Outcome, Question, Request, StateChange,
+        self, Answer, Effects, Event, Invocation, LogLevel, LogLine, Outcome, Question, Request, StateChange,
         UserException,
     },
 };
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{LOG_LINE_BYTES_MAX, Said, cut, exception_text};
 use crate::error::{Error, Result};
 
 pub(super) fn hello(hello: &Value) -> Vec<u8> {
-    let mut hello = hello.clone();
-    if let Value::Object(members) = &mut hello {
-        members.insert("type".to_owned(), json!("hello"));
+    #[derive(Serialize)]
+    #[serde(tag = "type", rename = "hello")]
+    struct Hello<'a> {
+        #[serde(flatten)]
+        hello: &'a Value,
     }
-    let mut line = hello.to_string().into_bytes();
-    line.push(b'\n');
-    line
+    let mut out = BytesMut::new();
+    put_line(&Hello { hello }, &mut out);
+    out.to_vec()
+}
+
+/// A line to the child; its type comes first.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Told<'a> {
+    Invoke {
+        id: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<Input<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window: Option<Vec<Input<'a>>>,
+    },
+    Answer {
+        call: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        value: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        value_base64: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        counter: Option<i64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
+    Emitted {
+        ids: &'a [u64],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
+}
+
+/// A message as a child gets it.
+#[derive(Serialize)]
+struct Input<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+    topic: String,
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    key_is_base64: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    properties: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    event_time_ms: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    publish_time_ms: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    producer: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    sequence_id: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    redelivery_count: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    schema_version_base64: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl<'a> Input<'a> {
+    fn of(message: &'a Message) -> Self {
+        let (payload, payload_base64) = text_or_base64(&message.payload);
+        Self {
+            payload,
+            payload_base64,
+            topic: message.topic.to_string(),
+            id: message.id.to_string(),
+            key: message.key.as_ref().map(|key| key.text.as_str()),
+            key_is_base64: message.key.as_ref().is_some_and(|key| key.is_base64),
+            properties: message.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            event_time_ms: message.event_time_ms,
+            publish_time_ms: message.publish_time_ms,
+            producer: &message.producer,
+            sequence_id: message.sequence_id,
+            redelivery_count: u64::from(message.redelivery_count),
+            schema_version_base64: STANDARD.encode(&message.schema_version),
+        }
+    }
 }
 
 pub(super) fn invocation(invocation: &Invocation, out: &mut BytesMut) {
-    let line = match &invocation.input {
-        Input::Message(input) => json!({"type": "invoke", "id": invocation.id, "message": message(input)}),
-        Input::Window(inputs) => {
-            let window: Vec<Value> = inputs.iter().map(|input| message(input)).collect();
-            json!({"type": "invoke", "id": invocation.id, "window": window})
-        }
+    let (message, window) = match &invocation.input {
+        runtime::Input::Message(message) => (Some(Input::of(message)), None),
+        runtime::Input::Window(messages) => (None, Some(messages.iter().map(|message| Input::of(message)).collect())),
     };
-    put_line(&line, out);
+    put_line(&Told::Invoke { id: invocation.id, message, window }, out);
 }
 
 pub(super) fn encode(request: &Request, out: &mut BytesMut) {
-    let line = match request {
+    let told = match request {
         Request::Invoke(_) => return,
+        Request::Emitted { ids, error } => Told::Emitted { ids, error: error.as_deref() },
         Request::Answer { call, answer } => {
-            let mut line = Map::from_iter([("type".to_owned(), json!("answer")), ("call".to_owned(), json!(call))]);
-            match answer {
-                Answer::State(None) => {}
-                Answer::State(Some(value)) => put_bytes("value", value, &mut line),
-                Answer::Counter(counter) => drop(line.insert("counter".to_owned(), json!(counter))),
-                Answer::Failed(why) => drop(line.insert("error".to_owned(), json!(why))),
-            }
-            Value::Object(line)
+            let (value, value_base64) = match answer {
+                Answer::State(Some(value)) => text_or_base64(value),
+                _ => (None, None),
+            };
+            let counter = match answer {
+                Answer::Counter(counter) => Some(*counter),
+                _ => None,
+            };
+            let error = match answer {
+                Answer::Failed(why) => Some(why.as_str()),
+                _ => None,
+            };
+            Told::Answer { call: *call, value, value_base64, counter, error }
         }
-        Request::Emitted { ids, error: None } => json!({"type": "emitted", "ids": ids}),
-        Request::Emitted { ids, error: Some(error) } => json!({"type": "emitted", "ids": ids, "error": error}),
     };
-    put_line(&line, out);
+    put_line(&told, out);
 }
 
-fn put_line(line: &Value, out: &mut BytesMut) {
-    // Writing a value to memory cannot fail.
+fn put_line(line: &impl Serialize, out: &mut BytesMut) {
+    // Writing to memory cannot fail, and nothing here has keys that are not strings.
     let _ = serde_json::to_writer(out.writer(), line);
     out.put_u8(b'\n');
 }
 
-fn message(message: &Message) -> Value {
-    let mut members = Map::new();
-    put_bytes("payload", &message.payload, &mut members);
-    let mut put = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
-    put("topic", json!(message.topic.to_string()));
-    put("id", json!(message.id.to_string()));
-    if let Some(key) = &message.key {
-        put("key", json!(key.text));
-        if key.is_base64 {
-            put("key_is_base64", json!(true));
-        }
-    }
-    if !message.properties.is_empty() {
-        put("properties", message.properties.iter().map(|(name, value)| (name.clone(), json!(value))).collect());
-    }
-    for (name, number) in [
-        ("event_time_ms", message.event_time_ms),
-        ("publish_time_ms", message.publish_time_ms),
-        ("sequence_id", message.sequence_id),
-        ("redelivery_count", u64::from(message.redelivery_count)),
-    ] {
-        if number != 0 {
-            put(name, json!(number));
-        }
-    }
-    if !message.producer.is_empty() {
-        put("producer", json!(&*message.producer));
-    }
-    if !message.schema_version.is_empty() {
-        put("schema_version_base64", json!(STANDARD.encode(&message.schema_version)));
-    }
-    Value::Object(members)
-}
-
-/// Bytes as a string, or as base64 under another name where they are not UTF-8.
-fn put_bytes(name: &str, bytes: &[u8], members: &mut Map<String, Value>) {
+/// Bytes as a string, or as base64 where they are not UTF-8.
+fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
-        Ok(text) => members.insert(name.to_owned(), json!(text)),
-        Err(_) => members.insert(format!("{name}_base64"), json!(STANDARD.encode(bytes))),
-    };
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(STANDARD.encode(bytes))),
+    }
 }
 
 /// What one line says; `None` for an empty one.

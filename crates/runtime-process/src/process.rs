@@ -1,0 +1,185 @@
+//! Process functions: a command line, or an executable file, that speaks the protocol: JSON lines unless it asks for binary.
+
+use async_trait::async_trait;
+use functions::{
+    Code, FunctionSpec, Runtime,
+    runtime::{InstanceSpec, Link, StartError},
+};
+use serde::Deserialize;
+use std::{
+    fs, io,
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    child::{Children, Launch},
+    protocol::Encoding,
+};
+
+/// Runs functions of [`functions::Language::Process`].
+#[derive(Debug)]
+pub struct Process {
+    children: Children,
+}
+
+/// What `customRuntimeOptions` may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Options {
+    protocol: Protocol,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Protocol {
+    #[default]
+    JsonLines,
+    Binary,
+}
+
+impl Process {
+    #[must_use]
+    pub fn new(children: Children) -> Self {
+        Self { children }
+    }
+}
+
+#[async_trait]
+impl Runtime for Process {
+    async fn prepare(&self, function: &FunctionSpec) -> Result<(), StartError> {
+        options(function)?;
+        match &function.code {
+            Code::Command(words) => {
+                let Some(program) = words.first() else {
+                    return Err(StartError("the command line is empty".to_owned()));
+                };
+                find(program).map(drop)
+            }
+            Code::File(path) => can_be_run(path).map_err(|why| StartError(format!("{}: {why}", path.display()))),
+            Code::Builtin(name) => Err(StartError(format!("{name} is no process"))),
+        }
+    }
+
+    async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {
+        let function = &instance.function;
+        let encoding = options(function)?;
+        let (program, args) = match &function.code {
+            Code::Command(words) => match words.as_slice() {
+                [program, args @ ..] => (find(program)?, args),
+                [] => return Err(StartError("the command line is empty".to_owned())),
+            },
+            Code::File(path) => {
+                (executable(path, &instance.work_dir).map_err(|error| StartError(error.to_string()))?, &[][..])
+            }
+            Code::Builtin(name) => return Err(StartError(format!("{name} is no process"))),
+        };
+        let mut launch = Launch::new(program);
+        launch.encoding = encoding;
+        launch.args = args.iter().chain(&function.runtime_flags).map(Into::into).collect();
+        launch.env = instance
+            .secrets
+            .iter()
+            .filter(|(name, _)| is_variable(name))
+            .map(|(name, secret)| (name.into(), secret.0.clone().into()))
+            .collect();
+        self.children.start(launch, instance).await
+    }
+}
+
+fn options(function: &FunctionSpec) -> Result<Encoding, StartError> {
+    let options = match function.runtime_options.as_deref().filter(|options| !options.trim().is_empty()) {
+        None => Options::default(),
+        Some(options) => serde_json::from_str(options).map_err(|error| {
+            StartError(format!(
+                "customRuntimeOptions of a process are {{\"protocol\": \"json-lines\" or \"binary\"}}: {error}"
+            ))
+        })?,
+    };
+    Ok(match options.protocol {
+        Protocol::JsonLines => Encoding::JsonLines,
+        Protocol::Binary => Encoding::Binary,
+    })
+}
+
+/// A program by its path, or as a shell finds it.
+fn find(program: &str) -> Result<PathBuf, StartError> {
+    let is_program =
+        |path: &Path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+    let found = if program.contains('/') {
+        Some(PathBuf::from(program)).filter(|path| is_program(path))
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|directory| directory.join(program)).find(|path| is_program(path))
+    };
+    found.ok_or_else(|| StartError(format!("{program}: no such program")))
+}
+
+/// Why a file is no program, if it is none.
+fn can_be_run(path: &Path) -> Result<(), String> {
+    let mut start = [0; 4];
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).map_err(|error| error.to_string())?;
+    let start = start.get(..read).unwrap_or_default();
+    if start.starts_with(b"#!") || start == b"\x7fELF" {
+        Ok(())
+    } else {
+        Err("neither a program nor a script that begins with #!".to_owned())
+    }
+}
+
+/// The file as one that may be run: packages are stored without that bit.
+fn executable(path: &Path, work_dir: &Path) -> io::Result<PathBuf> {
+    if fs::metadata(path)?.permissions().mode() & 0o111 != 0 {
+        return Ok(path.to_owned());
+    }
+    let copy = work_dir.join("program");
+    fs::create_dir_all(work_dir)?;
+    // What runs cannot be written to; another file of that name can be put in its place.
+    let new = work_dir.join("program.new");
+    fs::copy(path, &new)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o700))?;
+    fs::rename(&new, &copy)?;
+    Ok(copy)
+}
+
+/// Whether a secret's name can be a variable and is none that means something already.
+fn is_variable(name: &str) -> bool {
+    const TAKEN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "TZ", "IFS"];
+    let mut characters = name.chars();
+    characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && characters.all(|character| character.is_ascii_alphanumeric() || character == '_')
+        && !TAKEN.contains(&name)
+        && !name.starts_with("LD_")
+        && !name.starts_with("GEMINGA_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_cannot_take_the_place_of_what_a_program_is_run_with() {
+        for name in ["DB_PASSWORD", "token", "_x1"] {
+            assert!(is_variable(name), "{name}");
+        }
+        for name in ["PATH", "LD_PRELOAD", "GEMINGA_FD_IN", "1x", "a-b", "a=b", ""] {
+            assert!(!is_variable(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_programs_and_scripts_can_be_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |text: &str| {
+            let path = directory.path().join("file");
+            fs::write(&path, text).unwrap();
+            can_be_run(&path)
+        };
+        assert_eq!(file("#!/bin/sh\n"), Ok(()));
+        assert_eq!(file("print('hello')"), Err("neither a program nor a script that begins with #!".to_owned()));
+        assert!(file("").is_err());
+        let copy = executable(&directory.path().join("file"), &directory.path().join("work")).unwrap();
+        assert_eq!(fs::metadata(copy).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}

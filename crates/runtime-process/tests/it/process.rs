@@ -1,0 +1,221 @@
+//! Process functions: any program that speaks the protocol.
+
+use functions::{
+    Code, FunctionSpec, Language, Runtime,
+    runtime::{Input, LogLevel, Secret, StateChange},
+};
+use runtime_process::Process;
+use std::{path::PathBuf, sync::Arc};
+
+use crate::kit::*;
+
+fn example(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/functions/process").join(name)
+}
+
+fn shell(script: &str) -> FunctionSpec {
+    let words = ["sh", "-c", script].map(str::to_owned).to_vec();
+    spec(Language::Process, Code::Command(words), "")
+}
+
+async fn start(spec: FunctionSpec) -> (Running, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(&Process::new(children()), instance(spec, dir.path())).await.unwrap();
+    (running, dir)
+}
+
+#[tokio::test]
+async fn the_shell_examples_run() {
+    let (mut function, _dir) = start(spec(Language::Process, Code::File(example("exclaim.sh")), "")).await;
+    assert_eq!(function.call("hello").await.unwrap(), "hello!");
+    assert_eq!(function.call("\"quoted\" \\ é").await.unwrap(), "\"quoted\" \\ é!");
+    assert!(function.stop().await.0.is_clean);
+
+    let (mut function, _dir) = start(spec(Language::Process, Code::File(example("count-lines.sh")), "")).await;
+    function.send(&["a", "b", "c"]).await;
+    for count in ["1", "2", "3"] {
+        assert_eq!(function.outputs().await.unwrap(), [count]);
+    }
+    assert!(function.stop().await.0.is_clean);
+}
+
+#[tokio::test]
+async fn the_node_example_counts_words_in_state() {
+    let (mut function, _dir) = start(spec(Language::Process, Code::File(example("word-count.js")), "")).await;
+    function.state.insert("b".into(), 5i64.to_be_bytes().to_vec().into());
+    function.send(&["a b a"]).await;
+    let (_, outcome) = function.outcome().await;
+    assert_eq!(&outcome.result.unwrap()[0].payload[..], br#"{"a":2,"b":6}"#);
+    let add = |key: &str| StateChange::Add { key: key.into(), amount: 1 };
+    assert_eq!(outcome.effects.changes, [add("a"), add("b"), add("a")]);
+    assert_eq!(function.calls.len(), 2);
+    assert!(function.stop().await.0.is_clean);
+}
+
+#[tokio::test]
+async fn everything_a_line_may_say_is_understood() {
+    let (mut function, _dir) = start(shell(
+        r#"read hello; echo '{"type":"ready"}'
+        read line
+        echo '{"type":"log","level":"error","message":"told"}'
+        echo printed >&2
+        echo '{"type":"done","id":2,"took_ms":1.5,"output_base64":"AP8=","outputs":[{"topic":"t","payload":"p","key":"k","properties":{"a":"b"},"event_time_ms":5,"deliver_at_ms":6,"sequence_id":7}],"publishes":[{"payload":"q"}],"changes":[{"put":"x","value":"1"},{"delete":"y"},{"add":"z","amount":-2}],"acks":[2],"metrics":{"m":0.5},"unknown":1}'
+        read line
+        echo '{"type":"done","id":3,"error":"ValueError: no","metrics":{"m":1}}'
+        cat > /dev/null"#,
+    ))
+    .await;
+    function.invoke([Input::Message(Arc::new(message(1, &b"\xff"[..])))]).await;
+    let (id, outcome) = function.outcome().await;
+    assert_eq!(id, 2);
+    assert_eq!(outcome.took, std::time::Duration::from_micros(1500));
+    expect_test::expect![[r#"
+        Ok(
+            [
+                Record {
+                    topic: None,
+                    payload: b"\0\xff",
+                    key: None,
+                    properties: [],
+                    event_time_ms: 0,
+                    deliver_at_ms: 0,
+                    sequence_id: None,
+                },
+                Record {
+                    topic: Some(
+                        "t",
+                    ),
+                    payload: b"p",
+                    key: Some(
+                        Key {
+                            text: "k",
+                            is_base64: false,
+                        },
+                    ),
+                    properties: [
+                        (
+                            "a",
+                            "b",
+                        ),
+                    ],
+                    event_time_ms: 5,
+                    deliver_at_ms: 6,
+                    sequence_id: Some(
+                        7,
+                    ),
+                },
+            ],
+        )
+    "#]]
+    .assert_debug_eq(&outcome.result);
+    expect_test::expect![[r#"
+        Effects {
+            publishes: [
+                Record {
+                    topic: None,
+                    payload: b"q",
+                    key: None,
+                    properties: [],
+                    event_time_ms: 0,
+                    deliver_at_ms: 0,
+                    sequence_id: None,
+                },
+            ],
+            changes: [
+                Put {
+                    key: "x",
+                    value: b"1",
+                },
+                Delete {
+                    key: "y",
+                },
+                Add {
+                    key: "z",
+                    amount: -2,
+                },
+            ],
+            acks: [
+                2,
+            ],
+            metrics: [
+                (
+                    "m",
+                    0.5,
+                ),
+            ],
+        }
+    "#]]
+    .assert_debug_eq(&outcome.effects);
+    assert_eq!(function.log_line("told").await.level, LogLevel::Error);
+    assert_eq!(function.log_line("printed").await.level, LogLevel::Warn);
+    assert_eq!(function.call("again").await.unwrap_err(), "ValueError: no");
+    assert!(function.stop().await.0.is_clean);
+}
+
+#[tokio::test]
+async fn a_window_is_one_line() {
+    let (mut function, _dir) = start(shell(
+        r#"read hello; echo '{"type":"ready"}'
+        read line; echo "$line" >&2; echo '{"type":"done","id":2,"output":"x"}'; cat > /dev/null"#,
+    ))
+    .await;
+    function.invoke([Input::Window(vec![Arc::new(message(1, "a")), Arc::new(message(2, "b"))])]).await;
+    assert_eq!(function.outputs().await.unwrap(), ["x"]);
+    let line: serde_json::Value = serde_json::from_str(&function.log_line("window").await.message).unwrap();
+    assert_eq!(line["window"][0]["payload"], "a");
+    assert_eq!(line["window"][1]["id"], "7:2:-1");
+    function.stop().await;
+}
+
+#[tokio::test]
+async fn secrets_are_variables_and_nothing_of_ours_is_inherited() {
+    // Cargo sets variables for tests, and none of them may arrive.
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    let dir = tempfile::tempdir().unwrap();
+    let function =
+        shell(r#"read -r hello; env >&2; printf '%s\n' "$hello" >&2; echo '{"type":"ready"}'; cat > /dev/null"#);
+    let mut instance = instance(function, dir.path());
+    instance.secrets.insert("TOKEN".into(), Secret("s3cret".into()));
+    instance.secrets.insert("LD_PRELOAD".into(), Secret("/evil".into()));
+    let mut function = Running::start(&Process::new(children()), instance).await.unwrap();
+    function.log_line("TOKEN=s3cret").await;
+    let hello: serde_json::Value = serde_json::from_str(&function.log_line("\"protocol\"").await.message).unwrap();
+    assert_eq!(hello["secrets"]["TOKEN"], "s3cret");
+    assert_eq!(hello["type"], "hello");
+    assert_eq!(hello["inputs"][IN]["is_pattern"], false);
+    let (_, logs) = function.stop().await;
+    let lines: Vec<_> = logs.iter().map(|line| line.message.as_str()).collect();
+    assert!(lines.contains(&format!("HOME={}", dir.path().display()).as_str()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("CARGO") || line.starts_with("LD_PRELOAD")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_is_said_before_it_is() {
+    let process = Process::new(children());
+    let why = async |spec: FunctionSpec| process.prepare(&spec).await.unwrap_err().0;
+    let command = |words: &[&str]| {
+        spec(Language::Process, Code::Command(words.iter().map(|word| word.to_string()).collect()), "")
+    };
+    assert_eq!(why(command(&[])).await, "the command line is empty");
+    assert_eq!(why(command(&["no-such-program"])).await, "no-such-program: no such program");
+    assert!(why(spec(Language::Process, Code::File("/no/file".into()), "")).await.contains("No such file"));
+    let mut options = command(&["sh"]);
+    options.runtime_options = Some(r#"{"protocol": "xml"}"#.into());
+    assert!(why(options).await.contains("json-lines"));
+}
+
+#[tokio::test]
+async fn a_file_without_the_executable_bit_and_arguments_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("package");
+    std::fs::write(
+        &file,
+        "#!/bin/sh\nread hello; echo '{\"type\":\"ready\"}'; echo \"flags $*\" >&2; cat > /dev/null\n",
+    )
+    .unwrap();
+    let mut function = spec(Language::Process, Code::File(file), "");
+    function.runtime_flags = vec!["-a".into(), "b c".into()];
+    let (mut function, _dir) = start(function).await;
+    assert_eq!(function.log_line("flags").await.message, "flags -a b c");
+    assert!(function.stop().await.0.is_clean);
+}
