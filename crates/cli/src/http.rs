@@ -65,6 +65,8 @@ impl Admin {
         if base.scheme() != "http" || base.host().is_none() {
             return Err(bad());
         }
+        // Whoever comes first chooses for the whole process; that it was chosen already is no error.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)

@@ -14,7 +14,7 @@ use model::{
     function::{FunctionInstanceStatsData, FunctionStats, UpdateOptions},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Hosted, file, form::Form, refused};
 use crate::{
@@ -129,6 +129,32 @@ pub(super) async fn instance_status(
         Kind::Source => Json(worker.of_source(status)).into_response(),
         Kind::Sink => Json(worker.of_sink(status)).into_response(),
     })
+}
+
+#[derive(Deserialize)]
+pub(super) struct From {
+    #[serde(default)]
+    from: u64,
+}
+
+/// Ours, not Pulsar's: the last lines of an instance's log, of which `from` is the first wanted, each with its number.
+pub(super) async fn logs(
+    State(hosted): State<Hosted>,
+    Extension(kind): Extension<Kind>,
+    at: At,
+    Query(query): Query<From>,
+) -> Reply<Json<Vec<Value>>> {
+    let id = instance(&at, kind)?.unwrap_or_default();
+    let lines = hosted.worker.lines(kind, &named(&at)?, id, query.from).map_err(refused)?;
+    let shown = lines.into_iter().map(|line| {
+        json!({
+            "number": line.number,
+            "timestampMs": line.at_ms,
+            "level": line.level.as_str(),
+            "message": line.message,
+        })
+    });
+    Ok(Json(shown.collect()))
 }
 
 pub(super) async fn stats(State(hosted): State<Hosted>, at: At) -> Reply<Json<FunctionStats>> {

@@ -21,7 +21,8 @@ pub(super) fn routes(kind: Kind) -> Router<Hosted> {
         .route("/{tenant}/{namespace}", get(components::list))
         .route("/{tenant}/{namespace}/{name}", one)
         .route("/{tenant}/{namespace}/{name}/status", get(components::status))
-        .route("/{tenant}/{namespace}/{name}/{instance}/status", get(components::instance_status));
+        .route("/{tenant}/{namespace}/{name}/{instance}/status", get(components::instance_status))
+        .route("/{tenant}/{namespace}/{name}/{instance}/logs", get(components::logs));
     for instance in ["", "/{instance}"] {
         let at = |what: &str| format!("/{{tenant}}/{{namespace}}/{{name}}{instance}/{what}");
         routes = routes

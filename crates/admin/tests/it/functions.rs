@@ -152,6 +152,10 @@ async fn a_trigger_answers_with_the_output() {
     let elsewhere = [("data", None, &b"hi"[..]), ("topic", None, b"elsewhere")];
     let answer = server.submit("POST", &path, &elsewhere).await;
     refused(&answer, 400, "Function in trigger function has unidentified topic");
+    let lines = server.get(&format!("{F}/f/0/logs")).await.json();
+    assert_eq!((&lines[0]["level"], lines.as_array().unwrap().len()), (&json!("INFO"), 2));
+    let next = server.get(&format!("{F}/f/0/logs?from=1")).await.json();
+    assert_eq!((&next[0]["number"], next.as_array().unwrap().len()), (&json!(1), 1));
     let metrics = server.get("/metrics").await.text();
     let labels = "{tenant=\"public\",namespace=\"public/default\",name=\"f\",instance_id=\"0\",cluster=\"standalone\",\
                   fqfn=\"public/default/f\"}";

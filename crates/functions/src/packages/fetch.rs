@@ -69,6 +69,8 @@ impl Packages {
             let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
             Error::Invalid(format!("the package {url} cannot be downloaded: {error}{source}"))
         };
+        // Whoever comes first chooses for the whole process; that it was chosen already is no error.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().connect_timeout(CONNECT).timeout(TRANSFER).build().map_err(failed)?;
         let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
         let mut upload = self.receive(answer.url().path()).await?;

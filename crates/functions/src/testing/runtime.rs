@@ -4,10 +4,10 @@ use async_trait::async_trait;
 
 use crate::{
     FunctionSpec, Record, Runtime,
-    runtime::{Effects, Event, Input, InstanceSpec, Link, Outcome, Request, StartError, link},
+    runtime::{Effects, Event, Input, InstanceSpec, Link, LogLevel, LogLine, Outcome, Request, StartError, link},
 };
 
-/// Gives back every message as it came, and of a window the last.
+/// Gives back every message as it came, and of a window the last; logs a line for each.
 #[derive(Debug, Default)]
 pub struct Echo;
 
@@ -22,7 +22,7 @@ impl Runtime for Echo {
         tokio::spawn(async move {
             while let Some(request) = end.requests.recv().await {
                 let Request::Invoke(invocations) = request else { continue };
-                let events = invocations.into_iter().map(|invocation| {
+                let events = invocations.into_iter().flat_map(|invocation| {
                     let message = match invocation.input {
                         Input::Message(message) => Some(message),
                         Input::Window(messages) => messages.into_iter().last(),
@@ -31,7 +31,8 @@ impl Runtime for Echo {
                         message.map(|m| Record { payload: m.payload.clone(), key: m.key.clone(), ..Record::default() });
                     let result = Ok(record.into_iter().collect());
                     let outcome = Outcome { result, effects: Effects::default(), took: std::time::Duration::ZERO };
-                    Event::Done { id: invocation.id, outcome }
+                    let line = LogLine { level: LogLevel::Info, message: format!("echo {}", invocation.id) };
+                    [Event::Log(line), Event::Done { id: invocation.id, outcome }]
                 });
                 if end.events.send(events.collect()).await.is_err() {
                     return;

@@ -16,7 +16,10 @@ use super::{
     running::{Running, Starter},
     secrets::Secrets,
 };
-use crate::{instance::Status, runtime::InstanceSpec};
+use crate::{
+    instance::{Line, Status},
+    runtime::InstanceSpec,
+};
 
 /// How long an instance that is stopped may take for what it has in hand.
 pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -25,8 +28,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// Waiting times after something failed: the first, and the longest.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(60);
-/// How often it is looked whether an instance that was replaced has come up.
-const ROLL_POLL: Duration = Duration::from_millis(50);
+/// Waits between looks whether an instance that was replaced has come up: the first, doubled each time, and the longest.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// What every keeper needs of its worker.
 pub(super) struct Around {
@@ -88,6 +91,13 @@ impl Keeper {
         }
     }
 
+    /// Lines an instance logged, those numbered `from` and later.
+    pub(super) fn lines(&self, id: u32, from: u64) -> Vec<Line> {
+        let running = self.state.running.lock();
+        let instance = running.get(&id).and_then(|kept| kept.instance.as_ref());
+        instance.map(|instance| instance.lines(from)).unwrap_or_default()
+    }
+
     /// How an instance does; what is not running says why, if something went wrong.
     pub(super) fn status(&self, id: u32) -> Status {
         let running = self.state.running.lock();
@@ -112,6 +122,7 @@ impl Keeper {
 async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, state: Arc<State>) {
     let mut prepared = None;
     let mut failures = 0;
+    let mut look = LOOKS.0;
     loop {
         let now = wanted.borrow_and_update().clone();
         let Some(now) = now else { break };
@@ -146,9 +157,10 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
                 failures = 0;
                 *state.failure.lock() = None;
                 if goes_on {
+                    look = LOOKS.0;
                     continue;
                 }
-                state.next_look(&now)
+                state.next_look(&now, &mut look)
             }
             Err(error) => {
                 tracing::warn!(function = now.spec.fqfn(), error, "a function does not start");
@@ -225,12 +237,17 @@ impl State {
     }
 
     /// When something is to be done that nobody tells.
-    fn next_look(&self, wanted: &Wanted) -> Option<Duration> {
+    fn next_look(&self, wanted: &Wanted, look: &mut Duration) -> Option<Duration> {
         let running = self.running.lock();
         let now = tokio::time::Instant::now();
         let retry = running.values().filter_map(|kept| kept.retry_at).min().map(|at| at - now);
         let rolls = running.iter().any(|(id, kept)| wanted.made(*id) != Some(kept.made));
-        if rolls { Some(ROLL_POLL) } else { retry }
+        if !rolls {
+            return retry;
+        }
+        let wait = *look;
+        *look = (wait * 2).min(LOOKS.1);
+        Some(retry.map_or(wait, |retry| retry.min(wait)))
     }
 }
 

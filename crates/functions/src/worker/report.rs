@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use super::{Function, Name, Worker, changes::no_instance};
 use crate::{
     Kind, Result,
-    instance::{Counts, Exception, Status},
+    instance::{Counts, Exception, Line, Status},
 };
 
 /// One instance of something, for metrics.
@@ -68,6 +68,20 @@ impl Worker {
         let function = self.function(kind, name)?;
         let is_there = instance < function.row.lock().instances();
         if is_there { Ok(function.status(instance)) } else { Err(no_instance(kind, name, instance)) }
+    }
+
+    /// Lines one instance logged, those numbered `from` and later; a thousand are kept, and they begin anew with the instance.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`]; [`crate::Error::Invalid`]: there is no such instance.
+    pub fn lines(&self, kind: Kind, name: &Name, instance: u32, from: u64) -> Result<Vec<Line>> {
+        let function = self.function(kind, name)?;
+        let is_there = instance < function.row.lock().instances();
+        match &function.keeper {
+            _ if !is_there => Err(no_instance(kind, name, instance)),
+            Ok(keeper) => Ok(keeper.lines(instance, from)),
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// Health of a function.

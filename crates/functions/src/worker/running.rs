@@ -6,7 +6,7 @@ use seams::Tasks;
 use std::time::Duration;
 
 use crate::{
-    instance::{Instance, Parts, Status},
+    instance::{Instance, Line, Parts, Status},
     runtime::InstanceSpec,
 };
 
@@ -22,6 +22,7 @@ pub(super) trait Starter: Send + Sync + 'static {
 #[async_trait]
 pub(super) trait Running: Send + Sync {
     fn status(&self) -> Status;
+    fn lines(&self, from: u64) -> Vec<Line>;
     async fn stop(self: Box<Self>, patience: Duration);
 }
 
@@ -29,6 +30,10 @@ pub(super) trait Running: Send + Sync {
 impl Running for Instance {
     fn status(&self) -> Status {
         Instance::status(self)
+    }
+
+    fn lines(&self, from: u64) -> Vec<Line> {
+        Instance::lines(self, from)
     }
 
     async fn stop(self: Box<Self>, patience: Duration) {

@@ -14,7 +14,7 @@ pub trait Secrets: Send + Sync + 'static {
     fn resolve(&self, tenant: &str, wanted: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Secret>, String>;
 }
 
-/// Secrets in this process' environment, each in a variable `GEMINGA_SECRET__<tenant>__<where>`; so a tenant's functions see its own
+/// Secrets in this process' environment, each in a variable `FUNCTION_SECRET__<tenant>__<where>`; so a tenant's functions see its own
 /// secrets, and nothing else of the environment. What is `where` is the text the configuration has, else the name itself.
 ///
 /// Source: Pulsar's `EnvironmentBasedSecretsProvider`, which hands out every variable there is.
@@ -22,7 +22,7 @@ pub trait Secrets: Send + Sync + 'static {
 pub struct EnvironmentSecrets;
 
 /// What the variables begin with.
-const PREFIX: &str = "GEMINGA_SECRET__";
+const PREFIX: &str = "FUNCTION_SECRET__";
 
 impl Secrets for EnvironmentSecrets {
     fn resolve(&self, tenant: &str, wanted: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Secret>, String> {
@@ -57,7 +57,7 @@ mod tests {
     fn check(tenant: &str, wanted: Value) -> Result<BTreeMap<String, Secret>, String> {
         let wanted: BTreeMap<String, Value> = serde_json::from_value(wanted).unwrap();
         resolve_with(tenant, &wanted, |variable| {
-            (variable == "GEMINGA_SECRET__public__API_KEY").then(|| "hunter2".to_owned())
+            (variable == "FUNCTION_SECRET__public__API_KEY").then(|| "hunter2".to_owned())
         })
     }
 
@@ -66,7 +66,7 @@ mod tests {
         let found = check("public", json!({"key": "API_KEY"})).unwrap();
         assert_eq!(found["key"], Secret("hunter2".to_owned()));
         assert_eq!(check("public", json!({"API_KEY": null})).unwrap().len(), 1);
-        assert!(check("other", json!({"key": "API_KEY"})).unwrap_err().contains("GEMINGA_SECRET__other__API_KEY"));
+        assert!(check("other", json!({"key": "API_KEY"})).unwrap_err().contains("FUNCTION_SECRET__other__API_KEY"));
         assert!(check("public", json!({"key": "PATH"})).is_err());
         assert!(check("a__b", json!({"key": "API_KEY"})).is_err());
     }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use super::{Config, EnvironmentSecrets, Given, Name, Parts, Runtimes, Settings, Worker, running};
 use crate::{
     Error, FunctionSpec, Kind, Language, Record, Result, Tables,
-    instance::Status,
+    instance::{Line, Status},
     packages::{self, Packages, Stored},
     runtime::InstanceSpec,
     testing::{Echo, MemoryLog, MemoryTables, Refuses},
@@ -369,6 +369,10 @@ impl running::Running for Puppet {
         let mut status = Status::default();
         status.running = self.all.up.lock().get(&self.id).copied().unwrap_or(true);
         status
+    }
+
+    fn lines(&self, _from: u64) -> Vec<Line> {
+        Vec::new()
     }
 
     async fn stop(self: Box<Self>, _patience: Duration) {}
