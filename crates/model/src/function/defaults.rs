@@ -104,7 +104,10 @@ pub(super) fn fill_function(config: &mut FunctionConfig) {
     }
     if config.name.is_none() {
         let class = config.class_name.as_deref().unwrap_or_default();
-        config.name = class.rsplit('.').next().filter(|name| !name.is_empty()).map(str::to_owned);
+        let named = class.rsplit('.').next().filter(|name| !name.is_empty());
+        // A component and a Go binary have no class: `lib/shout.wasm` is `shout`.
+        let code = config.wasm.as_deref().or(config.go.as_deref());
+        config.name = named.or_else(|| code.and_then(stem)).map(str::to_owned);
     }
     place(&mut config.tenant, &mut config.namespace, &mut config.parallelism);
     config.max_pending_async_requests.get_or_insert(PENDING_ASYNC_REQUESTS);
@@ -201,6 +204,12 @@ pub(super) fn runtime_of_code(config: &FunctionConfig) -> Option<Runtime> {
     ]
     .into_iter()
     .find_map(|(code, runtime)| code.as_ref().map(|_| runtime))
+}
+
+/// The name of a file without its directory and extension.
+fn stem(path: &str) -> Option<&str> {
+    let file = path.rsplit('/').next()?;
+    Some(file.rsplit_once('.').map_or(file, |(stem, _)| stem)).filter(|stem| !stem.is_empty())
 }
 
 fn place(tenant: &mut Option<String>, namespace: &mut Option<String>, parallelism: &mut Option<i32>) {

@@ -481,13 +481,16 @@ fn output_schema(sink: &SinkSpec) -> Option<BTreeMap<String, String>> {
     Some(BTreeMap::from([(topic, json)]))
 }
 
-/// JSON that is a text within the details; absent, its default.
+/// JSON that is a text within the details; absent, its default. Function Mesh's operator writes `null` for what there is not.
 fn inner<T: DeserializeOwned + Default>(json: Option<&str>, field: &str, problems: &mut Problems) -> T {
     let Some(json) = json else { return T::default() };
-    serde_json::from_str(json).unwrap_or_else(|error| {
-        problems.add(field, format!("{field} of the function details cannot be read: {error}"));
-        T::default()
-    })
+    match serde_json::from_str::<Option<T>>(json) {
+        Ok(value) => value.unwrap_or_default(),
+        Err(error) => {
+            problems.add(field, format!("{field} of the function details cannot be read: {error}"));
+            T::default()
+        }
+    }
 }
 
 /// The name of an enum's value that is there by name or by number; absent, the first.

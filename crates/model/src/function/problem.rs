@@ -41,8 +41,7 @@ impl Problems {
             return;
         }
         if self.is_full() {
-            self.left_out += 1;
-            return;
+            return self.count();
         }
         self.list.push(problem);
     }
@@ -62,6 +61,11 @@ impl Problems {
     /// Whether a further one is only counted.
     pub(crate) fn is_full(&self) -> bool {
         self.list.len() >= PROBLEMS_MAX
+    }
+
+    /// One more that is not told.
+    pub(crate) fn count(&mut self) {
+        self.left_out += 1;
     }
 
     /// `value` when there is no problem.

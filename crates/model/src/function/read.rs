@@ -70,8 +70,11 @@ impl Reader {
         if !self.strict {
             return;
         }
-        // Beyond what is told, a hint is only work.
-        let near = if self.problems.is_full() { None } else { nearest(name, known) };
+        if self.problems.is_full() {
+            // Beyond what is told, a sentence and a hint are only work.
+            return self.problems.count();
+        }
+        let near = nearest(name, known);
         if let Some(near) = near {
             let meant = self.at(near, |reader| reader.path.join("."));
             self.misread.insert(meant);

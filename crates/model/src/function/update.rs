@@ -17,6 +17,7 @@ use super::{
     source::SourceConfig,
 };
 use crate::InitialPosition;
+use std::collections::BTreeMap;
 
 /// What an update is refused with that brings nothing new.
 pub const NO_CHANGE: &str = "Update contains no change";
@@ -46,8 +47,10 @@ impl Refusals {
     /// The stored inputs with the new settings of those that are named again.
     fn inputs(&mut self, old: &Inputs, new: Inputs) -> Inputs {
         let mut merged = old.clone();
+        let known: BTreeMap<String, &String> = old.keys().map(|topic| (complete(topic), topic)).collect();
         for (topic, spec) in new {
-            let Some((known, stored)) = merged.iter_mut().find(|(known, _)| complete(known) == complete(&topic)) else {
+            let stored = known.get(&complete(&topic)).and_then(|known| Some((known, merged.get_mut(*known)?)));
+            let Some((known, stored)) = stored else {
                 self.0.add("inputs", "Input Topics cannot be altered");
                 continue;
             };

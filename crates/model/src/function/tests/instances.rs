@@ -116,6 +116,9 @@ fn details_of_other_writers_are_read_too() {
     assert_eq!(config.processing_guarantees, Some(Guarantees::AtMostOnce));
     assert_eq!((config.runtime, config.retain_ordering, config.timeout_ms), (Some(Runtime::Go), Some(true), Some(5)));
     assert_eq!(config.resources.unwrap().ram, Some(2097152));
+    let mesh =
+        r#"{"componentType":"FUNCTION","userConfig":"null","secretsMap":"null","source":{"inputSpecs":{"in":{}}}}"#;
+    assert!(from_details(mesh).is_ok(), "Function Mesh's operator writes null for no map");
     assert!(matches!(from_details("{}"), Ok(AnyConfig::Source(_))), "without inputs it is a source");
     let sink = r#"{"source":{"inputSpecs":{"in":{}}},"sink":{"className":"S"}}"#;
     assert!(matches!(from_details(sink), Ok(AnyConfig::Sink(_))));

@@ -259,6 +259,10 @@ fn what_only_we_refuse_of_a_function() {
             (json!({"parallelism": 2000000000}), "Function parallelism must be at most 10000"),
             (json!({"py": "f.py"}), "Only one of jar, py, go, wasm and exec can be given, found jar and py"),
             (json!({"runtime": "GO"}), "jar is the code of a JAVA function, but runtime is GO"),
+            (
+                json!({"userConfig": {"__WINDOWCONFIGS__": {}}}),
+                "userConfig must not have the key __WINDOWCONFIGS__, which the framework uses",
+            ),
             (json!({"batchBuilder": "BIG"}), "batchBuilder must be DEFAULT or KEY_BASED, found BIG"),
             (json!({"runtimeFlags": "-Dx='y"}), "runtimeFlags cannot be split into words: a quote is not closed"),
             (json!({"jar": null, "exec": " "}), "exec names no program"),
@@ -276,6 +280,9 @@ fn what_only_we_refuse_of_a_function() {
         ],
         Host::Geminga,
     );
+    let many: Vec<String> = (0..10_001).map(|number| format!("t{number}")).collect();
+    let many = problems::<FunctionConfig>(&java(), &json!({"inputs": many}), Host::Geminga);
+    assert_eq!(many, ["10001 input topics are more than 10000; topicsPattern reads as many as there are"]);
     let schema = problems::<FunctionConfig>(&java(), &json!({"customSchemaInputs": {"c": "avro"}}), Host::Geminga);
     assert!(schema[0].starts_with("Topic c has an incorrect schema Info: "), "{schema:?}");
     let schema =
@@ -299,6 +306,10 @@ fn what_is_refused_of_a_source() {
             (
                 json!({"serdeClassName": "S", "schemaType": "json"}),
                 "Only one of serdeClassName or schemaType should be set",
+            ),
+            (
+                json!({"configs": {"__BATCHSOURCECONFIGS__": ""}}),
+                "configs must not have the key __BATCHSOURCECONFIGS__, which the framework uses",
             ),
             (json!({"sourceType": "file"}), "Cannot specify both archive and source-type"),
             (json!({"sourceType": "file", "archive": null}), ""),
@@ -384,6 +395,8 @@ fn names_and_defaults_follow_from_what_is_given() {
     assert_eq!(once.subscription_type(), crate::SubscriptionType::Failover);
     let keyed = finish(json!({"name": "f", "wasm": "w", "inputs": ["in"], "retainKeyOrdering": true}));
     assert_eq!(keyed.subscription_type(), crate::SubscriptionType::KeyShared);
+    let component = finish(json!({"wasm": "/lib/shout.v1.wasm", "inputs": ["in"]}));
+    assert_eq!(component.name.as_deref(), Some("shout.v1"), "there is no class to be named after");
     let builtin = finish(json!({"name": "f", "functionType": "exclaim", "inputs": ["in"]}));
     assert_eq!((builtin.jar.as_deref(), builtin.runtime), (Some("builtin://exclaim"), Some(Runtime::Java)));
 }

@@ -4,6 +4,7 @@
 use super::{Checks, Host};
 use crate::function::{
     config::{FunctionConfig, Guarantees, Runtime},
+    details::WINDOW_CONFIG_KEY,
     inputs::{self, Inputs},
     problem::Problems,
 };
@@ -39,6 +40,7 @@ pub(crate) fn check(config: &FunctionConfig, host: Host) -> Result<(), Problems>
         checks.consumer(topic, spec, "Only one of schemaType or serdeClassName should be set in inputSpec");
     }
     checks.producer(config.producer_config.as_ref(), config.batch_builder.as_deref());
+    checks.reserved("userConfig", config.user_config.as_ref(), &[WINDOW_CONFIG_KEY]);
     let pending = config.max_pending_async_requests.is_some_and(|pending| pending <= 0);
     checks.refuse_if(pending, "maxPendingAsyncRequests", "maxPendingAsyncRequests must be a positive number");
     checks.done()

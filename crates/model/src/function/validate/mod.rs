@@ -20,10 +20,14 @@ use super::{
     words::split_words,
 };
 use crate::{TopicName, topic_name::is_entity};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Instances one component may have.
 pub const PARALLELISM_MAX: i32 = 10_000;
+
+/// Inputs one component may name; a pattern reads more.
+const INPUTS_MAX: usize = 10_000;
 
 /// Bytes the name of a component may have, so that it can be the name of a file.
 const NAME_BYTES_MAX: usize = 255;
@@ -103,6 +107,14 @@ impl Checks {
     /// Inputs: topics at all, each a name, none spelled in two ways.
     fn inputs(&mut self, inputs: &Inputs, none: &str) {
         self.refuse_if(inputs.is_empty(), "inputs", none);
+        if inputs.len() > INPUTS_MAX {
+            let message = format!(
+                "{} input topics are more than {INPUTS_MAX}; topicsPattern reads as many as there are",
+                inputs.len()
+            );
+            self.problems.add("inputs", message);
+            return;
+        }
         let mut spelled: BTreeMap<String, &str> = BTreeMap::new();
         for topic in inputs.keys() {
             self.topic("inputs", Some(topic), |topic| format!("Input topic {topic} is invalid"));
@@ -236,6 +248,14 @@ impl Checks {
     fn words(&mut self, field: &str, line: Option<&str>) {
         if let Some(Err(error)) = line.map(split_words) {
             self.problems.add(field, format!("{field} cannot be split into words: {error}"));
+        }
+    }
+
+    /// Keys of a map of the user's that Pulsar puts things of its own under.
+    fn reserved(&mut self, field: &str, map: Option<&Map<String, Value>>, keys: &[&str]) {
+        for key in keys {
+            let taken = map.is_some_and(|map| map.contains_key(*key));
+            self.refuse_if(taken, field, format!("{field} must not have the key {key}, which the framework uses"));
         }
     }
 

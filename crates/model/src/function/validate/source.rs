@@ -1,7 +1,11 @@
 //! What must hold for a source. Source: `SourceConfigUtils.validateAndExtractDetails`.
 
 use super::{Checks, Host};
-use crate::function::{problem::Problems, source::SourceConfig};
+use crate::function::{
+    details::{BATCH_SOURCE_CLASS_KEY, BATCH_SOURCE_CONFIG_KEY},
+    problem::Problems,
+    source::SourceConfig,
+};
 
 /// Levels of a connector's log, a source's or a sink's.
 pub(super) const LOG_LEVELS: [&str; 8] = ["OFF", "FATAL", "ERROR", "WARN", "INFO", "DEBUG", "TRACE", "ALL"];
@@ -27,6 +31,7 @@ pub(crate) fn check(config: &SourceConfig, host: Host) -> Result<(), Problems> {
         "schemaType",
         "Only one of serdeClassName or schemaType should be set",
     );
+    checks.reserved("configs", config.configs.as_ref(), &[BATCH_SOURCE_CONFIG_KEY, BATCH_SOURCE_CLASS_KEY]);
     checks.producer(config.producer_config.as_ref(), config.batch_builder.as_deref());
     checks.done()
 }
