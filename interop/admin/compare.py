@@ -45,6 +45,7 @@ def policies():
         ("schemaCompatibilityStrategy", "PUT", "ALWAYS_COMPATIBLE", False),
         ("schemaValidationEnforced", "POST", True, False),
         ("isAllowAutoUpdateSchema", "POST", False, False),
+        ("schemaAutoUpdateCompatibilityStrategy", "PUT", "Backward", False),
         ("compactionThreshold", "PUT", 1000, True),
         ("delayedDelivery", "POST", {"tickTime": 1000, "active": True, "maxDeliveryDelayInMillis": 0}, True),
         ("inactiveTopicPolicies", "POST", {"inactiveTopicDeleteMode": "delete_when_no_subscriptions",
@@ -74,7 +75,8 @@ def policies():
     ]
     kept = {"retention", "messageTTL", "deduplication", "persistence", "maxUnackedMessagesPerConsumer",
             "maxUnackedMessagesPerSubscription", "autoTopicCreation", "autoSubscriptionCreation",
-            "schemaCompatibilityStrategy", "encryptionRequired", "subscriptionAuthMode", "properties",
+            "schemaCompatibilityStrategy", "schemaValidationEnforced", "isAllowAutoUpdateSchema",
+            "schemaAutoUpdateCompatibilityStrategy", "encryptionRequired", "subscriptionAuthMode", "properties",
             "maxProducersPerTopic", "maxConsumersPerTopic", "maxConsumersPerSubscription", "maxSubscriptionsPerTopic",
             "maxTopicsPerNamespace"}
     for path, method, body, removable in table:
@@ -343,6 +345,75 @@ def topic_policies():
     yield same("GET", f"{P}/parts-partition-1/maxProducers")
 
 
+def schemas():
+    """Uploaded, shown, compared and deleted; what does not fit; for a topic that is not there, and for partitions."""
+    record = json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]})
+    wider = json.dumps({"type": "record", "name": "R", "fields": [
+        {"name": "a", "type": "int"}, {"name": "b", "type": ["null", "int"], "default": None}]})
+    other = json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": "string"}]})
+    pair = {"type": "KEY_VALUE", "schema": f'{{"key":{record},"value":""}}', "properties": {
+        "key.schema.name": "k", "key.schema.type": "AVRO", "key.schema.properties": "{}", "value.schema.name": "v",
+        "value.schema.type": "STRING", "value.schema.properties": "{}", "kv.encoding.type": "INLINE"}}
+
+    def payload(kind, schema):
+        return {"type": kind, "schema": schema, "properties": {"k": "v"}}
+
+    page = "Pulsar says it in the status line and answers a page; here it is a reason"
+    trace = "Pulsar answers a stack trace"
+    # What fits depends on this, and policies were set above.
+    yield same("PUT", f"{N}/schemaCompatibilityStrategy", "FULL")
+    yield same("POST", f"{N}/isAllowAutoUpdateSchema", True)
+    s = f"/admin/v2/schemas/{NS}/schemas"
+    for path in ["schema", "schemas", "schema/0", "metadata"]:
+        yield same("GET", f"{s}/{path}")
+    yield same("POST", f"{s}/version", payload("AVRO", record))
+    yield same("POST", f"{s}/compatibility", payload("AVRO", record))
+    yield same("POST", f"{s}/schema", payload("AVRO", record))
+    yield same("POST", f"{s}/schema", payload("AVRO", record))
+    yield same("POST", f"{s}/schema", payload("AVRO", wider))
+    for path in ["schema", "schemas", "schema/0", "schema/1", "schema/2", "schema/-1", "metadata"]:
+        yield same("GET", f"{s}/{path}")
+    yield same("GET", f"{s}/schema/x", known=trace)
+    yield same("POST", f"{s}/version", payload("AVRO", wider))
+    yield same("POST", f"{s}/version", payload("AVRO", other))
+    yield same("POST", f"{s}/compatibility", payload("AVRO", record))
+    for wrong in [payload("AVRO", other), payload("STRING", ""), payload("AVRO", "nonsense"), payload("JSON", "{}"),
+                  payload("AVRO", '["int"]'), payload("INT32", "abc"), payload("AUTO_CONSUME", "")]:
+        yield same("POST", f"{s}/schema", wrong, known=page)
+        yield same("POST", f"{s}/compatibility", wrong, known=trace)
+    for wrong in [payload("NOPE", ""), {"schema": ""}, {"type": "STRING"}]:
+        yield same("POST", f"{s}/schema", wrong, known=trace)
+    yield same("DELETE", f"{s}/schema")
+    for path in ["schema", "schemas", "schema/0", "metadata"]:
+        yield same("GET", f"{s}/{path}")
+    yield same("POST", f"{s}/schema", payload("AVRO", other))
+    yield same("DELETE", f"{s}/schema?force=true")
+    yield same("POST", f"{s}/schema", payload("STRING", ""))
+    yield same("DELETE", f"{s}/schema?force=true")
+    yield same("POST", f"{s}-kv/schema", pair)
+    yield same("GET", f"{s}-kv/schema")
+    yield same("POST", f"{s}-kv/version", pair)
+    yield same("POST", f"{s}-kv/compatibility", pair)
+    yield same("POST", f"{s}-kv/schema", payload("KEY_VALUE", "nope"), known=trace)
+    yield same("DELETE", f"{s}-kv/schema?force=true")
+    parts = f"/admin/v2/schemas/{NS}/parts"
+    yield same("POST", f"{parts}-partition-1/schema", payload("JSON", record))
+    yield same("GET", f"{parts}/schema")
+    yield same("GET", f"{parts}-partition-0/schema")
+    yield same("DELETE", f"{parts}/schema?force=true")
+    yield same("POST", f"/admin/v2/schemas/{TENANT}/none/t/schema", payload("AVRO", record))
+    t = f"{P}/plain"
+    yield same("PUT", f"{t}/schemaCompatibilityStrategy", "FORWARD")
+    yield dict(same("GET", f"{t}/schemaCompatibilityStrategy"), settle=True)
+    yield same("GET", f"{t}/schemaCompatibilityStrategy?applied=true")
+    yield same("DELETE", f"{t}/schemaCompatibilityStrategy")
+    yield dict(same("GET", f"{t}/schemaCompatibilityStrategy"), settle=True)
+    yield same("POST", f"{t}/schemaValidationEnforced", True)
+    yield dict(same("GET", f"{t}/schemaValidationEnforced"), settle=True)
+    yield same("DELETE", f"{t}/schemaValidationEnforced")
+    yield same("PUT", f"{N}/schemaCompatibilityStrategy", "ALWAYS_COMPATIBLE")
+
+
 def elsewhere():
     yield same("GET", f"/lookup/v2/destination/persistent/{TENANT}/standalone/ns/plain")
     yield same("GET", f"/lookup/v2/topic/persistent/{NS}/plain")
@@ -353,9 +424,7 @@ def elsewhere():
     yield same("GET", f"/lookup/v2/topic/persistent/{TENANT}-none/ns/plain")
     yield same("GET", f"/admin/v2/non-persistent/{NS}")
     yield same("GET", f"/admin/v2/non-persistent/{NS}/partitioned")
-    yield same("GET", f"/admin/v2/schemas/{NS}/plain/schema")
-    yield same("GET", f"/admin/v2/schemas/{NS}/plain/schemas")
-    yield same("GET", f"/admin/v2/schemas/{NS}/none/schema")
+    yield from schemas()
     yield same("GET", "/admin/v2/brokers")
     yield same("GET", "/admin/v2/brokers/standalone")
     yield same("GET", "/admin/v2/brokers/nowhere")

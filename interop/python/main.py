@@ -503,6 +503,25 @@ def json_schema(box):
 
 
 @scenario
+def schema_evolution(box):
+    """A schema may grow in a way that both sides can read; what does not fit is refused, whoever brings it."""
+    def order(**fields):
+        return schema.JsonSchema(type("Order", (schema.Record,), fields))
+
+    name, count = schema.String(), schema.Integer(default=1, required=True, required_default=True)
+    first, wider = order(name=name), order(name=name, count=count)
+    consumer = box.consumer(schema=first)
+    box.producer(schema=first).send(first._record_cls(name="pen"))
+    box.producer(schema=wider).send(wider._record_cls(name="ink", count=3))
+    messages = receive(consumer, 2)
+    equal([m.schema_version().encode()[-1] for m in messages], [0, 1], "versions")
+    equal([json.loads(m.data())["name"] for m in messages], ["pen", "ink"], "values")
+    for other in [order(name=schema.Integer()), order(name=name, count=schema.String()), schema.StringSchema()]:
+        raises(pulsar.IncompatibleSchema, "producing", lambda: box.producer(schema=other))
+        raises(pulsar.IncompatibleSchema, "consuming", lambda: box.consumer(subscription="other", schema=other))
+
+
+@scenario
 def raw_bytes(box):
     consumer, producer = box.consumer(), box.producer()
     values = [b"", bytes(range(256)), b"\x00" * 1000]

@@ -391,7 +391,8 @@ proptest::proptest! {
         let definition = r#"{"type":"record","name":"R","fields":[
             {"name":"a","type":["null","int","string",{"type":"map","values":"R"}]},
             {"name":"b","type":{"type":"array","items":["R","boolean"]}},
-            {"name":"c","type":{"type":"enum","name":"E","symbols":["X","Y"]}}]}"#;
+            {"name":"c","type":{"type":"enum","name":"E","symbols":["X","Y"]}},
+            {"name":"d","type":["float","double","long","bytes","E"]}]}"#;
         let codec = Codec::new(&Definition::new(Kind::Avro, definition)).unwrap();
         if let Ok(value) = codec.decode(&payload) {
             let again = codec.encode(&value).unwrap();

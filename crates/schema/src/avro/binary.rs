@@ -263,10 +263,19 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes a value as the first branch it fits.
+    /// Writes a value as the first branch it fits; a number rather as one that keeps all of it.
     fn branch(&mut self, branches: &[Id], value: &Value, depth: usize) -> Option<()> {
         let before = self.out.len();
-        for (at, &branch) in branches.iter().enumerate() {
+        let keeps = |branch: &Id| match self.avro.shape(*branch) {
+            Shape::Int | Shape::Long => value.is_i64(),
+            Shape::Double => value.is_f64(),
+            #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
+            Shape::Float => value.as_f64().is_some_and(|n| value.is_f64() && f64::from(n as f32) == n),
+            _ => false,
+        };
+        let (first, then): (Vec<_>, Vec<_>) =
+            branches.iter().copied().enumerate().partition(|(_, branch)| keeps(branch));
+        for (at, branch) in first.into_iter().chain(then) {
             self.count(at);
             if self.value(branch, value, depth + 1).is_ok() {
                 return Some(());

@@ -71,11 +71,9 @@ fn a_long_definition_is_not_printed_to_its_end() {
     assert!(printed.len() < 20_000 && printed.ends_with(" ..."), "{}", printed.len());
 }
 
-/// Definitions that go on and on: none may overflow the stack, and none may take long. The bound is wide, since a machine
-/// under load is no reason to fail.
+/// Definitions that go on and on: none may overflow the stack, and none may take long, which is that its steps are counted.
 #[test]
 fn no_definition_is_too_much() {
-    let started = std::time::Instant::now();
     let deep = |depth: usize| format!("{}\"int\"{}", r#"{"type":"array","items":"#.repeat(depth), "}".repeat(depth));
     assert!(parse(deep(100).as_bytes()).is_ok());
     assert!(parse(deep(100_000).as_bytes()).is_err());
@@ -106,7 +104,6 @@ fn no_definition_is_too_much() {
         parse(format!("[{}]", records.join(",")).as_bytes()).unwrap()
     };
     assert_eq!(can_read(&union("A"), &union("B")), Verdict::TooComplex);
-    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }
 
 /// Payloads that promise more than they hold, or hold what nobody can follow.
@@ -149,6 +146,20 @@ fn a_value_that_fits_nowhere_is_refused() {
     assert_eq!(refused(record, serde_json::json!({})), "R lacks its field a");
     assert_eq!(refused(record, serde_json::json!({ "a": 1, "c": 2 })), "R has no field c");
     assert_eq!(encode(&avro(record), &serde_json::json!({ "a": 1 })), Ok(vec![2, 14]));
+}
+
+#[test]
+fn a_number_keeps_all_of_it() {
+    let numbers = parse(br#"["float","double","int","long"]"#).unwrap();
+    for (value, branch) in [
+        (Value::from(1.5), 0),
+        (Value::from(0.123_456_789_012), 1),
+        (Value::from(7), 2),
+        (Value::from(1_i64 << 40), 3),
+        (Value::from(u64::MAX), 0),
+    ] {
+        assert_eq!(encode(&numbers, &value).unwrap()[0], 2 * branch, "{value}");
+    }
 }
 
 #[test]
