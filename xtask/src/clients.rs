@@ -143,6 +143,49 @@ pub(crate) fn crash(report: &mut Report, root: &Path, rounds: u32) {
     }
 }
 
+/// Functions in every language, with the broker killed under them.
+pub(crate) fn functions(report: &mut Report, root: &Path, kills: u32) {
+    let started = Instant::now();
+    match exactly_once(report, root, kills) {
+        Err(Missing::Tool(why)) => report.missing("functions", &why),
+        Err(Missing::Failed(error)) => {
+            report.result("functions: prepare", false, started.elapsed(), &format!("{error:#}"));
+        }
+        Ok(mut command) => {
+            report.step(&format!("functions: every effect once over {kills} kills of the broker"), &mut command);
+        }
+    }
+}
+
+fn exactly_once(report: &mut Report, root: &Path, kills: u32) -> Result<Command, Missing> {
+    let python = python(root, &["-r", "interop/python/requirements.txt"])?;
+    let mut command = Command::new(python);
+    command.arg(root.join("interop/functions/exactly_once.py"));
+    command.arg("--broker").arg(root.join("target/release/geminga"));
+    command.arg("--dir").arg(root.join("target/interop/functions"));
+    command.args(["--kills", &kills.to_string()]);
+    match component(root) {
+        Ok(component) => drop(command.arg("--wasm").arg(component)),
+        Err(Missing::Tool(why)) => report.missing("functions in WASM", &why),
+        Err(failed) => return Err(failed),
+    }
+    Ok(command)
+}
+
+/// The test's function as a component.
+fn component(root: &Path) -> Result<PathBuf, Missing> {
+    let installed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(root).output();
+    if !installed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("wasm32-wasip2")) {
+        return Err(Missing::Tool("the target wasm32-wasip2 is not installed (rustup target add wasm32-wasip2)".into()));
+    }
+    let target = root.join("target/interop/guests");
+    let mut build = Command::new("cargo");
+    build.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--manifest-path"]);
+    build.arg(root.join("interop/functions/wasm/Cargo.toml")).arg("--target-dir").arg(&target);
+    quiet(&mut build)?;
+    Ok(target.join("wasm32-wasip2/release/seen.wasm"))
+}
+
 enum Missing {
     /// The language is not installed.
     Tool(String),

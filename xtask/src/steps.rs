@@ -20,6 +20,8 @@ enum Part {
     Crash,
     /// The official clients
     Interop,
+    /// Functions in every language
+    Functions,
 }
 
 /// What `cargo xtask test` takes.
@@ -109,7 +111,7 @@ pub(crate) fn test(args: &TestArgs, root: &Path) -> Result<()> {
     if wants(Part::Unit) {
         unit(&mut report, root);
     }
-    if (wants(Part::Crash) || wants(Part::Interop))
+    if (wants(Part::Crash) || wants(Part::Interop) || wants(Part::Functions))
         && report.step("release build", cargo(root).args(["build", "--quiet", "--release"]))
     {
         if wants(Part::Crash) {
@@ -117,6 +119,9 @@ pub(crate) fn test(args: &TestArgs, root: &Path) -> Result<()> {
         }
         if wants(Part::Interop) {
             clients::interop(&mut report, root, args.client, &args.scenario);
+        }
+        if wants(Part::Functions) {
+            clients::functions(&mut report, root, args.rounds);
         }
     }
     report.finish()

@@ -2,6 +2,7 @@
 //! subcommands to `cli`.
 
 mod args;
+mod functions;
 mod settings;
 mod standalone;
 mod telemetry;

@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) admin: admin::Config,
     /// What is stored, and where.
     pub(crate) ledger: ledger::Config,
+    /// Functions, sources and sinks that run on this node.
+    pub(crate) functions: crate::functions::Config,
 }
 
 /// Logs, which go to standard error.
@@ -65,6 +67,7 @@ impl Default for Settings {
             session: session::Config::default(),
             admin: admin::Config::default(),
             ledger: ledger::Config::default(),
+            functions: crate::functions::Config::default(),
             data,
         }
     }
@@ -244,6 +247,8 @@ fn sources(section: &str) -> (&'static str, &'static str) {
         "session" => ("Config", include_str!("../../session/src/config.rs")),
         "admin" => ("Config", include_str!("../../admin/src/config.rs")),
         "ledger" => ("Config", include_str!("../../ledger/src/config.rs")),
+        "functions" => ("Config", include_str!("functions.rs")),
+        "functions.wasm" => ("Config", include_str!("../../runtime-wasm/src/lib.rs")),
         "ledger.journal" => ("Config", include_str!("../../journal/src/config.rs")),
         _ => ("", ""),
     }

@@ -1,6 +1,7 @@
 //! A whole broker in one process: opens the stores, starts the services, waits for a reason to stop, and stops them in
 //! an order that loses nothing and tells every client.
 
+use ::functions::Worker;
 use anyhow::{Context, bail};
 use broker::{Addresses, Broker};
 use seams::{Shutdown, SystemClock, Tasks};
@@ -16,12 +17,13 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::settings::Settings;
+use crate::{functions, settings::Settings};
 
 /// How often the broker is asked whether it can still store messages.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long a stop may take before what is left is given up. What was acknowledged is on disk all the time.
+const CLOSE_WORKER: Duration = Duration::from_secs(5);
 const CLOSE_BROKER: Duration = Duration::from_secs(5);
 const CLOSE_SESSIONS: Duration = Duration::from_secs(2);
 const CLOSE_STORE: Duration = Duration::from_secs(5);
@@ -80,15 +82,32 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     if recovered.journal.torn_bytes > 0 {
         tracing::info!(bytes = recovered.journal.torn_bytes, "cut off what the last stop left half written");
     }
-    let broker =
-        Broker::start(settings.broker.clone(), addresses.clone(), store.clone(), meta, clock, &tasks, halt.clone())
-            .await
-            .context("start the broker")?;
+    let broker = Broker::start(
+        settings.broker.clone(),
+        addresses.clone(),
+        store.clone(),
+        meta,
+        clock.clone(),
+        &tasks,
+        halt.clone(),
+    )
+    .await
+    .context("start the broker")?;
+    let ground = functions::Ground {
+        broker: broker.clone(),
+        store: store.clone(),
+        clock,
+        tasks: tasks.clone(),
+        addresses: addresses.clone(),
+        web: web.local_addr()?,
+    };
+    let worker = functions::start(&settings, ground).await?;
 
     let session = Session::new(settings.session.clone(), broker.clone(), stop.clone());
     let serving = session.clone();
     tasks.spawn("listener", async move { serving.serve(binary).await });
-    tasks.spawn("web", admin::serve(web, broker.clone(), settings.admin.clone(), stop.clone()));
+    let services = admin::Services { broker: broker.clone(), worker: worker.clone() };
+    tasks.spawn("web", admin::serve(web, services, settings.admin.clone(), stop.clone()));
 
     println!("geminga ready: {} {}", addresses.broker_url, addresses.web_url);
     tracing::info!(
@@ -106,7 +125,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         Stop::Task => tracing::error!("a task panicked, stopping"),
     }
     tokio::select! {
-        () = close(broker, session, store, &tasks, &stop, &halt) => {}
+        () = close(worker, broker, session, store, &tasks, &stop, &halt) => {}
         name = signals.next() => {
             // Only what waits for no acknowledgement is lost by this.
             tracing::warn!(signal = name, "stopping at once");
@@ -141,6 +160,7 @@ async fn wait(signals: &mut Signals, broker: &Broker, stop: &Shutdown) -> Stop {
 /// Stops accepting; lets the broker finish what it has and tell its clients to look elsewhere; lets the connections
 /// write that; then ends the rest.
 async fn close(
+    worker: Option<Worker>,
     broker: Broker,
     session: Session,
     store: ledger::Store,
@@ -149,6 +169,11 @@ async fn close(
     halt: &Shutdown,
 ) {
     stop.trigger();
+    if let Some(worker) = worker
+        && tokio::time::timeout(CLOSE_WORKER, worker.close()).await.is_err()
+    {
+        tracing::warn!("functions did not finish in time; what they had in hand comes again");
+    }
     if tokio::time::timeout(CLOSE_BROKER, broker.close()).await.is_err() {
         tracing::warn!("the broker did not close its topics in time");
     }

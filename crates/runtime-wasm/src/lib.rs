@@ -35,7 +35,7 @@ use functions::{
     runtime::{InstanceSpec, Link, StartError, link},
     spec::{Code, FunctionSpec},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,7 +43,7 @@ use std::{
 };
 
 /// What all WASM functions of this process share.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// Threads that run guests; 0: one for each core.

@@ -1,0 +1,303 @@
+//! What one instance has open on the broker.
+
+use async_trait::async_trait;
+use broker::{NewConsumer, NewProducer, Outgoing, Peer, Requests, SeekTarget};
+use functions::{
+    Commit, Error, Result, Session,
+    event_log::{Arrived, InputSpec, OutputSpec, RowChange, TableChange},
+    message::{InputId, Message, MessageId, OutputId, Record},
+};
+use futures::future::BoxFuture;
+use model::{AccessMode, Position};
+use std::{collections::VecDeque, sync::Arc};
+use tokio::sync::mpsc;
+
+use crate::{
+    Embedded,
+    incoming::{Input, Received, Words},
+    log::{broker_schema, error},
+    outgoing::{Entry, Output},
+};
+
+/// See the module.
+pub(crate) struct Open {
+    on: Embedded,
+    peer: Arc<Peer>,
+    incoming: mpsc::UnboundedReceiver<Vec<Outgoing>>,
+    requests: Requests,
+    inputs: Vec<Option<Input>>,
+    outputs: Vec<Output>,
+    ready: VecDeque<Arrived>,
+}
+
+impl Open {
+    pub(crate) fn new(on: Embedded, peer: Arc<Peer>, incoming: mpsc::UnboundedReceiver<Vec<Outgoing>>) -> Self {
+        Self {
+            requests: on.broker.requests(),
+            on,
+            peer,
+            incoming,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            ready: VecDeque::new(),
+        }
+    }
+
+    fn submit(&mut self) {
+        if !self.requests.is_empty() {
+            self.on.broker.submit(&self.peer, &mut self.requests);
+        }
+    }
+
+    fn input(&mut self, id: InputId) -> Option<&mut Input> {
+        self.inputs.get_mut(id as usize)?.as_mut()
+    }
+
+    fn take(&mut self, outgoing: Outgoing) -> Result<()> {
+        match outgoing {
+            Outgoing::Deliver { consumer_id, entries, .. } => self.deliver(consumer_id, entries),
+            Outgoing::ActiveConsumerChange { consumer_id, active } => {
+                self.ready.push_back(Arrived::Active(consumer_id as InputId, active));
+            }
+            Outgoing::CloseConsumer { consumer_id } => {
+                if let Some(input) = self.inputs.get_mut(consumer_id as usize) {
+                    *input = None;
+                }
+                self.ready.push_back(Arrived::InputClosed(consumer_id as InputId));
+            }
+            Outgoing::CloseProducer { producer_id } => {
+                self.ready.push_back(Arrived::OutputClosed(producer_id as OutputId));
+            }
+            Outgoing::Ping => self.peer.was_heard(),
+            Outgoing::Close { reason } => return Err(Error::Closed(reason.to_owned())),
+            // Answers to what an instance does not ask: its acknowledgements and publishes are commits.
+            Outgoing::Receipts { .. }
+            | Outgoing::SendError { .. }
+            | Outgoing::AckResponse { .. }
+            | Outgoing::ProducerReady { .. }
+            | Outgoing::ProducerFailed { .. }
+            | Outgoing::ReachedEndOfTopic { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, consumer_id: u64, entries: Vec<broker::Delivery>) {
+        let Some(input) = self.inputs.get_mut(consumer_id as usize).and_then(Option::as_mut) else { return };
+        let mut messages: Vec<Message> = Vec::with_capacity(entries.len());
+        let mut permits = 0;
+        for delivery in entries {
+            let position = delivery.position;
+            match input.receive(delivery, &mut messages) {
+                Received::Read { permits: more } => permits += more,
+                Received::Corrupt(why) => {
+                    // Nobody will ever read it. Source: Pulsar's `ConsumerImpl.discardCorruptedMessage`.
+                    tracing::error!(topic = %input.topic, %position, why, "an entry cannot be read and is passed over");
+                    let ids = [(position, Words::new())].into_iter().collect();
+                    let ack = broker::Ack { cumulative: false, ids, request_id: None, validation_error: true };
+                    self.requests.ack(&input.handle, ack);
+                    permits += 1;
+                }
+                Received::Encrypted => {
+                    tracing::error!(topic = %input.topic, %position, "an entry is encrypted; functions have no keys");
+                    permits += 1;
+                }
+            }
+        }
+        if permits > 0 {
+            self.requests.flow(&input.handle, permits);
+        }
+        if !messages.is_empty() {
+            self.ready.push_back(Arrived::Messages(messages));
+        }
+    }
+
+    fn acks(&mut self, acks: &[(InputId, MessageId)]) -> (Option<broker::ConsumerHandle>, Vec<(Position, Words)>) {
+        let mut of_entries: Vec<(Position, Words)> = Vec::with_capacity(acks.len());
+        let mut consumer = None;
+        let mut given_back = Vec::new();
+        for &(input, id) in acks {
+            let Some(input) = self.input(input) else { continue };
+            consumer.get_or_insert_with(|| input.handle.clone());
+            input.ack(id, |position, words| match of_entries.iter_mut().rev().find(|(known, _)| *known == position) {
+                Some((_, known)) => *known = words,
+                None => of_entries.push((position, words)),
+            });
+            let position = Position { ledger: id.ledger, entry: id.entry };
+            if input.is_refused(position) {
+                given_back.push(position);
+            }
+        }
+        if let Some(consumer) = consumer.as_ref().filter(|_| !given_back.is_empty()) {
+            self.requests.redeliver(consumer, given_back, None);
+        }
+        (consumer, of_entries)
+    }
+
+    fn entries(&mut self, outputs: Vec<(OutputId, Record)>) -> Vec<broker::OutputEntry> {
+        let now_ms = self.on.clock.now_ms();
+        let mut by_output: Vec<(OutputId, Vec<Record>)> = Vec::new();
+        for (output, record) in outputs {
+            match by_output.iter_mut().find(|(known, _)| *known == output) {
+                Some((_, records)) => records.push(record),
+                None => by_output.push((output, vec![record])),
+            }
+        }
+        let mut all = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
+        for (id, records) in by_output {
+            let Some(output) = self.outputs.get_mut(id as usize) else { continue };
+            output.entries(records, now_ms, &mut entries);
+            let handle = &output.handle;
+            all.extend(entries.drain(..).map(|Entry { data, messages }| broker::OutputEntry {
+                output: handle.clone(),
+                data,
+                messages,
+                sequence_id: None,
+            }));
+        }
+        all
+    }
+}
+
+fn change(change: TableChange) -> broker::TableChange {
+    let key = change.key;
+    let op = match change.change {
+        RowChange::Put(value) => broker::TableOp::Put { key, value },
+        RowChange::Delete => broker::TableOp::Delete { key },
+        RowChange::Add(delta) => broker::TableOp::Add { key, delta },
+    };
+    broker::TableChange { table: change.table, op }
+}
+
+fn commit_error(failed: broker::Error) -> Error {
+    match failed {
+        broker::Error::Conflict(_) => Error::Conflict,
+        other => error(other),
+    }
+}
+
+#[async_trait]
+impl Session for Open {
+    async fn subscribe(&mut self, spec: InputSpec) -> Result<InputId> {
+        let id = self.inputs.len() as InputId;
+        let request = NewConsumer {
+            topic: spec.topic.clone(),
+            subscription: spec.subscription,
+            kind: spec.kind,
+            consumer_id: u64::from(id),
+            name: spec.consumer,
+            priority_level: 0,
+            durable: true,
+            start_message_id: None,
+            start_rollback: None,
+            initial_position: spec.initial_position,
+            read_compacted: false,
+            force_topic_creation: true,
+            replicate_subscription_state: false,
+            metadata: spec.metadata,
+            subscription_properties: Default::default(),
+            key_shared: (spec.kind == model::SubscriptionType::KeyShared).then(Default::default),
+            schema: None,
+            epoch: None,
+        };
+        let mut handle = self.on.broker.subscribe(&self.peer, request.clone()).await.map_err(error)?;
+        if spec.skip_to_latest {
+            handle.seek(SeekTarget::Latest).await.map_err(error)?;
+            // A seek disconnects.
+            handle = self.on.broker.subscribe(&self.peer, request).await.map_err(error)?;
+        }
+        self.inputs.push(Some(Input::new(id, handle, spec.topic)));
+        Ok(id)
+    }
+
+    async fn open_output(&mut self, spec: OutputSpec) -> Result<OutputId> {
+        let id = self.outputs.len() as OutputId;
+        let request = NewProducer {
+            topic: spec.topic.clone(),
+            producer_id: u64::from(id),
+            request_id: 0,
+            user_provided_name: spec.producer.is_some(),
+            name: spec.producer.clone(),
+            epoch: 0,
+            access_mode: AccessMode::Shared,
+            topic_epoch: None,
+            metadata: spec.metadata.clone(),
+            schema: spec.schema.as_ref().map(broker_schema),
+            initial_subscription: None,
+        };
+        let handle = self.on.broker.open_output(&self.peer, request).await.map_err(error)?;
+        self.outputs.push(Output::new(handle, &spec));
+        Ok(id)
+    }
+
+    fn flow(&mut self, input: InputId, permits: u32) {
+        if let Some(input) = self.inputs.get(input as usize).and_then(Option::as_ref) {
+            self.requests.flow(&input.handle, permits);
+            self.submit();
+        }
+    }
+
+    async fn next(&mut self) -> Result<Arrived> {
+        loop {
+            if let Some(arrived) = self.ready.pop_front() {
+                return Ok(arrived);
+            }
+            let batch = self.incoming.recv().await.ok_or_else(|| Error::Closed("the broker has stopped".into()))?;
+            let bytes: usize = batch.iter().map(Outgoing::bytes).sum();
+            self.peer.was_heard();
+            for outgoing in batch {
+                self.take(outgoing)?;
+            }
+            self.submit();
+            self.peer.written(bytes);
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>> {
+        let (consumer, acks) = self.acks(&commit.acks);
+        let outputs = self.entries(commit.outputs);
+        let changes = commit.changes.into_iter().map(change).collect();
+        let committed = self.on.broker.commit(broker::Commit { consumer, acks, outputs, changes });
+        self.submit();
+        let broker = self.on.broker.clone();
+        Box::pin(async move {
+            committed.await.map_err(commit_error)?;
+            // The loop has a bound for commits under way; this is how it feels that the broker is full.
+            if broker.publish_buffer_full() {
+                broker.publish_buffer_room().await;
+            }
+            Ok(())
+        })
+    }
+
+    fn redeliver(&mut self, ids: &[(InputId, MessageId)]) {
+        for &(input, id) in ids {
+            let Some(input) = self.inputs.get_mut(input as usize).and_then(Option::as_mut) else { continue };
+            if input.refuse(id) {
+                let position = Position { ledger: id.ledger, entry: id.entry };
+                self.requests.redeliver(&input.handle, vec![position], None);
+            }
+        }
+        self.submit();
+    }
+
+    fn is_atomic(&self) -> bool {
+        true
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        self.on.broker.config().max_message_size as usize
+    }
+
+    async fn close_input(&mut self, input: InputId) {
+        if let Some(input) = self.inputs.get_mut(input as usize).and_then(Option::take) {
+            input.handle.close().await;
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.on.broker.disconnect(&self.peer);
+    }
+}

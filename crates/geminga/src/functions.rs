@@ -1,0 +1,103 @@
+//! Functions of this node: the broker, its tables and what runs code, joined to a worker.
+
+use ::functions::{
+    Language,
+    worker::{self, EnvironmentSecrets, Runtimes, Worker},
+};
+use anyhow::Context;
+use broker::{Addresses, Broker};
+use embedded::{Embedded, StoreTables};
+use runtime_process::{Children, Limits, Process, Python, PythonConfig};
+use seams::{Clock, Tasks};
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, sync::Arc};
+
+use crate::settings::Settings;
+
+/// Functions, sources and sinks that run on this node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Config {
+    /// Whether there are any.
+    pub(crate) enabled: bool,
+    /// The largest package of code, in bytes.
+    pub(crate) max_package_bytes: u64,
+    /// The Python interpreter: a name on the path, or a file.
+    pub(crate) python: PathBuf,
+    /// What `pip install` is given besides a function's requirements, such as `--index-url URL`.
+    pub(crate) pip_arguments: Vec<String>,
+    /// WASM components, which run in this process.
+    #[cfg(feature = "wasm")]
+    pub(crate) wasm: runtime_wasm::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_package_bytes: 1 << 30,
+            python: "python3".into(),
+            pip_arguments: Vec::new(),
+            #[cfg(feature = "wasm")]
+            wasm: runtime_wasm::Config::default(),
+        }
+    }
+}
+
+/// What a worker stands on.
+pub(crate) struct Ground {
+    pub(crate) broker: Broker,
+    pub(crate) store: ledger::Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    pub(crate) addresses: Addresses,
+    /// Where the web service listens.
+    pub(crate) web: std::net::SocketAddr,
+}
+
+/// Opens the worker; functions begin to start.
+///
+/// # Errors
+/// A directory or a table cannot be read, or wasmtime does not run on this machine.
+pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result<Option<Worker>> {
+    let config = &settings.functions;
+    if !config.enabled {
+        return Ok(None);
+    }
+    let Ground { broker, store, clock, tasks, addresses, web } = ground;
+    let dir = settings.data.join("functions");
+    seams::make_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
+    let children = Children::new(tasks.clone(), Limits::detect());
+    let python = PythonConfig {
+        python: config.python.clone(),
+        pip_arguments: config.pip_arguments.clone(),
+        ..PythonConfig::new(dir.join("python"))
+    };
+    let runtimes = Runtimes::default()
+        .with(Language::Python, Arc::new(Python::new(python, children.clone())))
+        .with(Language::Process, Arc::new(Process::new(children)));
+    #[cfg(feature = "wasm")]
+    let runtimes = {
+        let wasm = runtime_wasm::WasmRuntime::new(config.wasm.clone(), &dir.join("wasm"), clock.clone());
+        runtimes.with(Language::Wasm, Arc::new(wasm.context("start wasmtime")?))
+    };
+    let about = worker::Settings {
+        max_package_bytes: config.max_package_bytes,
+        cluster: broker.config().cluster_name.clone(),
+        worker_id: format!("geminga-{web}"),
+        hostname: web.ip().to_string(),
+        port: web.port(),
+        service_url: addresses.broker_url,
+        admin_url: addresses.web_url,
+        dir,
+    };
+    let parts = worker::Parts {
+        tables: Arc::new(StoreTables::new(store)),
+        log: Arc::new(Embedded::new(broker, clock.clone())),
+        runtimes,
+        connectors: Vec::new(),
+        secrets: Arc::new(EnvironmentSecrets),
+        clock,
+    };
+    Ok(Some(Worker::open(about, parts).await.context("open the functions")?))
+}

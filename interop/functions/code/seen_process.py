@@ -1,0 +1,16 @@
+#!/usr/bin/env python3
+"""The same over JSON lines, see docs/reference/process-protocol.md."""
+
+import json
+import sys
+
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["type"] == "hello":
+        reply = {"type": "ready"}
+    elif request["type"] == "invoke":
+        output = request["message"].get("payload", "") + "!"
+        reply = {"type": "done", "id": request["id"], "output": output, "changes": [{"add": "seen", "amount": 1}]}
+    else:
+        continue
+    print(json.dumps(reply), flush=True)
