@@ -90,6 +90,11 @@ def main():
     os.makedirs(args.dir)
     random.seed(args.kills)
     server = Server(args.broker, os.path.join(args.dir, "data"), os.path.join(args.dir, "broker.log"))
+    # All of it is read again at the end.
+    retention = json.dumps({"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}).encode()
+    status, body = server.request("POST", "/admin/v2/namespaces/public/default/retention", retention)
+    if status != 204:
+        sys.exit(f"retention: {status} {body.decode()}")
     names, stop, sent, threads = [], threading.Event(), [], []
     for language, deployed, file in deployments(args):
         status, body = server.deploy(deployed, file)
@@ -114,7 +119,7 @@ def main():
 
         def drained():
             stats = server.get(f"/admin/v2/persistent/public/default/in-{language}/stats")
-            one = stats["subscriptions"].get(subscription.replace("%2F", "/"))
+            one = stats["subscriptions"].get(subscription)
             return one is not None and one["msgBacklog"] == 0
 
         try:
