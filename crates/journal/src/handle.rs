@@ -37,7 +37,7 @@ pub struct Stats {
     pub write_micros: [u64; 24],
     /// How writes are made durable.
     pub sync_mode: SyncMode,
-    /// There is no space for another file right now: commits are refused when the current one is full.
+    /// Commits are refused for want of space, or will be when the current file is full.
     pub full: bool,
 }
 
@@ -292,7 +292,7 @@ impl Journal {
             spares: state.spares.len(),
             write_micros: std::array::from_fn(|bucket| write_micros[bucket].load(Ordering::Relaxed)),
             sync_mode: core.files.sync_mode(),
-            full: state.blocked,
+            full: state.is_short(),
         }
     }
 
@@ -343,12 +343,15 @@ impl Core {
             Ok(file) => {
                 let mut state = core.state.lock();
                 state.offset = crate::block::FILE_HEADER_BYTES;
+                state.preparing = 0;
                 state.current = file;
             }
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 // What is there can be read and recycled; commits are refused until there is room.
                 tracing::warn!(%error, "no space for a journal file");
-                core.state.lock().blocked = true;
+                let mut state = core.state.lock();
+                state.preparing = 0;
+                state.blocked = true;
             }
             Err(error) => return Err(Error::Io { what: "prepare a journal file", source: error }),
         }

@@ -70,6 +70,7 @@ impl Core {
                     tracing::info!(file = file.header.number, "journal has room again");
                 }
                 state.blocked = false;
+                state.preparing = 0;
                 state.prepared = Some(file);
                 self.call_writers(&mut state);
                 true
@@ -88,6 +89,7 @@ impl Core {
             }
         }
         state.blocked = true;
+        state.preparing = 0;
         false
     }
 
@@ -121,6 +123,7 @@ impl Core {
             return Ok(None);
         }
         let header = state.header(&*self.files);
+        state.preparing = bytes;
         state.next_number += 1;
         if spare.is_none() {
             state.disk_bytes += bytes;

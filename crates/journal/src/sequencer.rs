@@ -101,14 +101,20 @@ pub(crate) struct State {
     /// Where the next block goes in the current file.
     pub(crate) offset: u64,
     pub(crate) prepared: Option<Arc<DataFile>>,
+    /// Bytes of the file that the keeper is making ready.
+    pub(crate) preparing: u64,
     /// Preparing another file failed, and nothing happened since that could change it.
     pub(crate) blocked: bool,
+    /// Bytes of a commit that was refused for want of space, the largest of them.
+    pub(crate) refused: Option<usize>,
     /// The keeper should look again.
     pub(crate) look: bool,
     pub(crate) to_seal: VecDeque<u64>,
     pub(crate) spares: Vec<Spare>,
     pub(crate) disk_bytes: u64,
     pub(crate) file_bytes_next: u64,
+    /// The size that files come to.
+    file_bytes: u64,
 }
 
 /// Where a journal goes on.
@@ -145,12 +151,15 @@ impl State {
             current: None,
             offset: 0,
             prepared: None,
+            preparing: 0,
             blocked: false,
+            refused: None,
             look: false,
             to_seal: VecDeque::new(),
             spares: start.spares,
             disk_bytes: start.disk_bytes,
             file_bytes_next: config.first_file_bytes,
+            file_bytes: config.file_bytes,
         }
     }
 
@@ -165,18 +174,34 @@ impl State {
     /// Whether a commit of about `bytes` could wait for space that nobody knows how to make. Once taken it must become durable: what
     /// makes room begins with a checkpoint, and that waits for every commit.
     pub(crate) fn is_full(&self, bytes: usize) -> bool {
-        // The keeper may not have found out yet that the capacity is used up.
-        let used_up = self.current.is_some()
-            && self.spares.is_empty()
-            && self.disk_bytes + self.file_bytes_next > self.capacity_bytes;
-        if !(self.blocked || used_up) {
+        let block = self.block_max as u64;
+        // What the end of a file leaves unused is less than a block.
+        let usable = |bytes: u64| bytes.saturating_sub(FILE_HEADER_BYTES + block);
+        // Each block but the last is at least half full.
+        let wanted = (self.queued + ALIGN + 2 * bytes) as u64 + block;
+        let current = self.current.as_ref().map_or(0, |file| file.bytes - self.offset);
+        let mut room = current + self.prepared.as_ref().map_or(0, |file| usable(file.bytes));
+        if room >= wanted {
             return false;
         }
-        let (block, head) = (self.block_max as u64, FILE_HEADER_BYTES);
-        let current = self.current.as_ref().map_or(0, |file| file.bytes - self.offset);
-        let prepared = self.prepared.as_ref().map_or(0, |file| file.bytes.saturating_sub(head + block));
-        // Each block but the last is at least half full.
-        current + prepared < (self.queued + ALIGN + 2 * bytes) as u64 + block
+        if self.blocked {
+            return true;
+        }
+        // What is queued may be ahead of the keeper, but not of the files that it can still make.
+        room += usable(self.preparing) + self.spares.iter().map(|spare| usable(spare.bytes)).sum::<u64>();
+        let mut left = self.capacity_bytes.saturating_sub(self.disk_bytes);
+        let mut next = self.file_bytes_next;
+        while room < wanted && next > 0 && next <= left {
+            room += usable(next);
+            left -= next;
+            next = (next * 4).min(self.file_bytes);
+        }
+        room < wanted
+    }
+
+    /// Whether commits have to wait for space.
+    pub(crate) fn is_short(&self) -> bool {
+        self.blocked || self.refused.is_some_and(|bytes| self.is_full(bytes))
     }
 
     /// Lets `fill` make a commit and queues it. The second value is the bytes of bodies queued, `None` for an empty commit.

@@ -131,8 +131,10 @@ impl Core {
             return Err(Error::Closed);
         }
         if state.is_full(bytes) {
+            state.refused = state.refused.max(Some(bytes));
             return Err(Error::Full);
         }
+        state.refused.take_if(|refused| *refused <= bytes);
         let (result, bytes) = state.take(fill).map_err(Error::TooLarge)?;
         let lsn = state.last;
         let Some(bytes) = bytes else {

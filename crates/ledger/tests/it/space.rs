@@ -169,3 +169,33 @@ async fn a_deleted_topic_gives_its_segments_back() {
         assert!(read.iter().map(|e| e.data.clone()).eq((0..60).map(|n| entry(n, 4096))));
     }
 }
+
+/// Commits come faster than the disk takes them, until one is refused. What was taken before becomes durable without any help, so a
+/// checkpoint can be written and room be made.
+#[tokio::test]
+async fn what_the_journal_has_taken_it_has_room_for() {
+    for kib in [2, 4, 8, 16, 40] {
+        let mut fixture = Fixture::new();
+        let mut o = fixture.open().await;
+        let mut ledger = o.create("t").await;
+        o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+        let mut count = 0;
+        loop {
+            ledger.append(&mut o.batch, entry(count, kib << 10), 1);
+            match o.store.commit(&mut o.batch, &o.listener) {
+                Ok(_) => count += 1,
+                Err(error) if error.is_full() => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let taken = tokio::time::timeout(Duration::from_secs(30), o.store.wait(o.store.last()));
+        taken.await.expect("what was taken is stuck").unwrap();
+        assert!(count * (kib as u64) << 10 > 300 << 10, "only {count} entries of {kib} KiB");
+        o.commit().await;
+        assert_eq!(o.store.durable(), o.store.last());
+        drop((ledger, o));
+        let o = fixture.open().await;
+        let read = read_all(&mut o.load("t"), Position::EARLIEST).await;
+        assert!(read.iter().map(|e| e.data.clone()).eq((0..=count).map(|n| entry(n, kib << 10))));
+    }
+}
