@@ -27,4 +27,4 @@ pub use requests::{
 };
 pub use subscription::rfc3339;
 pub use topic::seek::SeekTarget;
-pub use transaction::{Commit, Committed, OutputEntry, TableChange, TableOp};
+pub use transaction::{COMMIT_BYTES_MAX, Commit, Committed, OutputEntry, TableChange, TableOp};

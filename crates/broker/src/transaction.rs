@@ -12,6 +12,9 @@ use crate::{
     shard,
 };
 
+/// The longest commit, in bytes of outputs and changes: the journal takes it whole, or waits until it can.
+pub const COMMIT_BYTES_MAX: usize = 64 << 20;
+
 /// See the module and [`crate::Broker::commit`].
 #[derive(Debug, Default)]
 pub struct Commit {
@@ -116,6 +119,11 @@ impl Commit {
         }
         let bytes = self.outputs.iter().map(|entry| entry.data.len()).sum::<usize>()
             + changes.iter().map(ledger::Change::bytes).sum::<usize>();
+        if bytes > COMMIT_BYTES_MAX {
+            return Err(Error::BadRequest(format!(
+                "a commit of {bytes} bytes is too long: at most {COMMIT_BYTES_MAX} are taken"
+            )));
+        }
         Ok(Prepared { at, acks: self.acks, outputs: self.outputs, changes, bytes })
     }
 }

@@ -35,6 +35,9 @@ const NAME_BYTES_MAX: usize = 1024;
 /// Rows read from the catalog at a time.
 const PAGE_ROWS: usize = 256;
 
+/// Tables in memory below which nobody looks for unused ones.
+const PRUNE_AT_MIN: usize = 64;
+
 const PUT: u8 = 1;
 const NUMBER: u8 = 2;
 const DELETE: u8 = 3;
@@ -542,26 +545,47 @@ fn step(r: &mut Reader<'_>, version: Lsn) -> Decoded<Option<(Bytes, Option<Value
 /// The tables that are in memory: those with handles, and those that changed since the last checkpoint.
 #[derive(Default)]
 pub(crate) struct Tables {
-    by_name: Mutex<BTreeMap<Box<str>, Arc<Shared>>>,
+    by_name: Mutex<ByName>,
+}
+
+#[derive(Default)]
+struct ByName {
+    known: BTreeMap<Box<str>, Arc<Shared>>,
+    /// With this many, those that nobody uses are let go of.
+    prune_at: usize,
+}
+
+impl ByName {
+    fn prune(&mut self) {
+        self.known.retain(|_, shared| {
+            let rows = shared.rows.lock();
+            Arc::strong_count(shared) > 1 || !rows.cells.is_empty() || rows.cleared > 0
+        });
+        self.prune_at = 2 * self.known.len() + PRUNE_AT_MIN;
+    }
 }
 
 impl Tables {
     fn get(&self, name: &str) -> Arc<Shared> {
         let mut by_name = self.by_name.lock();
-        if let Some(known) = by_name.get(name) {
+        if let Some(known) = by_name.known.get(name) {
             return known.clone();
         }
+        // Names that are only asked for must not pile up.
+        if by_name.known.len() >= by_name.prune_at {
+            by_name.prune();
+        }
         let shared = Arc::new(Shared { name: name.into(), rows: Mutex::default() });
-        by_name.insert(name.into(), shared.clone());
+        by_name.known.insert(name.into(), shared.clone());
         shared
     }
 
     fn named(&self, prefix: &str) -> Vec<String> {
-        self.by_name.lock().keys().filter(|name| name.starts_with(prefix)).map(|name| name.to_string()).collect()
+        self.by_name.lock().known.keys().filter(|name| name.starts_with(prefix)).map(|name| name.to_string()).collect()
     }
 
     fn all(&self) -> Vec<Arc<Shared>> {
-        self.by_name.lock().values().cloned().collect()
+        self.by_name.lock().known.values().cloned().collect()
     }
 
     /// Does again what a record of commit `lsn` says.
@@ -606,10 +630,7 @@ impl Tables {
                 }
             }
         }
-        self.by_name.lock().retain(|_, shared| {
-            let rows = shared.rows.lock();
-            Arc::strong_count(shared) > 1 || !rows.cells.is_empty() || rows.cleared > 0
-        });
+        self.by_name.lock().prune();
     }
 }
 
@@ -629,5 +650,25 @@ impl TableRow {
         let (&is_counter, bytes) = rest.split_first().ok_or_else(malformed)?;
         let version = u64::from_le_bytes(*version);
         Ok(Value { bytes: Bytes::copy_from_slice(bytes), version, is_counter: is_counter != 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_were_only_asked_for_do_not_pile_up() {
+        let tables = Tables::default();
+        let held = tables.get("held");
+        let changed = tables.get("changed");
+        changed.rows.lock().set(Bytes::from_static(b"k"), 1, None);
+        drop(changed);
+        for n in 0..10_000 {
+            tables.get(&n.to_string());
+        }
+        assert!(tables.all().len() <= 2 * (PRUNE_AT_MIN + 4), "{}", tables.all().len());
+        assert!(Arc::ptr_eq(&held, &tables.get("held")));
+        assert_eq!(tables.changes().len(), 1);
     }
 }

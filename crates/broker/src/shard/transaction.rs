@@ -20,6 +20,9 @@ use crate::{
 /// As topic of an [`Append`]: that of an output, which may be another shard's. Numbers of topics begin at 1.
 pub(super) const OF_OUTPUT: u64 = 0;
 
+/// Bytes from which on a batch is not kept for the rest of the turn: nobody's receipts should wait for many large commits.
+const BATCH_BYTES: usize = 1 << 20;
+
 /// An entry of an output, in the commit being built or on its way to the disk.
 pub(crate) struct Published {
     pub(crate) output: Arc<Output>,
@@ -77,6 +80,9 @@ impl Shard {
         }
         self.cx.under_way.extend(under_way);
         self.cx.after.push(After::Committed { reply, outputs: count, bytes: left });
+        if self.cx.batch.bytes() >= BATCH_BYTES {
+            self.commit();
+        }
     }
 
     /// Entries of outputs are durable: those who own their topics are told.

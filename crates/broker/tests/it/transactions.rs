@@ -277,6 +277,8 @@ async fn an_output_that_is_closed_refuses_the_whole_commit_and_says_why() {
     refused(b.commit(with(put(Vec::new(), vec![0; (4 << 20) + 1]))).await, bad);
     b.commit(Commit { changes: vec![put(b"text".to_vec(), b"x".to_vec())], ..Commit::default() }).await.unwrap();
     refused(b.commit(with(add("text", 1))).await, bad);
+    let vast = (0..17).map(|n| put(vec![n], vec![0; 4 << 20])).collect();
+    refused(b.commit(Commit { changes: vast, ..commit(&consumer, &got, Vec::new()) }).await, bad);
     let long = OutputEntry { data: vec![0; (5 << 20) + 1].into(), ..publish(&open, 9) };
     refused(b.commit(commit(&consumer, &got, vec![long])).await, bad);
 
