@@ -1,31 +1,29 @@
-"""Makes a package of user code ready to run, once: `python -E prepare.py '{"code": ..., "class_name": ..., "cache": ..., "pip": [...]}'`.
+"""Makes a package of user code ready to run, once: `python -S -E prepare.py '{"code": ..., "class_name": ..., "cache": ...}'`.
 
 Prints one line of JSON: where the harness finds modules. What goes wrong is printed to stderr, whole, and the exit code is not 0.
 
 A package is one of: a file `.py`; a wheel; a zip with `src/`, `deps/*.whl` and `requirements.txt`, at its top or in one directory, or just
 with modules. What is installed goes to a virtual environment beside it, which sees what the machine has. Source of the layout: Pulsar's
 `python_instance_main.py`.
+
+`python -E prepare.py` alone prints what the interpreter is, and compiles the harness. A function is created faster than most modules are
+loaded; so what only some packages need is imported where they do.
 """
 
 import fcntl
 import hashlib
 import json
 import os
-import shutil
-import subprocess
 import sys
-import zipfile
 
 UNPACKED_BYTES_MAX = 4 << 30
 FILES_MAX = 100_000
 
 
 def main():
-    if sys.version_info < (3, 8):
-        raise SystemExit("%s is Python %s; 3.8 or later is needed" % (sys.executable, sys.version.split()[0]))
-    here = os.path.dirname(os.path.abspath(__file__))
-    if not os.path.isdir(os.path.join(here, "_geminga", "__pycache__")):
-        compile_all(here)
+    if len(sys.argv) == 1:
+        probe()
+        return
     asked = json.loads(sys.argv[1])
     code, class_name, cache = asked["code"], asked["class_name"], asked["cache"]
     digest = hashlib.sha256(("%s|%s|%s|" % (sys.executable, sys.version, class_name)).encode())
@@ -38,9 +36,12 @@ def main():
         fcntl.flock(lock, fcntl.LOCK_EX)  # another instance of the same package may be at it
         ready = os.path.join(place, "ready.json")
         if not os.path.exists(ready):
-            shutil.rmtree(place, ignore_errors=True)
+            if os.path.exists(place):  # half done, when something was killed
+                import shutil
+
+                shutil.rmtree(place)
             os.makedirs(place)
-            result = prepare(code, class_name, place, asked.get("pip") or [])
+            result = prepare(code, class_name, place, asked["site"], asked["pip"])
             with open(ready + ".new", "w") as file:
                 json.dump(result, file)
             os.replace(ready + ".new", ready)
@@ -48,17 +49,21 @@ def main():
             print(file.read())
 
 
-def prepare(code, class_name, place, pip):
-    site = [entry for entry in sys.path if entry != os.path.dirname(os.path.abspath(__file__))]
-    result = {"first": [], "last": site, "module": "", "python": os.path.realpath(sys.executable)}
-    src = os.path.join(place, "src")
+def probe():
+    """What a normal start of this interpreter finds out. The real file comes with it: what is on the path may only look for one."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    compile_all(here)
+    site = [entry for entry in sys.path if entry and os.path.abspath(entry) != here]
+    print(json.dumps({"python": os.path.realpath(sys.executable), "version": sys.version_info[:2], "site": site}))
+
+
+def prepare(code, class_name, place, site, pip):
+    result = {"first": [os.path.join(place, "src")], "last": site, "module": ""}
     if code.endswith(".whl"):
-        metadata = unpack_wheel(code, src)
-        result["first"] = [src]
-        requirements = needed(metadata)
+        requirements = needed(unpack_wheel(code, result["first"][0]))
         if requirements:
-            result["last"] = install(place, pip, requirements, None, None)
-    elif zipfile.is_zipfile(code):
+            result["last"] = install(place, site, pip, requirements, None, None)
+    elif is_zip(code):
         top = unpack(code, os.path.join(place, "zip"))
         inner = os.path.join(top, "src")
         result["first"] = [inner if os.path.isdir(inner) else top]
@@ -67,21 +72,23 @@ def prepare(code, class_name, place, pip):
         wheels = [wheel for wheel in wheels if wheel.endswith(".whl")]
         listed = os.path.join(top, "requirements.txt")
         if os.path.isfile(listed) and has_requirements(listed):
-            result["last"] = install(place, pip, ["-r", listed], deps if wheels else None, wheels)
+            result["last"] = install(place, site, pip, ["-r", listed], deps if wheels else None, wheels)
         elif wheels:
-            result["last"] = install(place, pip, wheels, deps, wheels)
+            result["last"] = install(place, site, pip, wheels, deps, wheels)
         compile_all(result["first"][0])
     else:
-        result["first"] = [src]
-        result["module"] = single_file(code, class_name, src)
+        result["module"] = single_file(code, class_name, result["first"][0])
     check(class_name or result["module"], result["first"][0])
     return result
 
 
+def is_zip(path):
+    with open(path, "rb") as file:
+        return file.read(4) in (b"PK\3\4", b"PK\5\6")
+
+
 def check(class_name, src):
     """Says at once what would only be seen when the function starts: a syntax error, a class that is not there. Runs none of it."""
-    import ast
-
     module, _, name = class_name.rpartition(".")
     path = os.path.join(src, *(module or name).split("."))
     path = next((path for path in (path + ".py", os.path.join(path, "__init__.py")) if os.path.isfile(path)), None)
@@ -90,23 +97,30 @@ def check(class_name, src):
     with open(path, "rb") as file:
         text = file.read()
     try:
-        tree = ast.parse(text, path)
-    except SyntaxError as error:
+        tree = compile(text, path, "exec", 0x400, True)  # ast.PyCF_ONLY_AST
+    except (SyntaxError, ValueError) as error:
         import traceback
 
         raise SystemExit("".join(traceback.format_exception_only(type(error), error)).strip()) from None
-    if module:
-        names, classes = set(), []
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                names.add(node.name)
-                classes += [node.name] if isinstance(node, ast.ClassDef) else []
-            elif isinstance(node, ast.alias):
-                names.add((node.asname or node.name).split(".")[0])
-            elif isinstance(node, ast.Name):
-                names.add(node.id)
-        if name not in names and "*" not in names:
-            raise SystemExit("className %s: module %s has no %s; its classes: %s" % (class_name, module, name, ", ".join(classes) or "none"))
+    if not module:
+        return
+    names, classes, nodes = set(), [], [tree]
+    while nodes:
+        node = nodes.pop()
+        kind = type(node).__name__
+        if kind in ("ClassDef", "FunctionDef", "AsyncFunctionDef"):
+            names.add(node.name)
+            classes += [node.name] if kind == "ClassDef" else []
+        elif kind == "alias":
+            names.add((node.asname or node.name).split(".")[0])
+        elif kind == "Name":
+            names.add(node.id)
+        for field in node._fields:
+            value = getattr(node, field, None)
+            nodes += [inner for inner in (value if isinstance(value, list) else [value]) if hasattr(inner, "_fields")]
+    if name not in names and "*" not in names:
+        found = ", ".join(sorted(classes)) or "none"
+        raise SystemExit("className %s: module %s has no %s; its classes: %s" % (class_name, module, name, found))
 
 
 def single_file(code, class_name, src):
@@ -124,20 +138,22 @@ def single_file(code, class_name, src):
     for name in names:
         path = os.path.join(src, *name.split(".")) + ".py"
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        shutil.copyfile(code, path)
-    compile_all(src)
+        with open(code, "rb") as file, open(path, "wb") as copy:
+            copy.write(file.read())
     return stem if stem in names else sorted(names)[0]
 
 
 def compile_all(directory):
     """So that the first instance starts as quickly as the others. What does not compile is told when it is imported."""
-    import compileall
+    import compileall  # which is as quick as reading file times when all is compiled
 
     compileall.compile_dir(directory, quiet=2)
 
 
 def unpack(archive, target):
     """Unpacks a zip; returns its top, or the one directory in it."""
+    import zipfile
+
     with zipfile.ZipFile(archive) as file:
         entries = file.infolist()
         if len(entries) > FILES_MAX or sum(entry.file_size for entry in entries) > UNPACKED_BYTES_MAX:
@@ -154,6 +170,8 @@ def unpack(archive, target):
 
 def unpack_wheel(wheel, target):
     """Puts a wheel's modules into a directory; returns the text of its METADATA."""
+    import shutil
+
     unpack(wheel, target)
     metadata = ""
     for name in os.listdir(target):
@@ -185,8 +203,10 @@ def has_requirements(path):
         return any(line.strip() and not line.strip().startswith("#") for line in file)
 
 
-def install(place, pip, what, deps, wheels):
+def install(place, machine, pip, what, deps, wheels):
     """Installs into a virtual environment that sees the machine's packages; returns the path of its modules."""
+    import subprocess
+
     venv = os.path.join(place, "venv")
     run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", venv], "make a virtual environment")
     python = os.path.join(venv, "bin", "python")
@@ -196,17 +216,20 @@ def install(place, pip, what, deps, wheels):
         site = os.path.join(place, "site")  # wheels alone can be unpacked
         for wheel in wheels:
             unpack_wheel(wheel, site)
-        return [site] + [entry for entry in sys.path if entry]
+        return [site] + machine
     command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     offline = command + ["--no-index", "--find-links", deps] + what if deps else None
     online = command + (["--find-links", deps] if deps else []) + pip + what
     if offline is None or subprocess.run(offline, capture_output=True).returncode != 0:
         run(online, "install what it requires")
     shown = subprocess.run([python, "-E", "-c", "import json, sys; print(json.dumps(sys.path[1:]))"], capture_output=True, check=True)
-    return json.loads(shown.stdout)
+    installed = json.loads(shown.stdout)
+    return installed + [entry for entry in machine if entry not in installed]
 
 
 def run(command, what):
+    import subprocess
+
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if result.returncode != 0:
         output = result.stdout.decode("utf-8", "replace")

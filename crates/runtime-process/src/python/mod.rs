@@ -10,12 +10,14 @@ use functions::{
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{path::PathBuf, process::Stdio, time::Duration};
-use tokio::process::Command;
+use tokio::{process::Command, sync::OnceCell};
 
 use crate::child::{Children, Launch};
 
+/// The oldest Python the harness runs in.
+const VERSION_MIN: (u32, u32) = (3, 8);
 /// How long packages may take to be installed.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// Of what an installer printed.
@@ -46,15 +48,27 @@ impl PythonConfig {
 pub struct Python {
     children: Children,
     config: PythonConfig,
+    interpreter: OnceCell<Interpreter>,
     /// By package and class.
     prepared: Mutex<FxHashMap<(PathBuf, String), Prepared>>,
+}
+
+/// What `prepare.py` says of the interpreter.
+#[derive(Clone, Debug, Deserialize)]
+struct Interpreter {
+    /// The program itself, not something that finds it.
+    python: PathBuf,
+    version: (u32, u32),
+    /// Where its modules are.
+    site: Vec<String>,
+    /// Where the harness is.
+    #[serde(skip)]
+    harness: PathBuf,
 }
 
 /// What `prepare.py` says of a package.
 #[derive(Clone, Debug, Deserialize)]
 struct Prepared {
-    /// The interpreter itself, not something that finds it.
-    python: PathBuf,
     /// Where the user's modules are.
     first: Vec<String>,
     /// Where installed ones are.
@@ -67,7 +81,35 @@ impl Python {
     /// Nothing is run or written before a function is prepared.
     #[must_use]
     pub fn new(config: PythonConfig, children: Children) -> Self {
-        Self { children, config, prepared: Mutex::default() }
+        Self { children, config, interpreter: OnceCell::new(), prepared: Mutex::default() }
+    }
+
+    /// Does now what the first function would wait for: looks for the interpreter and writes the harness.
+    ///
+    /// # Errors
+    /// There is no interpreter that would do, or the harness cannot be written.
+    pub async fn warm(&self) -> Result<(), StartError> {
+        self.interpreter().await.map(drop)
+    }
+
+    async fn interpreter(&self) -> Result<&Interpreter, StartError> {
+        self.interpreter
+            .get_or_try_init(async || {
+                let harness = self.harness().await?;
+                let mut command = Command::new(&self.config.python);
+                command.arg("-E").arg(harness.join("prepare.py"));
+                let mut interpreter: Interpreter = self.ask(command).await?;
+                if interpreter.version < VERSION_MIN {
+                    let (major, minor) = interpreter.version;
+                    return Err(StartError(format!(
+                        "{} is Python {major}.{minor}; 3.8 or later has to be installed",
+                        self.config.python.display()
+                    )));
+                }
+                interpreter.harness = harness;
+                Ok(interpreter)
+            })
+            .await
     }
 
     async fn prepared(&self, function: &FunctionSpec) -> Result<Prepared, StartError> {
@@ -78,18 +120,26 @@ impl Python {
         if let Some(prepared) = self.prepared.lock().get(&key) {
             return Ok(prepared.clone());
         }
-        let harness = self.harness().await?;
+        let interpreter = self.interpreter().await?;
         let asked = serde_json::json!({
             "code": code.to_string_lossy(),
             "class_name": function.class_name,
             "cache": self.config.cache_dir.join("packages").to_string_lossy(),
+            "site": interpreter.site,
             "pip": self.config.pip_arguments,
         });
-        let mut command = Command::new(&self.config.python);
-        command.arg("-E").arg(harness.join("prepare.py")).arg(asked.to_string());
+        let mut command = Command::new(&interpreter.python);
+        command.arg("-S").arg("-E").arg(interpreter.harness.join("prepare.py")).arg(asked.to_string());
+        let prepared: Prepared = self.ask(command).await?;
+        self.prepared.lock().insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Runs `prepare.py`, and reads its answer.
+    async fn ask<T: DeserializeOwned>(&self, mut command: Command) -> Result<T, StartError> {
+        let python = self.config.python.display();
         command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(installer_needs)));
         command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
-        let python = self.config.python.display();
         let output = tokio::time::timeout(INSTALL_TIMEOUT, command.output())
             .await
             .map_err(|_| StartError(format!("{python} took more than {INSTALL_TIMEOUT:?} to prepare the package")))?
@@ -99,10 +149,8 @@ impl Python {
             let shown = String::from_utf8_lossy(output.stderr.get(start..).unwrap_or_default());
             return Err(StartError(shown.trim().to_owned()));
         }
-        let prepared: Prepared = serde_json::from_slice(&output.stdout)
-            .map_err(|error| StartError(format!("{python} said something else than what was asked: {error}")))?;
-        self.prepared.lock().insert(key, prepared.clone());
-        Ok(prepared)
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| StartError(format!("{python} said something else than what was asked: {error}")))
     }
 
     /// Where the harness is, written if need be.
@@ -124,9 +172,10 @@ impl Runtime for Python {
 
     async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {
         let prepared = self.prepared(&instance.function).await?;
-        let main = self.harness().await?.join("main.py");
+        let interpreter = self.interpreter().await?;
+        let main = interpreter.harness.join("main.py");
         let list = |entries: &[String]| serde_json::Value::from(entries).to_string().into();
-        let mut launch = Launch::new(prepared.python);
+        let mut launch = Launch::new(&interpreter.python);
         // -S: what `site` finds out was found out when the package was prepared. -E: nothing of Python's is in the environment.
         launch.args = vec!["-S".into(), "-E".into(), main.into()];
         launch.env = vec![

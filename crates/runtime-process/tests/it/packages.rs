@@ -57,7 +57,7 @@ async fn a_zip_brings_its_dependencies_and_installs_them_offline() {
     let kit = Kit::new();
     let dependency = wheel(&kit, "marks", "", &[("marks.py", "MARK = '?'")]);
     let dependency = format!("@{}", dependency.display());
-    for (top, requirements) in [("", "marks==1.0\n"), ("func/", "marks\n"), ("func/", "")] {
+    for (top, requirements) in [("", "marks==1.0\n"), ("func/", "")] {
         let names = [
             format!("{top}src/ask.py"),
             format!("{top}deps/marks-1.0-py3-none-any.whl"),
@@ -109,7 +109,7 @@ async fn mistakes_are_found_before_the_function_starts() {
     let kit = Kit::new();
     let why = async |text: &str, class_name: &str| kit.python.prepare(&kit.spec(text, class_name)).await.unwrap_err().0;
     let unknown = why("class Right: pass\nclass Other: pass\n", "code.Wrong").await;
-    assert_eq!(unknown, "className code.Wrong: module code has no Wrong; its classes: Right, Other");
+    assert_eq!(unknown, "className code.Wrong: module code has no Wrong; its classes: Other, Right");
     let syntax = why("def f(:\n", "code.f").await;
     assert!(syntax.contains("SyntaxError: invalid syntax") && syntax.contains("line 1"), "{syntax}");
     let missing = kit.python.prepare(&package("/no/such.py".into(), "x.Y")).await.unwrap_err().0;
