@@ -78,8 +78,8 @@ def until(what, true, seconds=60, pause=0.05):
             found = true()
             if found:
                 return found
-        except (OSError, RuntimeError, urllib.error.URLError) as error:
+        except (OSError, RuntimeError, KeyError, urllib.error.URLError) as error:
             last = error
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds} s ({last})")
+            raise TimeoutError(f"{what}: not within {seconds} s ({last!r})")
         time.sleep(pause)

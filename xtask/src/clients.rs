@@ -143,40 +143,53 @@ pub(crate) fn crash(report: &mut Report, root: &Path, rounds: u32) {
     }
 }
 
-/// Functions in every language, with the broker killed under them.
-pub(crate) fn functions(report: &mut Report, root: &Path, kills: u32) {
+/// Functions in every language: what they do, and that each effect happens once while the broker is killed under them.
+pub(crate) fn functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) {
     let started = Instant::now();
-    match exactly_once(report, root, kills) {
-        Err(Missing::Tool(why)) => report.missing("functions", &why),
-        Err(Missing::Failed(error)) => {
-            report.result("functions: prepare", false, started.elapsed(), &format!("{error:#}"));
-        }
-        Ok(mut command) => {
-            report.step(&format!("functions: every effect once over {kills} kills of the broker"), &mut command);
+    if let Err(missing) = try_functions(report, root, kills, scenario) {
+        match missing {
+            Missing::Tool(why) => report.missing("functions", &why),
+            Missing::Failed(error) => report.result("functions", false, started.elapsed(), &format!("{error:#}")),
         }
     }
 }
 
-fn exactly_once(report: &mut Report, root: &Path, kills: u32) -> Result<Command, Missing> {
+fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -> Result<(), Missing> {
     let python = python(root, &["-r", "interop/python/requirements.txt"])?;
-    let mut command = Command::new(python);
-    command.arg(root.join("interop/functions/exactly_once.py"));
-    command.arg("--broker").arg(root.join("target/release/geminga"));
-    command.arg("--dir").arg(root.join("target/interop/functions"));
-    command.args(["--kills", &kills.to_string()]);
-    match component(root) {
-        Ok(component) => drop(command.arg("--wasm").arg(component)),
-        Err(Missing::Tool(why)) => report.missing("functions in WASM", &why),
+    let component = match component(root) {
+        Ok(component) => Some(component),
+        Err(Missing::Tool(why)) => {
+            report.missing("functions in WASM", &why);
+            None
+        }
         Err(failed) => return Err(failed),
-    }
-    Ok(command)
+    };
+    let program = |name: &str, work: &str| {
+        let mut command = Command::new(&python);
+        command.arg(root.join("interop/functions").join(name));
+        command.arg("--broker").arg(root.join("target/release/geminga"));
+        command.arg("--dir").arg(root.join("target/interop").join(work));
+        if let Some(component) = &component {
+            command.arg("--wasm").arg(component);
+        }
+        command
+    };
+    let mut conformance = program("conformance.py", "conformance");
+    let log = root.join("target/interop/conformance.log");
+    watch(report, "functions", conformance.arg(scenario), &log, || Ok(()))?;
+    let mut command = program("exactly_once.py", "exactly-once");
+    command.args(["--kills", &kills.to_string()]);
+    report.step(&format!("functions: every effect once over {kills} kills of the broker"), &mut command);
+    Ok(())
 }
 
 /// The test's function as a component.
 fn component(root: &Path) -> Result<PathBuf, Missing> {
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(root).output();
     if !installed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("wasm32-wasip2")) {
-        return Err(Missing::Tool("the target wasm32-wasip2 is not installed (rustup target add wasm32-wasip2)".into()));
+        return Err(Missing::Tool(
+            "the target wasm32-wasip2 is not installed (rustup target add wasm32-wasip2)".into(),
+        ));
     }
     let target = root.join("target/interop/guests");
     let mut build = Command::new("cargo");
@@ -283,10 +296,22 @@ fn drive(report: &mut Report, root: &Path, name: &str, mut command: Command, sce
     if !scenario.is_empty() {
         command.arg(scenario);
     }
+    let watched = watch(report, name, &mut command, &log, || broker.restart());
+    watched.with_context(|| format!("the broker's last lines:\n{}", broker.log()))
+}
+
+/// Runs a program that prints a line for each scenario.
+fn watch(
+    report: &mut Report,
+    name: &str,
+    command: &mut Command,
+    log: &Path,
+    mut restart: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(File::create(&log)?)
+        .stderr(File::create(log)?)
         .spawn()
         .with_context(|| format!("run {command:?}"))?;
     let mut stdin = child.stdin.take().context("piped")?;
@@ -304,7 +329,7 @@ fn drive(report: &mut Report, root: &Path, name: &str, mut command: Command, sce
     loop {
         match lines.recv_timeout(SILENCE_MAX) {
             Ok(line) if line == "ready-for-restart" => {
-                broker.restart()?;
+                restart()?;
                 writeln!(stdin, "restarted")?;
             }
             Ok(line) => {
@@ -322,17 +347,16 @@ fn drive(report: &mut Report, root: &Path, name: &str, mut command: Command, sce
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let _ = child.kill();
-                bail!("no word from the program for {SILENCE_MAX:?}\n{}", broker.log());
+                bail!("no word from the program for {SILENCE_MAX:?}");
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
         }
     }
     let status = child.wait()?;
     if failed {
-        println!("      the client's log is {}, the broker's last lines:\n{}", log.display(), broker.log());
+        println!("      the program's log is {}", log.display());
     } else if !status.success() {
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        bail!("the program ended with {status}\n{said}\n{}", broker.log());
+        bail!("the program ended with {status}\n{}", fs::read_to_string(log).unwrap_or_default());
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(crate) struct TestArgs {
     /// Only this client, in the interop part
     #[arg(long, value_enum)]
     client: Option<Client>,
-    /// Only scenarios whose name contains this, in the interop part
+    /// Only scenarios whose name contains this, in the interop and functions parts
     #[arg(long, default_value = "")]
     scenario: String,
     /// Rounds of kill and restart in the crash part
@@ -121,7 +121,7 @@ pub(crate) fn test(args: &TestArgs, root: &Path) -> Result<()> {
             clients::interop(&mut report, root, args.client, &args.scenario);
         }
         if wants(Part::Functions) {
-            clients::functions(&mut report, root, args.rounds);
+            clients::functions(&mut report, root, args.rounds, &args.scenario);
         }
     }
     report.finish()

@@ -1,0 +1,374 @@
+"""What functions do, in every language: each scenario runs the same function written in each, deployed over REST.
+
+Usage: conformance.py --broker BINARY --dir DIR [--wasm FILE] [--java FILE] [FILTER]
+
+Prints `ok NAME`, or `FAIL NAME: why`.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+
+import pulsar
+
+from rest import Server, until
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCENARIOS = []
+
+
+def scenario(body):
+    SCENARIOS.append(body)
+    return body
+
+
+class Box:
+    """One function of one language, with topics of its own."""
+
+    def __init__(self, server, client, language, code, name):
+        self.server, self.client, self.language, self.code = server, client, language, code
+        self.name = f"{name}-{language}".replace("_", "-")
+        self.input, self.output = f"{self.name}-in", f"{self.name}-out"
+
+    def config(self, do, **more):
+        user = {"do": do, **more.pop("userConfig", {})}
+        config = {
+            "tenant": "public",
+            "namespace": "default",
+            "name": self.name,
+            "inputs": [self.input],
+            "output": self.output,
+            "subscriptionPosition": "Earliest",
+            "userConfig": user,
+            **more,
+        }
+        config.update(self.code["config"])
+        if "windowConfig" in config and "window" in self.code:
+            config.update(self.code["window"])
+        return config
+
+    def create(self, do="exclaim", expect=204, **more):
+        status, body = self.server.deploy(self.config(do, **more), self.code["file"])
+        equal(status, expect, f"create: {body.decode()}")
+        return body.decode()
+
+    def update(self, do, **more):
+        status, body = self.server.deploy(self.config(do, **more), self.code["file"], method="PUT")
+        equal(status, 204, f"update: {body.decode()}")
+
+    def path(self, rest=""):
+        return f"/admin/v3/functions/public/default/{self.name}{rest}"
+
+    def post(self, rest):
+        status, body = self.server.request("POST", self.path(rest), b"")
+        equal(status, 204, f"{rest}: {body.decode()}")
+
+    def status(self):
+        return self.server.get(self.path("/status"))
+
+    def instance(self, number=0):
+        return self.status()["instances"][number]["status"]
+
+    def state(self, key):
+        return self.server.get(self.path(f"/state/{key}"))
+
+    def send(self, *texts, topic=None, **options):
+        producer = self.client.create_producer(topic or self.input)
+        for text in texts:
+            producer.send(text.encode(), **options)
+        producer.close()
+
+    def messages(self, count, topic=None, quiet=0.0):
+        consumer = self.client.subscribe(topic or self.output, "look", initial_position=pulsar.InitialPosition.Earliest)
+        found = []
+        try:
+            while len(found) < count:
+                found.append(consumer.receive(30000))
+                consumer.acknowledge(found[-1])
+            if quiet:
+                try:
+                    extra = consumer.receive(int(quiet * 1000))
+                    raise AssertionError(f"one more than wanted: {extra.data()!r}")
+                except pulsar.Timeout:
+                    pass
+        finally:
+            consumer.close()
+        return found
+
+    def receives(self, *texts, topic=None, quiet=0.0):
+        found = [m.data().decode() for m in self.messages(len(texts), topic, quiet)]
+        equal(sorted(found), sorted(texts), "output")
+
+    def backlog(self):
+        stats = self.server.get(f"/admin/v2/persistent/public/default/{self.input}/stats")
+        return stats["subscriptions"][f"public/default/{self.name}"]["msgBacklog"]
+
+    def drained(self):
+        until("the input is acknowledged", lambda: self.backlog() == 0, 30)
+
+
+def equal(got, want, what):
+    if got != want:
+        raise AssertionError(f"{what}: got {got!r}, want {want!r}")
+
+
+@scenario
+def output_says_where_it_comes_from(box):
+    box.create("exclaim")
+    box.send("a", partition_key="k", properties={"p": "q"}, event_timestamp=1234)
+    (message,) = box.messages(1)
+    equal(message.data(), b"a!", "output")
+    properties = message.properties()
+    equal(properties["__pfn_input_topic__"], f"persistent://public/default/{box.input}", "input topic")
+    equal(properties["p"], "q", "forwarded property")
+    equal(message.partition_key(), "k", "key")
+    box.drained()
+
+
+@scenario
+def nothing_is_published_for_nothing(box):
+    box.create("nothing")
+    box.send("a", "b")
+    box.drained()
+    equal(box.instance()["numSuccessfullyProcessed"], 2, "processed")
+
+
+@scenario
+def counters_and_state(box):
+    box.create("count")
+    box.send("a", "b", "a", "a")
+    box.receives("a=1", "b=1", "a=2", "a=3")
+    equal(box.state("a")["numberValue"], 3, "counter over REST")
+    box.update("remember")
+    box.send("x", "y")
+    box.receives("nothing", "x")
+    equal(box.state("last")["stringValue"], "y", "state over REST")
+    equal(box.state("a")["numberValue"], 3, "state after an update")
+
+
+@scenario
+def an_exception_takes_its_effects_with_it(box):
+    box.create("throw", maxMessageRetries=0, deadLetterTopic=f"{box.name}-dead")
+    box.send("good", "bad one", "fine")
+    box.receives("good!", "fine!")
+    (dead,) = box.messages(1, topic=f"{box.name}-dead")
+    equal(dead.data(), b"bad one", "dead letter")
+    equal(dead.properties()["REAL_TOPIC"], f"persistent://public/default/{box.input}", "where it was")
+    equal(box.state("thrown")["numberValue"], 2, "counted without the exception")
+    status = box.instance()
+    equal((status["numUserExceptions"], status["running"]), (1, True), "status")
+    text = status["latestUserExceptions"][0]["exceptionString"]
+    if "cannot take bad one" not in text:
+        raise AssertionError(f"the exception is not told: {text}")
+    box.drained()
+
+
+@scenario
+def publish_goes_where_it_is_told(box):
+    topic = f"persistent://public/default/{box.name}-elsewhere"
+    box.create("publish", userConfig={"to": topic})
+    box.send("a")
+    (message,) = box.messages(1, topic=topic)
+    equal((message.data(), message.properties()["by"]), (b"a elsewhere", "publish"), "published")
+
+
+@scenario
+def logs_go_to_the_log_topic(box):
+    box.create("log", logTopic=f"{box.name}-log")
+    box.send("a")
+    lines = box.messages(1, topic=f"{box.name}-log")
+    if b"seen a" not in lines[0].data():
+        raise AssertionError(f"log line: {lines[0].data()!r}")
+    equal(lines[0].properties()["loglevel"], "INFO", "level")
+
+
+@scenario
+def the_context_says_what_is_so(box):
+    box.create("about", userConfig={"number": 42})
+    box.send("a", partition_key="k", properties={"p": "q"})
+    topic = "persistent://public/default/"
+    box.receives(f"public|default|{box.name}|{topic}{box.input}|k|p=q|{topic}{box.output}|42")
+
+
+@scenario
+def secrets_are_given_and_not_shown(box):
+    box.create("secret", secrets={"password": "PASSWORD"})
+    box.send("a")
+    box.receives("same")
+    if "open sesame" in json.dumps(box.server.get(box.path())) + json.dumps(box.status()):
+        raise AssertionError("a secret is shown")
+
+
+@scenario
+def metrics_of_the_user(box):
+    box.create("metric")
+    box.send("abc")
+    box.receives("abc")
+    _, text = box.server.request("GET", "/metrics")
+    wanted = [line for line in text.decode().splitlines() if box.name in line and "length" in line]
+    if not wanted:
+        raise AssertionError("the metric is not there")
+
+
+@scenario
+def tumbling_windows_by_count(box):
+    box.create("exclaim", windowConfig={"windowLengthCount": 3})
+    box.send("a", "b", "c", "d", "e")
+    box.receives("a+b+c", quiet=0.5)
+    box.send("f")
+    box.receives("d+e+f")
+
+
+@scenario
+def sliding_windows_by_count(box):
+    box.create("exclaim", windowConfig={"windowLengthCount": 3, "slidingIntervalCount": 1})
+    box.send("a", "b", "c", "d")
+    box.receives("a", "a+b", "a+b+c", "b+c+d")
+
+
+@scenario
+def windows_by_time(box):
+    box.create("exclaim", windowConfig={"windowLengthDurationMs": 500})
+    box.send("a", "b")
+    found = "".join(sorted("".join(m.data().decode() for m in box.messages(1)).replace("+", "")))
+    if found != "ab":
+        # They may fall into two windows.
+        found += box.messages(1)[0].data().decode()
+    equal("".join(sorted(found)), "ab", "elements")
+
+
+@scenario
+def a_window_survives_a_kill(box):
+    box.create("exclaim", windowConfig={"windowLengthCount": 4})
+    box.send("a", "b", "c")
+    box.drained()
+    box.server.kill()
+    box.server.start()
+    until("it runs again", lambda: box.instance()["running"], 60)
+    box.send("d")
+    box.receives("a+b+c+d", quiet=0.5)
+
+
+@scenario
+def at_most_once_is_acknowledged_before_the_call(box):
+    box.create("throw", processingGuarantees="ATMOST_ONCE")
+    box.send("a", "bad", "b")
+    box.receives("a!", "b!")
+    box.drained()
+    equal(box.instance()["numUserExceptions"], 1, "exceptions")
+
+
+@scenario
+def effectively_once_is_in_order(box):
+    box.create("exclaim", processingGuarantees="EFFECTIVELY_ONCE")
+    texts = [f"m{n}" for n in range(200)]
+    box.send(*texts)
+    equal([m.data().decode() for m in box.messages(200)], [text + "!" for text in texts], "output")
+    box.drained()
+    stats = box.server.get(f"/admin/v2/persistent/public/default/{box.input}/stats")
+    equal(stats["subscriptions"][f"public/default/{box.name}"]["type"], "Failover", "subscription")
+
+
+@scenario
+def several_inputs_patterns_and_partitions(box):
+    server = box.server
+    for topic in ("p", "q"):
+        path = f"/admin/v2/persistent/public/default/{box.name}-{topic}/partitions"
+        equal(server.request("PUT", path, b"3")[0], 204, "partitions")
+    box.create("exclaim", inputs=[box.input], topicsPattern=f"persistent://public/default/{box.name}-[pqr]")
+    box.send("a")
+    box.send("b", "c", "d", topic=f"{box.name}-p")
+    box.send("e", topic=f"{box.name}-q")
+    box.receives("a!", "b!", "c!", "d!", "e!")
+    # One that comes later is found, and read from its beginning.
+    box.send("f", topic=f"{box.name}-r")
+    box.receives("f!")
+
+
+@scenario
+def stop_start_restart_and_instances(box):
+    box.create("exclaim", parallelism=2)
+    until("both run", lambda: box.status()["numRunning"] == 2, 30)
+    box.post("/stop")
+    until("none runs", lambda: box.status()["numRunning"] == 0, 30)
+    box.send("a")
+    time.sleep(0.3)
+    equal(box.backlog(), 1, "backlog while it is stopped")
+    box.post("/start")
+    box.receives("a!")
+    box.post("/1/restart")
+    box.post("/restart")
+    until("both run", lambda: box.status()["numRunning"] == 2, 30)
+    box.send("b")
+    box.receives("b!")
+
+
+@scenario
+def code_that_is_not_there_says_so(box):
+    config = box.config("exclaim")
+    config.pop("exec", None)
+    for key in ("py", "jar", "wasm"):
+        config.pop(key, None)
+    config["className"] = "nowhere.Nothing"
+    status, body = box.server.deploy(config, __file__ if box.language != "python" else box.code["file"])
+    if status == 204:
+        until("the status says why", lambda: box.instance()["error"], 30)
+    elif status != 400 or not json.loads(body)["reason"]:
+        raise AssertionError(f"{status} {body!r}")
+
+
+def codes(args):
+    def of(file, **config):
+        return os.path.join(HERE, "code", file), config
+
+    file, config = of("conform.py", runtime="PYTHON", className="conform.Conform", py="conform.py")
+    yield "python", {"file": file, "config": config, "window": {"className": "conform.Window"}}
+    file, config = of("conform_process.py", runtime="PROCESS", exec="conform_process.py")
+    yield "process", {"file": file, "config": config}
+    if args.wasm:
+        windows = os.path.join(os.path.dirname(args.wasm), "conform_window.wasm")
+        yield "wasm", {"file": args.wasm, "config": {"runtime": "WASM", "wasm": "f.wasm"}, "window_file": windows}
+    if args.java:
+        config = {"runtime": "JAVA", "className": "geminga.Conform", "jar": "f.jar"}
+        yield "java", {"file": args.java, "config": config, "window": {"className": "geminga.ConformWindow"}}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--broker", required=True)
+    parser.add_argument("--dir", required=True)
+    parser.add_argument("--wasm")
+    parser.add_argument("--java")
+    parser.add_argument("filter", nargs="?", default="")
+    args = parser.parse_args()
+    shutil.rmtree(args.dir, ignore_errors=True)
+    os.makedirs(args.dir)
+    env = {**os.environ, "FUNCTION_SECRET__public__PASSWORD": "open sesame"}
+    server = Server(args.broker, os.path.join(args.dir, "data"), os.path.join(args.dir, "broker.log"), env)
+    failed = False
+    for language, code in codes(args):
+        for body in SCENARIOS:
+            name = f"{language}: {body.__name__.replace('_', ' ')}"
+            if args.filter not in name:
+                continue
+            client = pulsar.Client(server.service, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
+            began = time.monotonic()
+            try:
+                body(Box(server, client, language, code, body.__name__))
+                print(f"ok {name} ({time.monotonic() - began:.1f} s)", flush=True)
+            except Exception as error:
+                failed = True
+                print(f"FAIL {name}: {error!r}", flush=True)
+                traceback.print_exc(file=sys.stderr)
+            finally:
+                client.close()
+    server.stop()
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
