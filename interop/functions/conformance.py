@@ -47,12 +47,16 @@ class Box:
             **more,
         }
         config.update(self.code["config"])
-        if "windowConfig" in config and "window" in self.code:
-            config.update(self.code["window"])
+        if "windowConfig" in config:
+            config.update(self.code.get("window", {}))
         return config
 
+    def file(self, config):
+        return self.code.get("window_file", self.code["file"]) if "windowConfig" in config else self.code["file"]
+
     def create(self, do="exclaim", expect=204, **more):
-        status, body = self.server.deploy(self.config(do, **more), self.code["file"])
+        config = self.config(do, **more)
+        status, body = self.server.deploy(config, self.file(config))
         equal(status, expect, f"create: {body.decode()}")
         return body.decode()
 
@@ -330,7 +334,7 @@ def codes(args):
     file, config = of("conform_process.py", runtime="PROCESS", exec="conform_process.py")
     yield "process", {"file": file, "config": config}
     if args.wasm:
-        windows = os.path.join(os.path.dirname(args.wasm), "conform_window.wasm")
+        windows = os.path.join(os.path.dirname(args.wasm), "window.wasm")
         yield "wasm", {"file": args.wasm, "config": {"runtime": "WASM", "wasm": "f.wasm"}, "window_file": windows}
     if args.java:
         config = {"runtime": "JAVA", "className": "geminga.Conform", "jar": "f.jar"}

@@ -183,7 +183,7 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
     Ok(())
 }
 
-/// The test's function as a component.
+/// The tests' functions as components, in one directory: the path of one of them.
 fn component(root: &Path) -> Result<PathBuf, Missing> {
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(root).output();
     if !installed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("wasm32-wasip2")) {
@@ -196,7 +196,7 @@ fn component(root: &Path) -> Result<PathBuf, Missing> {
     build.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--manifest-path"]);
     build.arg(root.join("interop/functions/wasm/Cargo.toml")).arg("--target-dir").arg(&target);
     quiet(&mut build)?;
-    Ok(target.join("wasm32-wasip2/release/seen.wasm"))
+    Ok(target.join("wasm32-wasip2/release/conform.wasm"))
 }
 
 enum Missing {
