@@ -340,6 +340,9 @@ impl Keeper {
             None => error.root_cause().to_string(),
         };
         let tail = self.outbox.take_tail();
+        // Rust's advice is of no use here: nobody can set that variable, and the backtrace follows.
+        let lines: Vec<_> = tail.lines().filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE")).collect();
+        let tail = lines.join("\n");
         if !tail.trim().is_empty() {
             text = format!("{}\n{text}", tail.trim());
         }

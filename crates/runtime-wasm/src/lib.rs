@@ -52,7 +52,7 @@ pub struct Config {
     pub nice: i32,
     /// Memory of one instance whose function sets no `resources.ram`.
     pub memory_bytes_default: u64,
-    /// Memory of all instances together.
+    /// Memory of all instances together, as they asked for it: a Rust guest asks for 1.1 MiB at first, and touches 30 KiB.
     pub memory_bytes_total: u64,
     /// Instances that may have a guest at the same time; each reserves 4 GiB of addresses, not of memory.
     pub instances_max: u32,
@@ -73,7 +73,7 @@ impl Default for Config {
             threads: 0,
             nice: 5,
             memory_bytes_default: 128 << 20,
-            memory_bytes_total: 1 << 30,
+            memory_bytes_total: 2 << 30,
             instances_max: 4096,
             timeout_default: Duration::from_secs(60),
             effects_bytes_max: 64 << 20,

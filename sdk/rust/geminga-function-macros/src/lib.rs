@@ -53,6 +53,8 @@ fn expand(arguments: &Tokens, item: &ItemFn) -> syn::Result<Tokens> {
         (quote!(function), quote!(export_function), quote!(run), quote!(run))
     };
     Ok(quote! {
+        // So that a backtrace has its name.
+        #[inline(never)]
         #item
         const _: () = {
             struct Component;

@@ -1,5 +1,7 @@
 //! What a function can do, well and badly, chosen by the first word of a message. For Geminga's own tests.
 
+#![allow(unconditional_recursion)]
+
 use geminga_function::{Context, Error, Level, Record, function, init};
 use std::{hint::black_box, thread, time::Duration};
 
@@ -31,6 +33,7 @@ fn act(input: String, context: &Context) -> Result<Option<String>, Error> {
         ["loop"] => loop {
             black_box(());
         },
+        ["recurse"] => Ok(Some(recurse(1).to_string())),
         ["spin", ms] => {
             let start = std::time::Instant::now();
             while start.elapsed() < Duration::from_millis(ms.parse()?) {
@@ -126,4 +129,10 @@ fn act(input: String, context: &Context) -> Result<Option<String>, Error> {
         ["connect", address] => Ok(std::net::TcpStream::connect(address).map(|_| None)?),
         _ => Err(Error::new(format_args!("not understood: {input}"))),
     }
+}
+
+/// Deeper than any stack.
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 32]);
+    recurse(depth + 1) + frame[0]
 }
