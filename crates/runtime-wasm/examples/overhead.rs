@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! (cd sdk/rust && cargo build --release --target wasm32-wasip2)
-//! cargo run --release -p runtime-wasm --example overhead -- sdk/rust/target/wasm32-wasip2/release/exclamation.wasm
+//! cargo run --release -p runtime-wasm --example overhead -- sdk/rust/target/wasm32-wasip2/release/exclamation.wasm [MESSAGES]
 //! ```
 
 use bytes::Bytes;
@@ -21,12 +21,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-const MESSAGES: u64 = 1_000_000;
 const IDLE: u32 = 1000;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let component = PathBuf::from(std::env::args().nth(1).ok_or("the path of a component is missing")?);
+    let messages: u64 = std::env::args().nth(2).map_or(Ok(1_000_000), |messages| messages.parse())?;
     let dir = std::env::temp_dir().join(format!("geminga-overhead-{}", std::process::id()));
     let open = || WasmRuntime::new(Config::default(), &dir, Arc::new(seams::SystemClock::new()));
 
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     for (bytes, batch, in_flight) in [(1024, 64, 4), (1024, 1, 4), (1024, 1, 1), (16, 64, 4), (65536, 64, 4)] {
         let message = self::message(bytes);
-        let count = if bytes > 10_000 || batch * in_flight == 1 { MESSAGES / 10 } else { MESSAGES };
+        let count = if bytes > 10_000 || batch * in_flight == 1 { messages / 10 } else { messages };
         exchange(&mut link, &message, 0, count / 20, batch, in_flight).await;
         let (at, cpu) = (Instant::now(), cpu());
         exchange(&mut link, &message, 0, count, batch, in_flight).await;
@@ -100,6 +100,7 @@ async fn exchange(link: &mut Link, message: &Arc<Message>, first: u64, count: u6
                     assert!(outcome.result.is_ok_and(|records| records.len() == 1));
                     done += 1;
                 }
+                Event::Log(line) => println!("{line:?}"),
                 other => panic!("{other:?}"),
             }
         }

@@ -32,9 +32,7 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn open(dir: &Path, engine: &wasmtime::Engine) -> Result<Self> {
-        let failed = |what| move |source| Error::Cache { what, path: dir.to_owned(), source };
-        seams::make_dir(dir).map_err(failed("make"))?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed("set permissions of"))?;
+        make_dir(dir)?;
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self { dir: dir.to_owned(), engine: hasher.finish() })
@@ -82,6 +80,13 @@ impl Cache {
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         self.dir.join(format!("{digest}-{:016x}.cwasm", self.engine))
     }
+}
+
+/// Makes the directory, ours alone.
+pub(crate) fn make_dir(dir: &Path) -> Result<()> {
+    let failed = |what| move |source| Error::Cache { what, path: dir.to_owned(), source };
+    seams::make_dir(dir).map_err(failed("make"))?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed("set permissions of"))
 }
 
 fn read_trusted(path: &Path) -> io::Result<Vec<u8>> {

@@ -6,6 +6,7 @@ use std::{
     collections::VecDeque,
     fs,
     io::Read as _,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
@@ -37,16 +38,37 @@ pub(crate) struct Components {
 
 #[derive(Default)]
 struct Loaded {
-    paths: FxHashMap<PathBuf, (Digest, Facts)>,
+    paths: FxHashMap<PathBuf, Known>,
     components: FxHashMap<Digest, Weak<Prepared>>,
     recent: VecDeque<Arc<Prepared>>,
+}
+
+/// A file that was loaded.
+struct Known {
+    stamp: Stamp,
+    digest: Digest,
+    facts: Facts,
+}
+
+/// Tells whether a file is still the same: packages are not changed in place, but a mistake there must not run old code.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    len: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(about: &fs::Metadata) -> Self {
+        Self { inode: about.ino(), len: about.len(), changed: (about.mtime(), about.mtime_nsec()) }
+    }
 }
 
 /// What is known of a component without having it loaded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
-    /// It has `init`.
-    pub(crate) has_init: bool,
+    /// It has `setup`.
+    pub(crate) has_setup: bool,
 }
 
 /// A component that is ready to be instantiated.
@@ -55,7 +77,7 @@ pub(crate) struct Prepared {
     pub(crate) pre: InstancePre<Data>,
     pub(crate) run: Option<ComponentExportIndex>,
     pub(crate) run_windows: Option<ComponentExportIndex>,
-    pub(crate) init: Option<ComponentExportIndex>,
+    pub(crate) setup: Option<ComponentExportIndex>,
 }
 
 impl Components {
@@ -72,7 +94,8 @@ impl Components {
 
     /// What is known of a component that was loaded before.
     pub(crate) fn known(&self, path: &Path) -> Option<Facts> {
-        self.loaded.lock().paths.get(path).map(|(_, facts)| *facts)
+        let stamp = Stamp::of(&fs::metadata(path).ok()?);
+        self.loaded.lock().paths.get(path).filter(|known| known.stamp == stamp).map(|known| known.facts)
     }
 
     /// The component of this file, compiled unless it was before. Takes as long as that takes.
@@ -80,11 +103,14 @@ impl Components {
     /// # Errors
     /// Why it cannot be run, in words for the one who made it.
     pub(crate) fn load(&self, path: &Path) -> Result<Arc<Prepared>> {
-        if let Some(loaded) = self.loaded.lock().by_path(path) {
+        let failed = |source| Error::Read { path: path.to_owned(), source };
+        let file = fs::File::open(path).map_err(failed)?;
+        let stamp = Stamp::of(&file.metadata().map_err(failed)?);
+        if let Some(loaded) = self.loaded.lock().by_path(path, stamp) {
             return Ok(loaded);
         }
         let _one_at_a_time = self.compiling.lock();
-        let bytes = self.read(path)?;
+        let bytes = self.read(path, file, stamp.len)?;
         let digest = digest(&bytes);
         let by_digest = self.loaded.lock().by_digest(&digest);
         let prepared = match by_digest {
@@ -97,19 +123,17 @@ impl Components {
                 Arc::new(self.link(&component, digest)?)
             }
         };
-        self.loaded.lock().insert(path, &prepared);
+        self.loaded.lock().insert(path, stamp, &prepared);
         Ok(prepared)
     }
 
-    fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        let failed = |source| Error::Read { path: path.to_owned(), source };
-        let file = fs::File::open(path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
+    fn read(&self, path: &Path, file: fs::File, bytes: u64) -> Result<Vec<u8>> {
         if bytes > self.bytes_max {
             return Err(Error::TooLarge { path: path.to_owned(), bytes, max: self.bytes_max });
         }
         let mut read = Vec::new();
-        file.take(self.bytes_max).read_to_end(&mut read).map_err(failed)?;
+        let done = file.take(self.bytes_max).read_to_end(&mut read);
+        done.map_err(|source| Error::Read { path: path.to_owned(), source })?;
         Ok(read)
     }
 
@@ -133,7 +157,7 @@ impl Components {
             Some(_) => Err(Error::ExportShape { export: name, shape }),
         };
         let is_plain = |function: &ComponentFunc| function.params().len() == 0 && function.results().len() == 0;
-        let is_init = |function: &ComponentFunc| {
+        let is_setup = |function: &ComponentFunc| {
             let mut results = function.results();
             let is_result =
                 |ty: Type| matches!(ty, Type::Result(r) if r.ok().is_none() && matches!(r.err(), Some(Type::String)));
@@ -141,8 +165,8 @@ impl Components {
         };
         let run = export("run", "func()", is_plain)?;
         let run_windows = export("run-windows", "func()", is_plain)?;
-        let init = export("init", "func() -> result<_, string>", is_init)?;
-        Ok(Prepared { digest, pre, run, run_windows, init })
+        let setup = export("setup", "func() -> result<_, string>", is_setup)?;
+        Ok(Prepared { digest, pre, run, run_windows, setup })
     }
 }
 
@@ -167,17 +191,18 @@ impl Prepared {
 }
 
 impl Loaded {
-    fn by_path(&self, path: &Path) -> Option<Arc<Prepared>> {
-        let (digest, _) = self.paths.get(path)?;
-        self.by_digest(digest)
+    fn by_path(&self, path: &Path, stamp: Stamp) -> Option<Arc<Prepared>> {
+        let known = self.paths.get(path).filter(|known| known.stamp == stamp)?;
+        self.by_digest(&known.digest)
     }
 
     fn by_digest(&self, digest: &Digest) -> Option<Arc<Prepared>> {
         self.components.get(digest)?.upgrade()
     }
 
-    fn insert(&mut self, path: &Path, prepared: &Arc<Prepared>) {
-        self.paths.insert(path.to_owned(), (prepared.digest, Facts { has_init: prepared.init.is_some() }));
+    fn insert(&mut self, path: &Path, stamp: Stamp, prepared: &Arc<Prepared>) {
+        let facts = Facts { has_setup: prepared.setup.is_some() };
+        self.paths.insert(path.to_owned(), Known { stamp, digest: prepared.digest, facts });
         self.components.retain(|_, component| component.strong_count() > 0);
         self.components.insert(prepared.digest, Arc::downgrade(prepared));
         self.recent.retain(|recent| recent.digest != prepared.digest);

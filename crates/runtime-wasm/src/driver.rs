@@ -218,6 +218,7 @@ impl Driver {
             Ran::Returned => {
                 self.host().end(Err("the function returned without saying how the message ended".to_owned()));
                 if has_begun {
+                    self.renew();
                     return None;
                 }
                 let reason = "`run` returned without having taken a message that was there".to_owned();
@@ -228,9 +229,7 @@ impl Driver {
             Ran::Unwanted => return Some(Exit { is_clean: true, reason: "the instance was stopped".to_owned() }),
         };
         // A guest that broke may hold anything; the next one starts from the component again.
-        if let Body::Live(guest) = std::mem::replace(&mut self.body, Body::Moving) {
-            self.body = Body::None(Box::new(guest.store.into_data().host));
-        }
+        self.discard();
         if self.host().end(Err(broke.clone())) {
             return None;
         }
@@ -241,10 +240,26 @@ impl Driver {
         Some(Exit { is_clean: false, reason: broke })
     }
 
+    fn discard(&mut self) {
+        if let Body::Live(guest) = std::mem::replace(&mut self.body, Body::Moving) {
+            self.body = Body::None(Box::new(guest.store.into_data().host));
+        }
+    }
+
+    /// Replaces a guest that leaks, between two messages, before one of them has to fail. The bindings of some languages do leak.
+    fn renew(&mut self) {
+        let Body::Live(guest) = &mut self.body else { return };
+        if let Some(leak) = guest.store.data_mut().memory.leak() {
+            self.keeper.outbox.log(LogLevel::Info, &leak);
+            self.discard();
+        }
+    }
+
     async fn call_guest(&mut self, windows: bool) -> Ran {
         let Body::Live(mut guest) = std::mem::replace(&mut self.body, Body::Moving) else {
             unreachable!("a guest was made before")
         };
+        guest.store.data_mut().host.enter();
         let function = if windows { guest.run_windows } else { guest.run };
         let ran = match function {
             Some(function) => {
@@ -275,7 +290,7 @@ impl Keeper {
         component: &Prepared,
         store: &mut Store<Data>,
     ) -> Result<(Option<TypedFunc<(), ()>>, Option<TypedFunc<(), ()>>)> {
-        store.data().host.progress.restart();
+        store.data_mut().host.enter();
         let made = self.watched(component.pre.instantiate_async(&mut *store)).await;
         let instance = match made {
             Watched::Ended(Ok(instance)) => instance,
@@ -290,15 +305,15 @@ impl Keeper {
         };
         let run = typed(&component.run).map_err(failed)?;
         let run_windows = typed(&component.run_windows).map_err(failed)?;
-        if let Some(init) = &component.init {
-            let init = instance.get_typed_func::<(), (Result<(), String>,)>(&mut *store, init).map_err(failed)?;
-            let said = self.watched(init.call_async(&mut *store, ())).await;
+        if let Some(setup) = &component.setup {
+            let setup = instance.get_typed_func::<(), (Result<(), String>,)>(&mut *store, setup).map_err(failed)?;
+            let said = self.watched(setup.call_async(&mut *store, ())).await;
             match said {
                 Watched::Ended(Ok((Ok(()),))) => {}
-                Watched::Ended(Ok((Err(why),))) => return Err(Error::Init(cut(&why, EXCEPTION_BYTES_MAX).to_owned())),
-                Watched::Ended(Err(error)) => return Err(Error::Init(self.explain(store, &error))),
-                Watched::TimedOut => return Err(Error::Init(format!("timed out after {:?}", self.timeout))),
-                Watched::Unwanted => return Err(Error::Init("the instance was stopped".to_owned())),
+                Watched::Ended(Ok((Err(why),))) => return Err(Error::Setup(cut(&why, EXCEPTION_BYTES_MAX).to_owned())),
+                Watched::Ended(Err(error)) => return Err(Error::Setup(self.explain(store, &error))),
+                Watched::TimedOut => return Err(Error::Setup(format!("timed out after {:?}", self.timeout))),
+                Watched::Unwanted => return Err(Error::Setup("the instance was stopped".to_owned())),
             }
         }
         Ok((run, run_windows))

@@ -30,13 +30,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let mut wasmtime = wasmtime::Config::new();
-        wasmtime
-            .epoch_interruption(true)
-            .async_stack_size(STACK_BYTES)
-            .max_wasm_stack(STACK_BYTES / 2)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
-        let wasmtime = wasmtime::Engine::new(&wasmtime).map_err(|error| Error::Engine(format!("{error:#}")))?;
+        let wasmtime = wasmtime_engine(config.instances_max.max(1))?;
         let ticker = Arc::new(Ticker::default());
         ticker.start(wasmtime.weak())?;
         Ok(Self { wasmtime, ticker })
@@ -59,9 +53,28 @@ impl Drop for Engine {
     }
 }
 
-fn pool(config: &Config) -> PoolingAllocationConfig {
+/// Where addresses are short (a limit on them, a container), with fewer instances than asked for.
+fn wasmtime_engine(mut instances: u32) -> Result<wasmtime::Engine> {
+    loop {
+        let mut config = wasmtime::Config::new();
+        config
+            .epoch_interruption(true)
+            .async_stack_size(STACK_BYTES)
+            .max_wasm_stack(STACK_BYTES / 2)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+        match wasmtime::Engine::new(&config) {
+            Ok(engine) => return Ok(engine),
+            Err(error) if instances < 16 => return Err(Error::Engine(format!("{error:#}"))),
+            Err(error) => {
+                instances /= 8;
+                tracing::warn!(error = format!("{error:#}"), instances, "fewer WASM instances at the same time");
+            }
+        }
+    }
+}
+
+fn pool(instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::default();
-    let instances = config.instances_max.max(1);
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_PER_COMPONENT))
         .total_memories(instances)
@@ -130,18 +143,35 @@ impl Ticker {
 }
 
 /// Threads for guests alone, of lower priority than the broker's.
-pub(crate) fn threads(config: &Config) -> Result<tokio::runtime::Runtime> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let nice = config.nice;
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(if config.threads == 0 { cores } else { config.threads })
-        .max_blocking_threads(4)
-        .thread_name("wasm")
-        .on_thread_start(move || {
-            // On Linux this is of the calling thread alone. Not allowed: then as the others.
-            let _ = rustix::process::nice(nice);
-        })
-        .enable_all()
-        .build()
-        .map_err(Error::Threads)
+pub(crate) struct Threads(Option<tokio::runtime::Runtime>);
+
+impl Threads {
+    pub(crate) fn start(config: &Config) -> Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let nice = config.nice;
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(if config.threads == 0 { cores } else { config.threads })
+            .max_blocking_threads(4)
+            .thread_name("wasm")
+            .on_thread_start(move || {
+                // On Linux this is of the calling thread alone. Not allowed: then as the others.
+                let _ = rustix::process::nice(nice);
+            })
+            .enable_all()
+            .build()
+            .map_err(Error::Threads)?;
+        Ok(Self(Some(threads)))
+    }
+
+    pub(crate) fn handle(&self) -> &tokio::runtime::Handle {
+        self.0.as_ref().expect("taken in drop only").handle()
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
 }

@@ -88,9 +88,9 @@ pub enum Error {
     /// A guest could not be made.
     #[error("instantiate the component: {0}")]
     Instantiate(String),
-    /// `init` said no.
-    #[error("init failed: {0}")]
-    Init(String),
+    /// `setup` said no.
+    #[error("setup failed: {0}")]
+    Setup(String),
     /// This crate is wrong.
     #[error("the WASM runtime panicked; see the log of the broker")]
     Panicked,

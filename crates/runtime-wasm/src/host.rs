@@ -32,6 +32,10 @@ use crate::{
 pub(crate) const EXCEPTION_BYTES_MAX: usize = 8 << 10;
 /// Events that wait before the guest has to return and let its driver send them.
 const EVENTS_WAITING_MAX: usize = 256;
+/// What a guest is given in one call of `run`: some languages free what they were given only when they return.
+const CALL_MESSAGES_MAX: usize = 256;
+/// As before, in bytes of payload.
+const CALL_BYTES_MAX: usize = 4 << 20;
 /// After how long outcomes are sent while the guest goes on.
 const SEND_AFTER: Duration = Duration::from_micros(500);
 /// What a change of state or a metric takes besides its text.
@@ -50,6 +54,8 @@ pub(crate) struct Host {
     /// What the loop asked for and no guest has begun.
     pub(crate) queue: VecDeque<Invocation>,
     pub(crate) current: Option<Current>,
+    /// Inputs and bytes of them in this call of `run`.
+    given: (usize, usize),
     sent_at: Duration,
     next_call: u64,
     /// Names of topics as text: there are few, and each message has one.
@@ -120,9 +126,16 @@ impl Host {
             effects_bytes_max,
             queue: VecDeque::new(),
             current: None,
+            given: (0, 0),
             next_call: 0,
             topics: Vec::new(),
         }
+    }
+
+    /// The guest is about to be called.
+    pub(crate) fn enter(&mut self) {
+        self.given = (0, 0);
+        self.progress.restart();
     }
 
     pub(crate) fn take(&mut self, request: Request) {
@@ -187,7 +200,7 @@ impl Host {
                 }
             }
         }
-        if self.link.events.is_closed() {
+        if self.given.0 >= CALL_MESSAGES_MAX || self.given.1 >= CALL_BYTES_MAX || self.link.events.is_closed() {
             return None;
         }
         if self.queue.is_empty() {
@@ -199,6 +212,7 @@ impl Host {
             return None;
         }
         let Invocation { id, input } = self.queue.pop_front()?;
+        self.given = (self.given.0 + 1, self.given.1 + input.bytes());
         self.begin(id);
         self.outbox.take_tail();
         Some((id, input))

@@ -35,6 +35,7 @@ use functions::{
     runtime::{InstanceSpec, Link, StartError, link},
     spec::{Code, FunctionSpec},
 };
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
@@ -83,10 +84,17 @@ impl Default for Config {
     }
 }
 
-/// Runs components. See the crate.
+/// Runs components. See the crate. Nothing is started before the first function is.
 pub struct WasmRuntime {
+    config: Config,
+    cache_dir: PathBuf,
+    clock: Arc<dyn seams::Clock>,
+    started: Mutex<Option<Arc<Started>>>,
+}
+
+struct Started {
     shared: Arc<Shared>,
-    threads: Option<tokio::runtime::Runtime>,
+    threads: engine::Threads,
 }
 
 /// What every instance uses.
@@ -102,25 +110,34 @@ impl WasmRuntime {
     /// `cache_dir` holds compiled components; nobody else may write there, since what is in it is run as it is.
     ///
     /// # Errors
-    /// The machine cannot run wasmtime; threads cannot be started; the directory cannot be made.
+    /// The directory cannot be made.
     pub fn new(config: Config, cache_dir: &Path, clock: Arc<dyn seams::Clock>) -> Result<Self> {
+        cache::make_dir(cache_dir)?;
+        Ok(Self { config, cache_dir: cache_dir.to_owned(), clock, started: Mutex::default() })
+    }
+
+    fn started(&self) -> Result<Arc<Started>> {
+        let mut started = self.started.lock();
+        if let Some(started) = &*started {
+            return Ok(Arc::clone(started));
+        }
+        let config = self.config.clone();
         let engine = engine::Engine::new(&config)?;
-        let components = components::Components::new(&engine, cache_dir, config.component_bytes_max)?;
-        let threads = engine::threads(&config)?;
+        let components = components::Components::new(&engine, &self.cache_dir, config.component_bytes_max)?;
+        let threads = engine::Threads::start(&config)?;
         let memory = Arc::new(memory::Total::new(config.memory_bytes_total));
-        Ok(Self { shared: Arc::new(Shared { config, engine, components, memory, clock }), threads: Some(threads) })
+        let shared = Arc::new(Shared { config, engine, components, memory, clock: Arc::clone(&self.clock) });
+        Ok(Arc::clone(started.insert(Arc::new(Started { shared, threads }))))
     }
+}
 
-    fn threads(&self) -> &tokio::runtime::Handle {
-        self.threads.as_ref().expect("taken in drop only").handle()
-    }
-
-    async fn checked(&self, function: &FunctionSpec) -> Result<(), Error> {
+impl Started {
+    async fn check(&self, function: &FunctionSpec) -> Result<(), Error> {
         let path = component_of(function)?;
         grants::Grants::parse(function, &self.shared.config)?;
         let (shared, path, windows) = (Arc::clone(&self.shared), path.to_owned(), function.window.is_some());
         // Compiling takes a core for a while: that of a guest, not of the broker.
-        let checked = self.threads().spawn_blocking(move || {
+        let checked = self.threads.handle().spawn_blocking(move || {
             let component = shared.components.load(&path)?;
             component.serves(windows)
         });
@@ -143,38 +160,29 @@ fn component_of(function: &FunctionSpec) -> Result<&Path> {
 #[async_trait]
 impl Runtime for WasmRuntime {
     async fn prepare(&self, function: &FunctionSpec) -> Result<(), StartError> {
-        self.checked(function).await.map_err(Into::into)
+        Ok(self.started()?.check(function).await?)
     }
 
-    /// A component without `init` is instantiated when its first message comes; one with it now, so that what it says is heard.
+    /// A component without `setup` is instantiated when its first message comes; one with it now, so that what it says is heard.
     async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {
+        let started = self.started()?;
+        let Started { shared, threads } = &*started;
         let path = component_of(&instance.function)?.to_owned();
-        let facts = match self.shared.components.known(&path) {
+        let facts = match shared.components.known(&path) {
             Some(facts) => facts,
             None => {
-                self.checked(&instance.function).await?;
-                self.shared.components.known(&path).ok_or(Error::Panicked)?
+                started.check(&instance.function).await?;
+                shared.components.known(&path).ok_or(Error::Panicked)?
             }
         };
         let (link, end) = link();
-        let mut driver = driver::Driver::new(&self.shared, instance, path, end)?;
-        if facts.has_init {
+        let mut driver = driver::Driver::new(shared, instance, path, end)?;
+        if facts.has_setup {
             // On the threads of the guests, as everything they do.
-            driver = self
-                .threads()
-                .spawn(async move { driver.open().await.map(|()| driver) })
-                .await
-                .map_err(|_| Error::Panicked)??;
+            let opened = threads.handle().spawn(async move { driver.open().await.map(|()| driver) });
+            driver = opened.await.map_err(|_| Error::Panicked)??;
         }
-        self.threads().spawn(driver.run());
+        threads.handle().spawn(driver.run());
         Ok(link)
-    }
-}
-
-impl Drop for WasmRuntime {
-    fn drop(&mut self) {
-        if let Some(threads) = self.threads.take() {
-            threads.shutdown_background();
-        }
     }
 }

@@ -36,13 +36,28 @@ pub(crate) struct Memory {
     total: Arc<Total>,
     limit: u64,
     used: u64,
+    /// What the guest had after its first call.
+    settled: Option<u64>,
     /// Why the guest did not get what it asked for last.
     denied: Option<String>,
 }
 
 impl Memory {
     pub(crate) fn new(total: &Arc<Total>, limit: u64) -> Self {
-        Self { total: Arc::clone(total), limit, used: 0, denied: None }
+        Self { total: Arc::clone(total), limit, used: 0, settled: None, denied: None }
+    }
+
+    /// To be asked after each call: says so when the guest is about to run out of memory and has grown a lot since its first call.
+    pub(crate) fn leak(&mut self) -> Option<String> {
+        let Self { used, limit, .. } = *self;
+        let settled = *self.settled.get_or_insert(used);
+        let leaks = used > limit / 4 * 3 && used - settled > limit / 4;
+        leaks.then(|| {
+            format!(
+                "memory grew from {settled} to {used} bytes of {limit}: a new guest goes on with the next message; if it needs that much, \
+                 raise resources.ram"
+            )
+        })
     }
 
     /// Why the guest was refused memory, if it was.
@@ -96,6 +111,22 @@ mod tests {
         assert!(two.denied().is_some_and(|why| why.contains("together")));
         drop(one);
         assert!(two.memory_growing(0, 60, None)?, "a guest that has gone gives its memory back");
+        Ok(())
+    }
+
+    #[test]
+    fn a_guest_leaks_when_it_grows_towards_its_limit_and_not_when_it_was_large_at_once() -> wasmtime::Result<()> {
+        let total = Arc::new(Total::new(1000));
+        let mut leaks = Memory::new(&total, 100);
+        for (at, is_leak) in [(40, false), (75, false), (80, true)] {
+            leaks.memory_growing(usize::try_from(leaks.used)?, at, None)?;
+            assert_eq!(leaks.leak().is_some(), is_leak, "{at}");
+        }
+        let mut large = Memory::new(&total, 100);
+        for at in [80, 90, 100] {
+            large.memory_growing(usize::try_from(large.used)?, at, None)?;
+            assert_eq!(large.leak(), None);
+        }
         Ok(())
     }
 }

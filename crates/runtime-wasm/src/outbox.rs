@@ -123,6 +123,7 @@ pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
 pub(crate) struct Stream {
     outbox: Outbox,
     level: LogLevel,
+    /// The line that has no end yet.
     partial: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -199,5 +200,61 @@ impl OutputStream for Stream {
 
     fn check_write(&mut self) -> Result<usize, StreamError> {
         Ok(64 << 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(outbox: &Outbox) -> Vec<String> {
+        let message = |event| match event {
+            Event::Log(line) => line.message,
+            other => panic!("{other:?}"),
+        };
+        outbox.take().into_iter().map(message).collect()
+    }
+
+    #[test]
+    fn a_line_is_what_ends_in_a_line_feed_however_it_was_written() {
+        let outbox = Outbox::default();
+        let stream = outbox.stream(LogLevel::Info);
+        for piece in ["a", "b\r\nc", "\n\nd"] {
+            stream.take(piece.as_bytes());
+        }
+        assert_eq!(lines(&outbox), ["ab", "c", ""]);
+        stream.take(b" e\xff\n");
+        assert_eq!(lines(&outbox), ["d e\u{fffd}"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut_into_several() {
+        let outbox = Outbox::default();
+        outbox.stream(LogLevel::Info).take(&vec![b'x'; 3 * LINE_BYTES_MAX + 1]);
+        assert_eq!(lines(&outbox).len(), 3);
+    }
+
+    #[test]
+    fn lines_that_nobody_takes_are_dropped_and_counted() {
+        let outbox = Outbox::default();
+        let line = "x".repeat(1000);
+        (0..10_000).for_each(|_| outbox.log(LogLevel::Info, &line));
+        let kept = lines(&outbox);
+        let dropped = 10_000 - (kept.len() - 1);
+        assert!(kept.len() < 1100);
+        assert!(kept.last().is_some_and(|last| last.starts_with(&format!("{dropped} lines"))));
+        outbox.log(LogLevel::Info, "again");
+        assert_eq!(lines(&outbox), ["again"]);
+    }
+
+    #[test]
+    fn of_stderr_the_end_is_kept_for_the_exception() {
+        let outbox = Outbox::default();
+        let stderr = outbox.stream(LogLevel::Warn);
+        stderr.take(&vec![b'x'; 100_000]);
+        stderr.take(b"the reason");
+        let tail = outbox.take_tail();
+        assert!(tail.len() <= 2 * TAIL_BYTES && tail.ends_with("the reason"));
+        assert_eq!(outbox.take_tail(), "");
     }
 }

@@ -80,6 +80,18 @@ async fn memory_beyond_resources_ram_is_an_exception_that_says_so() {
 }
 
 #[tokio::test]
+async fn a_function_that_leaks_gets_a_new_guest_before_a_message_fails() {
+    let fixture = Fixture::new();
+    let mut spec = function(guest("test-guest"));
+    spec.limits.ram_bytes = Some(16 * MIB);
+    let mut instance = fixture.start(spec).await;
+    for _ in 0..50 {
+        assert_eq!(instance.say("leak 1").await, Ok(None));
+    }
+    assert!(instance.logs.iter().any(|line| line.message.contains("raise resources.ram")));
+}
+
+#[tokio::test]
 async fn all_guests_together_have_a_limit_and_give_back_what_they_had() {
     let fixture = Fixture::with(Config { memory_bytes_total: 64 * MIB, ..Config::default() });
     let mut one = fixture.start(function(guest("test-guest"))).await;
@@ -102,13 +114,11 @@ async fn outputs_without_end_are_an_exception() {
 }
 
 #[tokio::test]
-async fn of_a_flood_of_log_lines_the_first_are_kept_and_the_rest_is_counted() {
+async fn of_a_flood_of_log_lines_each_is_kept_or_counted() {
     let fixture = Fixture::new();
     let mut instance = fixture.start(function(guest("test-guest"))).await;
     assert_eq!(instance.say("flood 200000").await, Ok(None));
     assert_eq!(instance.say("echo after").await, output("after"));
-    let bytes: usize = instance.logs.iter().map(|line| line.message.len()).sum();
-    assert!(bytes > 100_000, "some are there");
     let (logs, _) = instance.stop().await;
     let kept = logs.iter().filter(|line| line.message.starts_with('x')).count();
     let dropped: usize = logs
@@ -119,7 +129,7 @@ async fn of_a_flood_of_log_lines_the_first_are_kept_and_the_rest_is_counted() {
         .map(|count| count.parse::<usize>().expect("a number"))
         .sum();
     assert_eq!(kept + dropped, 200_000);
-    assert!(dropped > 0, "200,000 lines in one go are more than wait");
+    assert!(kept > 1000);
 }
 
 #[tokio::test]
@@ -195,7 +205,7 @@ async fn more_memory_than_allowed_from_the_beginning_ends_the_instance() {
     assert!(exit.reason.contains("resources.ram allows"), "{}", exit.reason);
 }
 
-/// A component whose `init` is this code; it returns where the result is.
+/// A component whose `setup` is this code; it returns where the result is.
 fn begins(code: &str) -> String {
     format!(
         r#"(component
@@ -203,28 +213,28 @@ fn begins(code: &str) -> String {
                 (memory (export "memory") 1)
                 (data (i32.const 16) "\01\00\00\00\20\00\00\00\0b\00\00\00")
                 (data (i32.const 32) "no database")
-                (func (export "init") (result i32) {code})
+                (func (export "setup") (result i32) {code})
                 (func (export "run")))
             (core instance $i (instantiate $m))
             (func (export "run") (canon lift (core func $i "run")))
-            (func (export "init") (result (result (error string)))
-                (canon lift (core func $i "init") (memory (core memory $i "memory")))))"#
+            (func (export "setup") (result (result (error string)))
+                (canon lift (core func $i "setup") (memory (core memory $i "memory")))))"#
     )
 }
 
 #[tokio::test]
-async fn an_init_that_fails_breaks_or_never_ends_is_a_start_that_fails() {
+async fn a_setup_that_fails_breaks_or_never_ends_is_a_start_that_fails() {
     let fixture = Fixture::new();
     for (code, why) in [
-        ("i32.const 16", "init failed: no database"),
-        ("unreachable", "init failed: wasm `unreachable`"),
-        ("(loop (br 0)) i32.const 0", "init failed: timed out after 200ms"),
+        ("i32.const 16", "no database"),
+        ("unreachable", "wasm trap: wasm `unreachable`"),
+        ("(loop (br 0)) i32.const 0", "timed out after 200ms"),
     ] {
         let path = fixture.file(&format!("{}.wasm", why.len()), wat::parse_str(begins(code)).expect("a component"));
         let mut spec = function(path);
         spec.timeout = Some(Duration::from_millis(200));
         let error = fixture.try_start(spec).await.err().expect("it does not start");
-        assert!(error.0.starts_with(why) || error.0.contains(why.trim_start_matches("init failed: ")), "{error}");
+        assert!(error.0.starts_with(&format!("setup failed: {why}")), "{error}");
     }
 }
 

@@ -155,3 +155,13 @@ async fn a_cache_that_cannot_be_written_costs_time_only() {
     fs::remove_dir_all(fixture.cache()).expect("removed");
     assert_eq!(fixture.start(function(guest("exclamation"))).await.say("a").await, output("a!"));
 }
+
+#[tokio::test]
+async fn a_package_that_was_changed_in_place_is_read_again() {
+    let fixture = Fixture::new();
+    let path = fixture.dir.path().join("f.wasm");
+    fs::copy(guest("exclamation"), &path).expect("a copy");
+    assert_eq!(fixture.start(function(&path)).await.say("a").await, output("a!"));
+    fs::copy(guest("wordcount"), &path).expect("a copy");
+    assert_eq!(fixture.start(function(&path)).await.say("a").await, output("a=1"));
+}

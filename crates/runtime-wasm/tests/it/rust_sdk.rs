@@ -117,12 +117,12 @@ async fn a_function_knows_its_message_its_configuration_and_itself() {
 }
 
 #[tokio::test]
-async fn init_runs_once_before_the_first_message() {
+async fn setup_runs_once_before_the_first_message() {
     let fixture = Fixture::new();
     let mut instance = fixture.start(function(guest("test-guest"))).await;
     assert_eq!(instance.say_all(["started", "calls"]).await, [output("true"), output("2")]);
     let (logs, _) = instance.stop().await;
-    assert_eq!(logs.iter().filter(|line| line.message == "hello from init").count(), 1);
+    assert_eq!(logs.iter().filter(|line| line.message == "hello from setup").count(), 1);
 }
 
 #[tokio::test]

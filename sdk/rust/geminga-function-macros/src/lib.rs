@@ -15,21 +15,21 @@ pub fn function(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a Rust function what is called once before the first message: `fn start() -> Result<(), E>`.
 #[proc_macro_attribute]
-pub fn init(_: TokenStream, item: TokenStream) -> TokenStream {
+pub fn setup(_: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as ItemFn);
     let name = &item.sig.ident;
-    let expanded = check(&item, 0..=0, "an `init` function takes nothing").map(|()| {
+    let expanded = check(&item, 0..=0, "a `setup` function takes nothing").map(|()| {
         quote! {
             #item
             const _: () = {
                 struct Component;
-                impl ::geminga_function::__private::initialized::Guest for Component {
-                    fn init() -> ::core::result::Result<(), ::std::string::String> {
-                        ::geminga_function::__private::init(#name())
+                impl ::geminga_function::__private::with_setup::Guest for Component {
+                    fn setup() -> ::core::result::Result<(), ::std::string::String> {
+                        ::geminga_function::__private::setup(#name())
                     }
                 }
-                ::geminga_function::__private::export_initialized!(
-                    Component with_types_in ::geminga_function::__private::initialized
+                ::geminga_function::__private::export_with_setup!(
+                    Component with_types_in ::geminga_function::__private::with_setup
                 );
             };
         }

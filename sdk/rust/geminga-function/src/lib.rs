@@ -28,7 +28,7 @@ pub use function::geminga::function::{
     context::Info,
     types::{Message, MessageId, NewMessage as Record},
 };
-pub use geminga_function_macros::{function, init};
+pub use geminga_function_macros::{function, setup};
 
 use function::geminga::function::messages;
 
@@ -61,12 +61,12 @@ pub mod window_function {
 }
 
 #[doc(hidden)]
-pub mod initialized {
+pub mod with_setup {
     wit_bindgen::generate!({
         path: "../../../wit",
-        world: "initialized",
+        world: "with-setup",
         pub_export_macro: true,
-        export_macro_name: "export_initialized",
+        export_macro_name: "export_with_setup",
         runtime_path: "::geminga_function::__private::wit_bindgen::rt",
         with: {
             "geminga:function/types@0.1.0": super::function::geminga::function::types,
@@ -85,8 +85,8 @@ pub mod __private {
 
     pub use super::{
         function::{self, export_function},
-        initialized::{self, export_initialized},
         window_function::{self, export_window_function},
+        with_setup::{self, export_with_setup},
     };
     pub use wit_bindgen;
 
@@ -116,7 +116,7 @@ pub mod __private {
         }
     }
 
-    pub fn init<E: Display>(result: Result<(), E>) -> Result<(), String> {
+    pub fn setup<E: Display>(result: Result<(), E>) -> Result<(), String> {
         result.map_err(|error| error.to_string())
     }
 }

@@ -2,17 +2,17 @@
 
 #![allow(unconditional_recursion)]
 
-use geminga_function::{Context, Error, Level, Record, function, init};
+use geminga_function::{Context, Error, Level, Record, function, setup};
 use std::{hint::black_box, thread, time::Duration};
 
 static mut STARTED: bool = false;
 static mut CALLS: u32 = 0;
 
-#[init]
+#[setup]
 fn start() -> Result<(), Error> {
     // One thread, no reentrance: a component is called once at a time.
     unsafe { STARTED = true };
-    println!("hello from init");
+    println!("hello from setup");
     Ok(())
 }
 
@@ -48,6 +48,10 @@ fn act(input: String, context: &Context) -> Result<Option<String>, Error> {
         ["allocate", mib] => {
             let bytes = vec![1_u8; mib.parse::<usize>()? << 20];
             Ok(Some(black_box(bytes).len().to_string()))
+        }
+        ["leak", mib] => {
+            std::mem::forget(black_box(vec![1_u8; mib.parse::<usize>()? << 20]));
+            Ok(None)
         }
         ["huge", mib] => {
             let record = Record::new(vec![0_u8; 1 << 20]).to("elsewhere");
