@@ -242,6 +242,14 @@ impl Metadata {
 
     pub(crate) async fn delete_namespace(&self, name: &NamespaceName) -> Result<()> {
         self.policies(name)?;
+        // What waits for topics that never came goes too: a later namespace of this name is another.
+        let waiting: Vec<_> = {
+            let schemas = self.inner.schemas.read();
+            schemas.keys().filter(|topic| topic.namespace() == name).cloned().collect()
+        };
+        for topic in waiting {
+            self.set_waiting_schemas(&topic, BTreeMap::new()).await?;
+        }
         self.inner.store.delete(&key_of(name), Expect::Any).await?;
         self.inner.namespaces.write().remove(name);
         Ok(())
@@ -304,6 +312,15 @@ impl Metadata {
             self.inner.schemas.write().insert(topic.clone(), Arc::new(schemas));
         }
         Ok(value)
+    }
+
+    /// Puts these in their place; none are forgotten.
+    pub(crate) async fn set_waiting_schemas(&self, topic: &TopicName, schemas: BTreeMap<String, String>) -> Result<()> {
+        let set = |waiting: &mut BTreeMap<String, String>| {
+            *waiting = schemas;
+            Ok(())
+        };
+        self.update_waiting_schemas(topic, set).await
     }
 
     /// How a new schema of a topic has to fit the old ones. Source: Pulsar's

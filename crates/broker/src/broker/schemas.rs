@@ -204,8 +204,9 @@ impl Broker {
     /// `force` also the numbers are forgotten, and `None` is returned.
     ///
     /// # Errors
-    /// Storage errors.
+    /// [`Error::NamespaceNotFound`]; storage errors.
     pub async fn delete_schemas(&self, topic: &TopicName, force: bool) -> Result<Option<u64>> {
+        self.inner.metadata.policies(topic.namespace())?;
         let place = self.schema_place(topic).await?;
         self.write_schemas(&place, move |properties| {
             let next = history(properties).next();
@@ -222,7 +223,7 @@ impl Broker {
     /// Forgets what waits for a topic, when it was deleted.
     pub(super) async fn forget_schemas(&self, topic: &TopicName) -> Result<()> {
         match self.inner.metadata.waiting_schemas(topic) {
-            Some(_) => self.inner.metadata.update_waiting_schemas(topic, |properties| Ok(properties.clear())).await,
+            Some(_) => self.inner.metadata.set_waiting_schemas(topic, Properties::new()).await,
             None => Ok(()),
         }
     }
@@ -238,7 +239,7 @@ impl Broker {
             Ok(_) | Err(Error::TopicNotFound(_)) => return Ok(()),
             Err(other) => return Err(other),
         };
-        self.inner.metadata.update_waiting_schemas(&whole, move |waiting| Ok(*waiting = properties)).await
+        self.inner.metadata.set_waiting_schemas(&whole, properties).await
     }
 
     async fn add_schema(&self, topic: &TopicName, new: Definition, may_add: bool) -> Result<u64> {

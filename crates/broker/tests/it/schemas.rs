@@ -227,6 +227,23 @@ async fn a_schema_may_come_before_its_topic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_topic_goes_with_its_namespace() {
+    let test = TestBroker::start().await;
+    let namespace = NamespaceName::new("public", "other").unwrap();
+    let waiting: model::TopicName = "persistent://public/other/t".parse().unwrap();
+    for _ in 0..2 {
+        test.broker.create_namespace(&namespace, NamespacePolicies::default()).await.unwrap();
+        assert_eq!(test.broker.upload_schema(&waiting, json(ONE)).await.unwrap(), 0);
+        test.broker.delete_namespace(&namespace, false).await.unwrap();
+        assert_eq!(test.broker.schemas(&waiting).await.unwrap(), broker::SchemaHistory::default());
+    }
+    let nowhere = test.broker.upload_schema(&waiting, json(ONE)).await;
+    assert!(matches!(nowhere, Err(Error::NamespaceNotFound(_))), "{nowhere:?}");
+    let nowhere = test.broker.delete_schemas(&waiting, false).await;
+    assert!(matches!(nowhere, Err(Error::NamespaceNotFound(_))), "{nowhere:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_partitions_have_one_schema_and_it_outlives_the_first() {
     let test = TestBroker::start().await;
     test.broker.create_partitioned_topic(&topic("p"), 3).await.unwrap();
