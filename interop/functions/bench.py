@@ -1,0 +1,193 @@
+"""How fast functions are: throughput of one instance, time from create to the first output, added latency, memory.
+
+Usage: bench.py --broker BINARY --dir DIR [--wasm FILE] [--java FILE] [--messages N] [--only LANGUAGE] [--json FILE]
+
+Messages have 1 KiB and are stored in batches before the clock runs; every input, output and acknowledgement is durable. What is
+measured is the rate between the first and the last tenth of the outputs, so neither start nor end counts.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import threading
+import time
+
+import pulsar
+
+from conformance import Box, codes
+from rest import Server, until
+
+TEXT = ("x" * 1024).encode()
+QUIET = pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull)
+
+
+def publish(client, topic, count):
+    producer = client.create_producer(
+        topic, batching_enabled=True, batching_max_messages=500, batching_max_publish_delay_ms=5, block_if_queue_full=True
+    )
+    for _ in range(count):
+        producer.send_async(TEXT, lambda *_: None)
+    producer.flush()
+    producer.close()
+
+
+def outputs(box):
+    stats = box.server.get(f"/admin/v2/persistent/public/default/{box.output}/stats")
+    return stats["msgInCounter"]
+
+
+def throughput(box, count):
+    box.create("exclaim")
+    until("it runs", lambda: box.instance()["running"])
+    until("it is subscribed", lambda: box.backlog() == 0)
+    box.post("/stop")
+    until("it has stopped", lambda: box.status()["numRunning"] == 0)
+    publish(box.client, box.input, count)
+    box.client.create_producer(box.output).close()
+    cpu = cpu_seconds(box.server.process.pid)
+    box.post("/start")
+    seen = []
+    while True:
+        done = outputs(box)
+        seen.append((time.monotonic(), done))
+        if done >= count:
+            break
+        if seen[-1][0] - seen[0][0] > 120:
+            raise TimeoutError(f"{done} of {count} after two minutes")
+        time.sleep(0.05)
+    cpu = cpu_seconds(box.server.process.pid) - cpu
+    middle = [(at, n) for at, n in seen if count * 0.1 <= n <= count * 0.9]
+    (first, a), (last, b) = middle[0], middle[-1]
+    return {"messages_per_s": (b - a) / (last - first), "broker_cpu_us_per_message": cpu / count * 1e6}
+
+
+def first_output(box):
+    """From the request that creates it to the output of a message that waited; the package is known already."""
+    box.send("a")
+    consumer = box.client.subscribe(box.output, "look", initial_position=pulsar.InitialPosition.Earliest)
+    began = time.monotonic()
+    box.create("exclaim")
+    created = time.monotonic() - began
+    consumer.receive(30000)
+    took = time.monotonic() - began
+    consumer.close()
+    return {"create_ms": created * 1e3, "first_output_ms": took * 1e3}
+
+
+def round_trips(client, source, sink, seconds=8, rate=1000):
+    """End-to-end milliseconds at a steady rate, from publish to receive."""
+    producer = client.create_producer(source, batching_enabled=False)
+    consumer = client.subscribe(sink, "latency", initial_position=pulsar.InitialPosition.Earliest)
+    took, total = [], seconds * rate
+
+    def take():
+        for _ in range(total):
+            message = consumer.receive(30000)
+            took.append((time.monotonic_ns() - int(message.data()[:20])) / 1e6)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    began = time.monotonic()
+    for n in range(total):
+        wait = began + n / rate - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        producer.send_async(f"{time.monotonic_ns():020}".encode() + TEXT[:1004], lambda *_: None)
+    thread.join()
+    producer.close()
+    consumer.close()
+    return sorted(took[rate:])
+
+
+def added_latency(box):
+    direct = round_trips(box.client, box.input + "-direct", box.input + "-direct")
+    box.create("exclaim")
+    until("it runs", lambda: box.instance()["running"])
+    through = round_trips(box.client, box.input, box.output)
+    at = lambda all, q: all[int(len(all) * q)]
+    return {
+        f"{name}_{q}_ms": at(all, share)
+        for name, all in (("direct", direct), ("through", through))
+        for q, share in (("p50", 0.5), ("p99", 0.99))
+    }
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_bytes(pid):
+    with open(f"/proc/{pid}/status") as status:
+        for line in status:
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def children(pid):
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children") as file:
+            for child in map(int, file.read().split()):
+                found += [child, *children(child)]
+    return found
+
+
+def memory(box):
+    before = rss_bytes(box.server.process.pid)
+    box.create("exclaim")
+    until("it runs", lambda: box.instance()["running"])
+    time.sleep(1)
+    of_children = sum(rss_bytes(pid) for pid in children(box.server.process.pid))
+    return {"instance_rss_mb": of_children / 1e6, "broker_growth_mb": (rss_bytes(box.server.process.pid) - before) / 1e6}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--broker", required=True)
+    parser.add_argument("--dir", required=True)
+    parser.add_argument("--wasm")
+    parser.add_argument("--java")
+    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    report = {}
+    for language, code in codes(args):
+        if args.only not in language:
+            continue
+        shutil.rmtree(args.dir, ignore_errors=True)
+        os.makedirs(args.dir)
+        env = {**os.environ, "RUST_LOG": "warn"}
+        server = Server(args.broker, os.path.join(args.dir, "data"), os.path.join(args.dir, "broker.log"), env)
+        client = pulsar.Client(server.service, logger=QUIET)
+        figures = {}
+        for name, measure in (
+            ("memory", memory),
+            ("first", first_output),
+            ("latency", added_latency),
+            ("throughput", lambda box: throughput(box, args.messages)),
+        ):
+            for run in range(args.runs if name != "memory" else 1):
+                box = Box(server, client, language, code, f"{name}-{run}")
+                for key, value in measure(box).items():
+                    figures.setdefault(key, []).append(value)
+                server.request("DELETE", box.path())
+        client.close()
+        server.stop()
+        report[language] = {key: statistics.median(values) for key, values in figures.items()}
+        for key, values in figures.items():
+            print(f"{language}: {key} {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})", flush=True)
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(report, file, indent=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
