@@ -794,31 +794,43 @@ async fn a_full_journal_holds_up_a_commit_and_does_not_tear_it() {
         let files = MemoryFiles::new(5);
         let ledger = small(dir.path(), 2 << 20);
         let test = TestBroker::open_on(config(), ledger, dir, Arc::new(files.clone())).await;
+        let dir = test.dir.as_ref().unwrap().path().to_owned();
         let mut connection = test.connect();
         let (consumer, got) = input(&test, &mut connection, Shared, 5).await;
         let out = output(&connection, "out", 5).await;
         test.store.checkpoint().await.unwrap();
-        // The disk is full before the journal is.
-        files.plan(journal::faults::Plan { capacity: Some(1), ..Default::default() });
+        // What fills the journal is wanted, and there is nowhere else to put it.
+        connection.consumer("fill", Exclusive, 8).await.close().await;
+        let segments = dir.join("segments");
+        std::fs::remove_dir_all(&segments).unwrap();
+        std::fs::write(&segments, "in the way").unwrap();
         let filler = connection.producer("fill", 7).await;
-        for n in 0..400 {
-            connection.send(&filler, n, 1, entry(n, "k", &"x".repeat(8000)));
-            if n % 8 == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut n = 0;
+        while !test.store.journal_stats().full {
+            for _ in 0..16 {
+                connection.send(&filler, n, 1, entry(n, "k", &"x".repeat(8000)));
+                n += 1;
             }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let large = OutputEntry { data: entry(0, "k", &"y".repeat(300_000)), ..publish(&out, 0) };
         let mut waiting = Box::pin(connection.broker.commit(commit(&consumer, &got, vec![large])));
-        assert!(tokio::time::timeout(Duration::from_millis(500), &mut waiting).await.is_err(), "there is no room");
+        assert!(tokio::time::timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "there is no room");
+        test.store.checkpoint().await.unwrap();
         assert!(test.store.journal_stats().full);
-        let _ = test.store.checkpoint().await;
+        let clear = || {
+            std::fs::remove_file(&segments).unwrap();
+            std::fs::create_dir(&segments).unwrap();
+        };
         if room {
-            files.plan(journal::faults::Plan::default());
-            waiting.await.unwrap();
+            clear();
+            tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("room").unwrap();
+            files.crash();
         } else {
+            files.crash();
+            clear();
             drop(waiting);
         }
-        files.crash();
         drop((connection, consumer, out, filler));
         let dir = test.kill().await;
         files.restart();
