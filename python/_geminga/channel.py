@@ -63,6 +63,7 @@ class Channel:
         self.reading = RLock()
         self.calls = 0
         self.answers = {}  # futures of calls that were made on an event loop
+        self.expect = None  # called when there is one more
 
     # Reading
 

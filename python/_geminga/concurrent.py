@@ -35,6 +35,7 @@ class Concurrent:
         self.loop = asyncio.get_running_loop()
         self.ended = self.loop.create_future()
         os.set_blocking(self.channel.fd_in, False)
+        self.channel.expect = lambda: self.read(True)
         self.go_on()
         await self.ended
         while self.running:
@@ -143,7 +144,11 @@ class Concurrent:
 
     def flush(self):
         self.flushing = False
-        self.channel.flush()
+        try:
+            self.channel.flush()
+        except OSError as error:  # Geminga is gone
+            if not self.ended.done():
+                self.ended.set_exception(error)
 
 
 class _Many(list):

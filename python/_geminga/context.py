@@ -285,6 +285,7 @@ class Context(Interface):
         future = asyncio.get_running_loop().create_future()
         call = channel.ask(question, key, self._invocation)
         channel.answers[call] = future
+        channel.expect()
         return value_of(await future)
 
 

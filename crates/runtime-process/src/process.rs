@@ -75,6 +75,8 @@ impl Runtime for Process {
             }
             Code::Builtin(name) => return Err(StartError(format!("{name} is no process"))),
         };
+        // It is run in another directory than this process is in.
+        let program = std::path::absolute(program).map_err(|error| StartError(error.to_string()))?;
         let mut launch = Launch::new(program);
         launch.encoding = encoding;
         launch.args = args.iter().chain(&function.runtime_flags).map(Into::into).collect();

@@ -62,6 +62,11 @@ impl Flight {
         Ok(since)
     }
 
+    /// Whether all that was asked for is done.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().ids.is_empty()
+    }
+
     /// Waits until nothing was done for `timeout` while something was to do; returns the oldest invocation, which is no longer in flight.
     pub(crate) async fn overdue(&self, timeout: Option<Duration>) -> u64 {
         let Some(timeout) = timeout.map(|timeout| timeout + SLACK) else { return std::future::pending().await };

@@ -9,7 +9,8 @@ mod spawn;
 
 use bytes::BytesMut;
 use functions::runtime::{
-    Event, Exit, InstanceSpec, Invocation, Link, LinkEnd, LogLevel, Outcome, Request, StartError, UserException, link,
+    Event, Exit, InstanceSpec, Invocation, Link, LinkEnd, LogLevel, Outcome, Request, StartError, StateChange,
+    UserException, link,
 };
 use rustix::fd::OwnedFd;
 use std::{
@@ -154,8 +155,8 @@ enum End {
 
 impl Running {
     async fn start(launch: Launch, instance: &InstanceSpec, mark: String, cage: Cage) -> io::Result<Self> {
-        let work_dir = instance.work_dir.clone();
-        tokio::fs::create_dir_all(&work_dir).await?;
+        let work_dir = std::path::absolute(&instance.work_dir)?;
+        tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(&work_dir).await?;
         let mut program = Program {
             program: launch.program,
             args: launch.args,
@@ -296,7 +297,7 @@ impl Running {
             let took = invocation_timeout.unwrap_or_default();
             last.push(failure(id, format!("timed out: it took more than {took:?}"), took));
         }
-        last.push(Event::Exited(exit(why, status, limit, &lines)));
+        last.push(Event::Exited(exit(why, status, limit, &lines, flight.is_empty())));
         let _ = tell.send(last).await;
     }
 }
@@ -332,8 +333,9 @@ impl Drop for Process {
     }
 }
 
-fn exit(why: End, status: Option<ExitStatus>, limit: Option<String>, lines: &Lines) -> Exit {
-    let is_clean = matches!(why, End::Stopped | End::NobodyListens) || status.is_some_and(|status| status.success());
+fn exit(why: End, status: Option<ExitStatus>, limit: Option<String>, lines: &Lines, is_done: bool) -> Exit {
+    let by_itself = status.is_some_and(|status| status.success()) && is_done;
+    let is_clean = matches!(why, End::Stopped | End::NobodyListens) || by_itself;
     let mut reason = match (why, limit) {
         (End::Limit(limit), _) | (_, Some(limit)) => limit,
         (End::Exited(Ok(status)), _) => ended(status),
@@ -517,11 +519,17 @@ async fn hand_over(events: Vec<Event>, tell: &mpsc::Sender<Vec<Event>>) -> Resul
 
 fn weight(events: &[Event]) -> usize {
     let records = |records: &[functions::Record]| records.iter().map(|record| record.payload.len()).sum::<usize>();
+    let value = |change: &StateChange| match change {
+        StateChange::Put { value, .. } => value.len(),
+        StateChange::Delete { .. } | StateChange::Add { .. } => 0,
+    };
     events
         .iter()
         .map(|event| match event {
             Event::Done { outcome, .. } => {
-                outcome.result.as_ref().map_or(0, |outputs| records(outputs)) + records(&outcome.effects.publishes)
+                outcome.result.as_ref().map_or(0, |outputs| records(outputs))
+                    + records(&outcome.effects.publishes)
+                    + outcome.effects.changes.iter().map(value).sum::<usize>()
             }
             Event::Emit { record, .. } => record.payload.len(),
             Event::Log(line) => line.message.len(),

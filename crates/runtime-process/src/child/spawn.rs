@@ -6,6 +6,7 @@
 use rustix::{
     fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit, setsid},
+    thread::set_no_new_privs,
 };
 use std::{
     ffi::OsString,
@@ -97,6 +98,7 @@ fn spawn_here(program: Program, join: Vec<File>, rlimits: Vec<(Resource, u64)>) 
     let parent = rustix::process::getpid();
     let before_exec = move || {
         setsid()?;
+        set_no_new_privs(true)?; // a set-user-id program is none
         set_parent_process_death_signal(Some(Signal::KILL))?;
         if getppid() != Some(parent) {
             return Err(io::ErrorKind::BrokenPipe.into()); // it died before it could be told to kill us

@@ -280,3 +280,36 @@ fn group_under(mount: &Path, group: &str) -> PathBuf {
     let path = mount.join(group.trim_start_matches('/'));
     if path.is_dir() { path } else { mount.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_of_version_2_is_given_all_limits() {
+        let base = tempfile::tempdir().unwrap();
+        let limits = functions::spec::Limits { cpu: Some(0.5), ram_bytes: Some(64 << 20), disk_bytes: None };
+        // A plain directory takes what a control group would be told.
+        let group = Base::V2(base.path().to_owned()).group("g", &limits, 40).unwrap();
+        let told = |file: &str| fs::read_to_string(base.path().join("g").join(file)).unwrap();
+        assert_eq!(told("memory.max"), "67108864");
+        assert_eq!(told("memory.oom.group"), "1");
+        assert_eq!(told("pids.max"), "40");
+        assert_eq!(told("cpu.max"), "50000 100000");
+        assert!(group.limits_memory() && !group.ran_out_of_memory());
+        fs::write(base.path().join("g/memory.events"), "low 0\noom 1\noom_kill 1\n").unwrap();
+        assert!(group.ran_out_of_memory());
+    }
+
+    #[test]
+    fn mounts_are_found_as_machines_have_them() {
+        let mounts = "25 30 0:23 / /sys rw,nosuid - sysfs sysfs rw\n\
+                      31 25 0:27 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n\
+                      34 33 0:30 /docker/abc /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      garbage\n";
+        assert_eq!(mount_point(mounts, |kind, _| kind == "cgroup2"), Some("/sys/fs/cgroup".into()));
+        let has_cpu = |kind: &str, options: &str| kind == "cgroup" && options.split(',').any(|option| option == "cpu");
+        assert_eq!(mount_point(mounts, has_cpu), Some("/sys/fs/cgroup/cpu,cpuacct".into()));
+        assert_eq!(mount_point(mounts, |kind, _| kind == "tmpfs"), None);
+    }
+}

@@ -7,7 +7,7 @@ use functions::{
     runtime::{Answer, Effects, Event, LogLevel, LogLine, Outcome, Question, Request, StateChange, UserException},
 };
 
-use super::{FRAME_BYTES_MAX, LOG_LINE_BYTES_MAX, Said, cut, exception_text, took};
+use super::{ELEMENTS_MAX, FRAME_BYTES_MAX, LOG_LINE_BYTES_MAX, Said, cut, exception_text, took};
 use crate::error::{Error, Result};
 
 const HELLO: u8 = 0x01;
@@ -274,6 +274,9 @@ fn take_metric(body: &mut Bytes) -> Result<(String, f64)> {
 /// A count and so many. Nothing is reserved on the word of the count.
 fn take_list<T>(body: &mut Bytes, mut take: impl FnMut(&mut Bytes) -> Result<T>) -> Result<Vec<T>> {
     let count = take_u32(body)?;
+    if count as usize > ELEMENTS_MAX {
+        return Err(Error::garbage(format!("a list of {count} elements; {ELEMENTS_MAX} are allowed")));
+    }
     let mut list = Vec::new();
     for _ in 0..count {
         list.push(take(body)?);

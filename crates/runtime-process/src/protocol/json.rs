@@ -10,11 +10,14 @@ use functions::{
         UserException,
     },
 };
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
-use super::{LOG_LINE_BYTES_MAX, Said, cut, exception_text};
+use super::{ELEMENTS_MAX, LOG_LINE_BYTES_MAX, Said, cut, exception_text};
 use crate::error::{Error, Result};
 
 pub(super) fn hello(hello: &Value) -> Vec<u8> {
@@ -164,64 +167,156 @@ pub(super) fn line(line: &[u8]) -> Result<Option<Said>> {
     if line.is_empty() {
         return Ok(None);
     }
-    let line: Line = serde_json::from_slice(line).map_err(|error| {
+    // Twice over the line, but nothing of it is kept that has no place: a tagged enum would keep all of it until it finds the tag.
+    let Kind { kind } = parse(line)?;
+    let event = match kind.as_ref() {
+        "ready" => return parse::<Ready>(line).map(|ready| Some(Said::Ready(ready.runtime))),
+        "failed" => return parse::<Failed>(line).map(|failed| Some(Said::Failed(exception_text(failed.error)))),
+        "done" => parse::<Done>(line)?.event()?,
+        "call" => parse::<Call>(line)?.event()?,
+        "emit" => {
+            let Emit { id, record } = parse(line)?;
+            Event::Emit { id, record: record.record()? }
+        }
+        "log" => parse::<Log>(line)?.event()?,
+        other => return Err(Error::garbage(format!("a line of type {other:.40}"))),
+    };
+    Ok(Some(Said::Events(vec![event])))
+}
+
+fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(line).map_err(|error| {
         let start = String::from_utf8_lossy(line.get(..80.min(line.len())).unwrap_or_default()).into_owned();
         Error::garbage(format!("a line of its output is no message ({error}): {start}"))
-    })?;
-    Ok(Some(match line {
-        Line::Ready { runtime } => Said::Ready(runtime),
-        Line::Failed { error } => Said::Failed(exception_text(error)),
-        Line::Done(done) => Said::Events(vec![done.event()?]),
-        Line::Call { call, invocation, state, counter } => {
-            let question = match (state, counter) {
-                (Some(key), None) => Question::State(key),
-                (None, Some(key)) => Question::Counter(key),
-                _ => return Err(Error::garbage("a call asks for state or for counter")),
-            };
-            Said::Events(vec![Event::Call { call, invocation, question }])
-        }
-        Line::Emit { id, record } => Said::Events(vec![Event::Emit { id, record: record.record()? }]),
-        Line::Log { level, mut message } => {
-            let level = match level.to_ascii_lowercase().as_str() {
-                "trace" => LogLevel::Trace,
-                "debug" => LogLevel::Debug,
-                "" | "info" => LogLevel::Info,
-                "warn" | "warning" => LogLevel::Warn,
-                "error" => LogLevel::Error,
-                other => return Err(Error::garbage(format!("log level {other}"))),
-            };
-            cut(&mut message, LOG_LINE_BYTES_MAX);
-            Said::Events(vec![Event::Log(LogLine { level, message })])
-        }
-    }))
+    })
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Line {
-    Ready {
-        #[serde(default)]
-        runtime: String,
-    },
-    Failed {
-        error: String,
-    },
-    Done(Box<Done>),
-    Call {
-        call: u64,
-        invocation: Option<u64>,
-        state: Option<String>,
-        counter: Option<String>,
-    },
-    Emit {
-        id: u64,
-        record: JsonRecord,
-    },
-    Log {
-        #[serde(default)]
-        level: String,
-        message: String,
-    },
+struct Kind<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Ready {
+    #[serde(default)]
+    runtime: String,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    error: String,
+}
+
+#[derive(Deserialize)]
+struct Emit {
+    id: u64,
+    record: JsonRecord,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    call: u64,
+    invocation: Option<u64>,
+    state: Option<String>,
+    counter: Option<String>,
+}
+
+impl Call {
+    fn event(self) -> Result<Event> {
+        let question = match (self.state, self.counter) {
+            (Some(key), None) => Question::State(key),
+            (None, Some(key)) => Question::Counter(key),
+            _ => return Err(Error::garbage("a call asks for state or for counter")),
+        };
+        Ok(Event::Call { call: self.call, invocation: self.invocation, question })
+    }
+}
+
+#[derive(Deserialize)]
+struct Log {
+    #[serde(default)]
+    level: String,
+    message: String,
+}
+
+impl Log {
+    fn event(mut self) -> Result<Event> {
+        let level = match self.level.to_ascii_lowercase().as_str() {
+            "trace" => LogLevel::Trace,
+            "debug" => LogLevel::Debug,
+            "" | "info" => LogLevel::Info,
+            "warn" | "warning" => LogLevel::Warn,
+            "error" => LogLevel::Error,
+            other => return Err(Error::garbage(format!("log level {other:.40}"))),
+        };
+        cut(&mut self.message, LOG_LINE_BYTES_MAX);
+        Ok(Event::Log(LogLine { level, message: self.message }))
+    }
+}
+
+/// A list or an object of so many elements that a short line cannot become a large value.
+struct Bounded<T>(Vec<T>);
+
+impl<T> Default for Bounded<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+            type Value = Bounded<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {ELEMENTS_MAX} elements")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    if elements.len() >= ELEMENTS_MAX {
+                        return Err(A::Error::invalid_length(elements.len() + 1, &self));
+                    }
+                    elements.push(element);
+                }
+                Ok(Bounded(elements))
+            }
+        }
+        deserializer.deserialize_seq(List(PhantomData))
+    }
+}
+
+/// As [`Bounded`], of names and values.
+struct Pairs<T>(Vec<(String, T)>);
+
+impl<T> Default for Pairs<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = Pairs<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {ELEMENTS_MAX} members")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = object.next_entry()? {
+                    if members.len() >= ELEMENTS_MAX {
+                        return Err(A::Error::invalid_length(members.len() + 1, &self));
+                    }
+                    members.push(member);
+                }
+                Ok(Pairs(members))
+            }
+        }
+        deserializer.deserialize_map(Object(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
@@ -231,15 +326,15 @@ struct Done {
     output_base64: Option<String>,
     error: Option<String>,
     #[serde(default)]
-    outputs: Vec<JsonRecord>,
+    outputs: Bounded<JsonRecord>,
     #[serde(default)]
-    publishes: Vec<JsonRecord>,
+    publishes: Bounded<JsonRecord>,
     #[serde(default)]
-    changes: Vec<JsonChange>,
+    changes: Bounded<JsonChange>,
     #[serde(default)]
-    acks: Vec<u64>,
+    acks: Bounded<u64>,
     #[serde(default)]
-    metrics: BTreeMap<String, f64>,
+    metrics: Pairs<f64>,
     took_ms: Option<f64>,
 }
 
@@ -249,7 +344,7 @@ pub(crate) const TOOK_UNKNOWN: Duration = Duration::MAX;
 impl Done {
     fn event(self) -> Result<Event> {
         let took = self.took_ms.map_or(TOOK_UNKNOWN, |ms| Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default());
-        let metrics = self.metrics.into_iter().collect();
+        let metrics = self.metrics.0;
         let outcome = if let Some(error) = self.error {
             let effects = Effects { metrics, ..Effects::default() };
             Outcome { result: Err(UserException { message: exception_text(error) }), effects, took }
@@ -261,8 +356,8 @@ impl Done {
             }
             let effects = Effects {
                 publishes: records(self.publishes)?,
-                changes: self.changes.into_iter().map(JsonChange::change).collect::<Result<_>>()?,
-                acks: self.acks,
+                changes: self.changes.0.into_iter().map(JsonChange::change).collect::<Result<_>>()?,
+                acks: self.acks.0,
                 metrics,
             };
             Outcome { result: Ok(outputs), effects, took }
@@ -280,7 +375,7 @@ struct JsonRecord {
     #[serde(default)]
     key_is_base64: bool,
     #[serde(default)]
-    properties: BTreeMap<String, String>,
+    properties: Pairs<String>,
     #[serde(default)]
     event_time_ms: u64,
     #[serde(default)]
@@ -294,7 +389,7 @@ impl JsonRecord {
             topic: self.topic,
             payload: bytes(self.payload, self.payload_base64)?,
             key: self.key.map(|text| Key { text, is_base64: self.key_is_base64 }),
-            properties: self.properties.into_iter().collect(),
+            properties: self.properties.0,
             event_time_ms: self.event_time_ms,
             deliver_at_ms: self.deliver_at_ms,
             sequence_id: self.sequence_id,
@@ -302,8 +397,8 @@ impl JsonRecord {
     }
 }
 
-fn records(records: Vec<JsonRecord>) -> Result<Vec<Record>> {
-    records.into_iter().map(JsonRecord::record).collect()
+fn records(records: Bounded<JsonRecord>) -> Result<Vec<Record>> {
+    records.0.into_iter().map(JsonRecord::record).collect()
 }
 
 #[derive(Deserialize)]

@@ -28,6 +28,8 @@ pub const FRAME_BYTES_MAX: usize = 64 << 20;
 const FRAME_BYTES_USUAL: usize = 256 << 10;
 /// Events are decoded so many at a time: a frame of millions of tiny events does not become millions of values at once.
 const EVENTS_AT_ONCE: usize = 512;
+/// Elements of a list: what is short in a frame may be long in memory.
+const ELEMENTS_MAX: usize = 100_000;
 /// Text of an exception that is kept.
 const EXCEPTION_BYTES_MAX: usize = 8 << 10;
 /// A line of a log that is kept.

@@ -219,10 +219,24 @@ fn a_frame_may_come_byte_by_byte_and_end_nowhere_else() {
 
 #[test]
 fn a_count_is_not_believed() {
-    // A million records are announced, and nothing follows.
-    let body = [&[0x83, 4][..], &[0; 16], &1_000_000u32.to_le_bytes()].concat();
-    let frame = [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &body].concat();
-    assert!(decode(Encoding::Binary, &[&frame]).1.unwrap().contains("ends within a record"));
+    // So many records are announced, and nothing follows.
+    let announced = |count: u32| {
+        let body = [&[0x83, 4][..], &[0; 16], &count.to_le_bytes()].concat();
+        let frame = [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &body].concat();
+        decode(Encoding::Binary, &[&frame]).1.unwrap()
+    };
+    assert!(announced(100_000).contains("ends within a record"));
+    assert!(announced(100_001).contains("a list of 100001 elements; 100000 are allowed"));
+    for list in [r#""outputs":[{}]"#, r#""acks":[1]"#, r#""metrics":{"a":1}"#] {
+        let (start, element, end) = (
+            &list[..list.len() - 1],
+            &list[list.find(['[', '{']).unwrap() + 1..list.len() - 1],
+            &list[list.len() - 1..],
+        );
+        let line = format!(r#"{{"id":1,{start}{}{end},"type":"done"}}{}"#, format!(",{element}").repeat(100_000), "\n");
+        let error = decode(Encoding::JsonLines, &[line.as_bytes()]).1.unwrap();
+        assert!(error.contains("invalid length 100001"), "{error}");
+    }
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Python {
         let asked = serde_json::json!({
             "code": code.to_string_lossy(),
             "class_name": function.class_name,
-            "cache": self.config.cache_dir.join("packages").to_string_lossy(),
+            "cache": self.cache()?.join("packages").to_string_lossy(),
             "site": interpreter.site,
             "pip": self.config.pip_arguments,
         });
@@ -153,9 +153,14 @@ impl Python {
             .map_err(|error| StartError(format!("{python} said something else than what was asked: {error}")))
     }
 
+    /// Instances are run in other directories than this process is in.
+    fn cache(&self) -> Result<PathBuf, StartError> {
+        std::path::absolute(&self.config.cache_dir).map_err(|error| StartError(error.to_string()))
+    }
+
     /// Where the harness is, written if need be.
     async fn harness(&self) -> Result<PathBuf, StartError> {
-        let cache = self.config.cache_dir.clone();
+        let cache = self.cache()?;
         let shown = cache.display().to_string();
         tokio::task::spawn_blocking(move || harness::write(&cache))
             .await

@@ -206,6 +206,8 @@ async fn killed_children_say_so_with_what_they_wrote_last() {
     assert_eq!(exit, Exit { is_clean: false, reason: "it was killed by signal 9\ngoing down".into() });
     let exit = end(shell(&format!("{READY} read line; exit 3"))).await;
     assert_eq!(exit, Exit { is_clean: false, reason: "it exited with code 3".into() });
+    let exit = end(shell(&format!("{READY} read line; exit 0"))).await;
+    assert_eq!(exit, Exit { is_clean: false, reason: "it exited".into() }, "something was to do");
     let exit = end(shell(&format!("{READY} exec 1>&-; sleep 1000"))).await;
     assert_eq!(exit, Exit { is_clean: false, reason: "it closed its events and went on".into() });
 }

@@ -132,6 +132,10 @@ impl Running {
         self.invoke(inputs).await
     }
 
+    pub(crate) async fn request(&mut self, request: Request) {
+        self.link.requests.send(request).await.unwrap();
+    }
+
     /// The next thing that is not a log line or a call; calls are answered.
     pub(crate) async fn next(&mut self) -> Event {
         loop {

@@ -2,7 +2,7 @@
 
 use functions::{
     Code, FunctionSpec, Language, Runtime,
-    runtime::{Input, LogLevel, Secret, StateChange},
+    runtime::{Event, Input, LogLevel, Request, Secret, StateChange},
 };
 use runtime_process::Process;
 use std::{path::PathBuf, sync::Arc};
@@ -218,4 +218,28 @@ async fn a_file_without_the_executable_bit_and_arguments_runs() {
     let (mut function, _dir) = start(function).await;
     assert_eq!(function.log_line("flags").await.message, "flags -a b c");
     assert!(function.stop().await.0.is_clean);
+}
+
+#[tokio::test]
+async fn a_source_emits_and_learns_what_is_durable() {
+    let (mut source, _dir) = start(shell(
+        r#"read -r hello; echo '{"type":"ready"}'
+        echo '{"type":"emit","id":1,"record":{"payload":"one","key":"k"}}'
+        echo '{"type":"emit","id":2,"record":{"payload_base64":"/w=="}}'
+        while read -r line; do printf '%s\n' "$line" >&2; done"#,
+    ))
+    .await;
+    let mut emitted = Vec::new();
+    for _ in 0..2 {
+        match source.next().await {
+            Event::Emit { id, record } => emitted.push((id, record.payload)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(emitted, [(1, "one".into()), (2, vec![0xff].into())]);
+    source.request(Request::Emitted { ids: vec![1], error: None }).await;
+    source.request(Request::Emitted { ids: vec![2], error: Some("no space".into()) }).await;
+    assert_eq!(source.log_line("[1]").await.message, r#"{"type":"emitted","ids":[1]}"#);
+    assert_eq!(source.log_line("[2]").await.message, r#"{"type":"emitted","ids":[2],"error":"no space"}"#);
+    assert!(source.stop().await.0.is_clean);
 }

@@ -542,10 +542,11 @@ async fn no_more_asynchronous_invocations_run_than_may() {
     let text = "
 import asyncio
 running = most = 0
-async def f(input):
+async def f(input, context):
     global running, most
     running += 1; most = max(most, running)
     await asyncio.sleep(0.005)
+    await context.get_state_async('answers come even when all that may run does')
     running -= 1
     return most
 ";
