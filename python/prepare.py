@@ -16,6 +16,8 @@ import json
 import os
 import sys
 
+# Of what is made; another one is made anew.
+LAYOUT = 1
 UNPACKED_BYTES_MAX = 4 << 30
 FILES_MAX = 100_000
 
@@ -26,7 +28,7 @@ def main():
         return
     asked = json.loads(sys.argv[1])
     code, class_name, cache = asked["code"], asked["class_name"], asked["cache"]
-    digest = hashlib.sha256(("%s|%s|%s|" % (sys.executable, sys.version, class_name)).encode())
+    digest = hashlib.sha256(("%d|%s|%s|%s|" % (LAYOUT, sys.executable, sys.version, class_name)).encode())
     with open(code, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
@@ -59,7 +61,7 @@ def probe():
 
 def prepare(code, class_name, place, site, pip):
     result = {"first": [os.path.join(place, "src")], "last": site, "module": ""}
-    if code.endswith(".whl"):
+    if is_wheel(code):
         requirements = needed(unpack_wheel(code, result["first"][0]))
         if requirements:
             result["last"] = install(place, site, pip, requirements, None, None)
@@ -80,6 +82,16 @@ def prepare(code, class_name, place, site, pip):
         result["module"] = single_file(code, class_name, result["first"][0])
     check(class_name or result["module"], result["first"][0])
     return result
+
+
+def is_wheel(path):
+    """By its name, or where that was lost, by what is in it."""
+    if not is_zip(path) or path.endswith(".zip"):
+        return False
+    import zipfile
+
+    with zipfile.ZipFile(path) as file:
+        return any(name.count("/") == 1 and name.endswith(".dist-info/WHEEL") for name in file.namelist())
 
 
 def is_zip(path):
@@ -131,7 +143,7 @@ def single_file(code, class_name, src):
     module = class_name.rpartition(".")[0]
     if module and all(part.isidentifier() for part in module.split(".")):
         names.add(module)
-    if class_name and "." not in class_name and class_name.isidentifier() and not names:
+    elif class_name.isidentifier():
         names.add(class_name)
     if not names:
         names.add("function")

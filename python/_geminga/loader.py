@@ -44,14 +44,9 @@ class Code:
 def load(class_name, stem):
     """The code named `class_name`; when that is empty, what the module `stem` offers."""
     if class_name:
-        try:
-            found = import_class(class_name)
-        except ImportError as error:
-            if "." in class_name or error.name != class_name:
-                raise
-            found = getattr(_import("", stem), class_name, None)  # a name within a single file
-            if found is None:
-                raise
+        found = import_class(class_name)
+        if "." not in class_name:  # a module, or what has the same name in a single file
+            found = getattr(found, class_name, found)
     else:
         found = _only_function(_import("", stem))
     return _code(found, class_name or stem)

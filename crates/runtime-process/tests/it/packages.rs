@@ -48,8 +48,12 @@ async fn a_wheel_runs() {
             ("shout/mark.py", "MARK = '!'"),
         ],
     );
-    let mut function = kit.run(package(wheel, "shout.loud.Loud")).await.unwrap();
-    assert_eq!(function.call("a").await.unwrap(), "a!");
+    let renamed = kit.dir.path().join("package");
+    std::fs::copy(&wheel, &renamed).unwrap();
+    for path in [wheel, renamed] {
+        let mut function = kit.run(package(path, "shout.loud.Loud")).await.unwrap();
+        assert_eq!(function.call("a").await.unwrap(), "a!");
+    }
 }
 
 #[tokio::test]

@@ -118,16 +118,19 @@ upper = str.upper
 ";
     for (class_name, expected) in [
         ("f.Plain", "class x"),
-        ("Plain", "class x"),
         ("f.Callable", "pulsar x"),
+        ("Plain", "class x"),
         ("f", "module x"),
+        ("g", "module x"),
         ("", "module x"),
         ("f.one", "one x"),
         ("f.two", "two xf"),
         ("f.upper", "X"),
         ("some.package.Plain", "class x"),
     ] {
-        let file = kit.file("f.py", text);
+        // A store of packages keeps a file's extension, and not its name.
+        let file =
+            kit.file(if class_name.starts_with('f') || class_name.is_empty() { "f.py" } else { "0ab1.py" }, text);
         let mut function = kit.run(spec(Language::Python, Code::File(file), class_name)).await.unwrap();
         assert_eq!(function.call("x").await.unwrap(), expected, "{class_name}");
     }
