@@ -1,0 +1,59 @@
+package geminga.instance;
+
+import geminga.instance.wire.Frame;
+import java.util.ArrayDeque;
+
+/**
+ * Frames of invocations on their way from the thread that reads to the one that runs user code.
+ *
+ * <p>The reader waits while much is queued, except while user code waits for an answer: that is behind what is queued.
+ */
+final class Requests {
+    private static final long QUEUED_BYTES_MAX = 64 << 20;
+
+    private final ArrayDeque<Frame> frames = new ArrayDeque<>();
+    private long bytes;
+    private int calls;
+    private boolean isEnded;
+
+    synchronized void put(Frame frame) throws InterruptedException {
+        while (bytes > QUEUED_BYTES_MAX && calls == 0) {
+            wait();
+        }
+        frames.add(frame);
+        bytes += frame.body().length;
+        notifyAll();
+    }
+
+    synchronized void end() {
+        isEnded = true;
+        notifyAll();
+    }
+
+    /** The next frame if there is one now. */
+    synchronized Frame poll() {
+        Frame frame = frames.poll();
+        if (frame != null) {
+            bytes -= frame.body().length;
+            notifyAll();
+        }
+        return frame;
+    }
+
+    /** The next frame, or null when nothing follows. */
+    synchronized Frame take() throws InterruptedException {
+        while (frames.isEmpty() && !isEnded) {
+            wait();
+        }
+        return poll();
+    }
+
+    synchronized void callBegins() {
+        calls++;
+        notifyAll();
+    }
+
+    synchronized void callEnds() {
+        calls--;
+    }
+}
