@@ -1,4 +1,4 @@
-//! Functions in child processes: Python by a harness of our own, and any program that speaks a small framed protocol.
+//! Functions in child processes: Python and Java by harnesses of our own, and any program that speaks a small framed protocol.
 //!
 //! ```text
 //! Link <-> child::Running <- two pipes, frames -> a program, in a session and a cage of its own
@@ -9,6 +9,7 @@
 
 mod child;
 mod error;
+mod java;
 mod limits;
 mod process;
 mod protocol;
@@ -16,6 +17,7 @@ mod python;
 
 pub use child::{Children, GRACE, Launch};
 pub use error::{Error, Result};
+pub use java::{Java, JavaConfig};
 pub use limits::{Limits, TASKS_MAX};
 pub use process::Process;
 pub use protocol::{Encoding, FRAME_BYTES_MAX, VERSION};

@@ -46,6 +46,8 @@ pub const GRACE: Duration = Duration::from_secs(3);
 const DRAIN: Duration = Duration::from_secs(2);
 /// Bytes a pipe of the binary protocol holds, where the machine allows it.
 const PIPE_BYTES: usize = 1 << 20;
+/// Log lines that are kept of what user code says before it is ready.
+const EARLY_LINES_MAX: usize = 1000;
 /// Batches of events beyond this wait until the loop has taken all that was there before.
 const LARGE_BATCH_BYTES: usize = 1 << 20;
 
@@ -132,6 +134,8 @@ struct Running {
     stdout: Option<Reads>,
     stderr: Option<Reads>,
     lines: Lines,
+    /// Log lines from before it was ready: of a constructor, or of whatever makes user code ready.
+    early: Vec<Event>,
 }
 
 type Reads = Box<dyn AsyncRead + Send + Unpin>;
@@ -201,12 +205,13 @@ impl Running {
             stdout,
             stderr,
             lines: Lines::default(),
+            early: Vec::new(),
         })
     }
 
     /// Says hello and waits for the answer; an error is in words for the user.
     async fn ready(&mut self, hello: &[u8]) -> Result<String, String> {
-        let Self { process, decoder, requests, events, lines, stdout, stderr, .. } = self;
+        let Self { process, decoder, requests, events, lines, stdout, stderr, early, .. } = self;
         let talk = async {
             // Whether it could be written, the answer or the exit code says better.
             let written = requests.write_all(hello).await;
@@ -214,7 +219,10 @@ impl Running {
                 match decoder.next().map_err(|error| error.to_string())? {
                     Some(Said::Ready(runtime)) => return Ok(runtime),
                     Some(Said::Failed(why)) => return Err(why),
-                    Some(Said::Events(events)) if events.iter().all(|event| matches!(event, Event::Log(_))) => {}
+                    Some(Said::Events(said)) if said.iter().all(|event| matches!(event, Event::Log(_))) => {
+                        let room = EARLY_LINES_MAX - early.len();
+                        early.extend(said.into_iter().take(room));
+                    }
                     Some(Said::Events(_)) => return Err("it spoke before it said that it is ready".to_owned()),
                     None => match events.read_buf(decoder.buffer()).await {
                         Ok(1..) => {}
@@ -250,8 +258,11 @@ impl Running {
 
     /// Everything between ready and the end.
     async fn run(self, end: LinkEnd, invocation_timeout: Option<Duration>) {
-        let Self { mut process, encoding, mut decoder, requests, mut events, mut stdout, mut stderr, lines } = self;
+        let Self { mut process, encoding, mut decoder, requests, mut events, mut stdout, mut stderr, lines, early } = self;
         let LinkEnd { requests: mut asked, events: tell } = end;
+        if !early.is_empty() {
+            let _ = tell.send(early).await; // there is room: it is the first
+        }
         let flight = Flight::new();
         let mut read = pin!(read_events(&mut events, &mut decoder, &flight, &tell));
         let mut print = pin!(capture(&lines, &mut stdout, &mut stderr));

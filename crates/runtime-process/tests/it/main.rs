@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on says where.
 
 mod hostile;
+mod java;
 mod kit;
 mod packages;
 mod process;
