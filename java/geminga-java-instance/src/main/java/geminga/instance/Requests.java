@@ -9,7 +9,8 @@ import java.util.ArrayDeque;
  * <p>The reader waits while much is queued, except while user code waits for an answer: that is behind what is queued.
  */
 final class Requests {
-    private static final long QUEUED_BYTES_MAX = 64 << 20;
+    /** Much: what one frame may have, or an eighth of a small heap. */
+    private static final long QUEUED_BYTES_MAX = Math.min(64 << 20, Runtime.getRuntime().maxMemory() / 8);
 
     private final ArrayDeque<Frame> frames = new ArrayDeque<>();
     private long bytes;
