@@ -156,14 +156,8 @@ pub(crate) fn functions(report: &mut Report, root: &Path, kills: u32, scenario: 
 
 fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -> Result<(), Missing> {
     let python = python(root, &["-r", "interop/python/requirements.txt"])?;
-    let component = match component(root) {
-        Ok(component) => Some(component),
-        Err(Missing::Tool(why)) => {
-            report.missing("functions in WASM", &why);
-            None
-        }
-        Err(failed) => return Err(failed),
-    };
+    let component = if_there(report, "functions in WASM", component(root))?;
+    let jar = if_there(report, "functions in Java", jar(root))?;
     let program = |name: &str, work: &str| {
         let mut command = Command::new(&python);
         command.arg(root.join("interop/functions").join(name));
@@ -171,6 +165,9 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
         command.arg("--dir").arg(root.join("target/interop").join(work));
         if let Some(component) = &component {
             command.arg("--wasm").arg(component);
+        }
+        if let Some(jar) = &jar {
+            command.arg("--java").arg(jar);
         }
         command
     };
@@ -181,6 +178,26 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
     command.args(["--kills", &kills.to_string()]);
     report.step(&format!("functions: every effect once over {kills} kills of the broker"), &mut command);
     Ok(())
+}
+
+/// What a language needs, or none where it is not installed.
+fn if_there<T>(report: &mut Report, what: &str, made: Result<T, Missing>) -> Result<Option<T>, Missing> {
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(Missing::Tool(why)) => {
+            report.missing(what, &why);
+            Ok(None)
+        }
+        Err(failed) => Err(failed),
+    }
+}
+
+/// The harness of Java functions, tested by its own tests, and the tests' functions in Java: the path of these.
+fn jar(root: &Path) -> Result<PathBuf, Missing> {
+    need("javac", "-version", "a JDK, 17 or later")?;
+    need("mvn", "--version", "Maven")?;
+    quiet(Command::new("mvn").args(["-B", "-q", "-f"]).arg(root.join("java")).arg("package"))?;
+    Ok(root.join("java/geminga-conformance/target/geminga-conformance.jar"))
 }
 
 /// The tests' functions as components, in one directory: the path of one of them.

@@ -7,7 +7,7 @@ use ::functions::{
 use anyhow::Context;
 use broker::{Addresses, Broker};
 use embedded::{Embedded, StoreTables};
-use runtime_process::{Children, Limits, Process, Python, PythonConfig};
+use runtime_process::{Children, Java, JavaConfig, Limits, Process, Python, PythonConfig};
 use seams::{Clock, Tasks};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, sync::Arc};
@@ -26,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) python: PathBuf,
     /// What `pip install` is given besides a function's requirements, such as `--index-url URL`.
     pub(crate) pip_arguments: Vec<String>,
+    /// The Java machine, version 17 or later: a name on the path, or a file.
+    pub(crate) java: PathBuf,
     /// WASM components, which run in this process.
     #[cfg(feature = "wasm")]
     pub(crate) wasm: runtime_wasm::Config,
@@ -38,6 +40,7 @@ impl Default for Config {
             max_package_bytes: 1 << 30,
             python: "python3".into(),
             pip_arguments: Vec::new(),
+            java: "java".into(),
             #[cfg(feature = "wasm")]
             wasm: runtime_wasm::Config::default(),
         }
@@ -73,7 +76,9 @@ pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result
         pip_arguments: config.pip_arguments.clone(),
         ..PythonConfig::new(dir.join("python"))
     };
+    let java = JavaConfig { java: config.java.clone(), ..JavaConfig::new(&settings.data, dir.join("java")) };
     let runtimes = Runtimes::default()
+        .with(Language::Java, Arc::new(Java::new(java, children.clone())))
         .with(Language::Python, Arc::new(Python::new(python, children.clone())))
         .with(Language::Process, Arc::new(Process::new(children)));
     #[cfg(feature = "wasm")]

@@ -36,7 +36,12 @@ pub(super) async fn open(config: &JavaConfig, machine: &Machine, harness: &Path)
     static MADE: AtomicU64 = AtomicU64::new(0);
     let new = cache.join(format!("java-new-{}-{}.jsa", std::process::id(), MADE.fetch_add(1, Relaxed)));
     let mut command = Command::new(&config.java);
-    command.args(common()).arg(joined("-XX:ArchiveClassesAtExit=", &new)).arg("-cp").arg(harness).args([MAIN, "--rehearse"]);
+    command
+        .args(common())
+        .arg(joined("-XX:ArchiveClassesAtExit=", &new))
+        .arg("-cp")
+        .arg(harness)
+        .args([MAIN, "--rehearse"]);
     command.current_dir(&cache).stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(MAKE_TIMEOUT, command.output())
         .await
