@@ -164,6 +164,38 @@ async fn what_leaves_its_session_ends_with_its_instance() {
     }
 }
 
+const ORPHANS: &str = "TEST_ORPHANS";
+
+#[tokio::test]
+async fn children_die_with_geminga_and_what_they_left_at_its_next_start() {
+    let mark = format!("ORPHAN_{}", std::process::id());
+    let mut geminga = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "hostile::stands_for_geminga"])
+        .env(ORPHANS, &mark)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(|| carrying(&mark) == 2).await;
+    geminga.kill().unwrap();
+    geminga.wait().unwrap();
+    wait_for(|| carrying(&mark) <= 1).await;
+    if Limits::detect().has_control_groups() {
+        gone(&mark).await;
+    }
+}
+
+/// Another process, which is killed: see the test above.
+#[tokio::test]
+#[ignore = "not a test by itself"]
+async fn stands_for_geminga() {
+    let Ok(mark) = std::env::var(ORPHANS) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!("{READY} export {mark}=1; setsid sleep 60 <&- >&- 2>&- & exec sleep 60");
+    let _instance = start_with(children(), shell(&script), dir.path()).await.unwrap();
+    std::future::pending::<()>().await;
+}
+
 #[tokio::test]
 async fn too_much_memory_ends_the_child_and_is_named() {
     for limits in [Limits::detect(), Limits::watched()] {
