@@ -26,8 +26,8 @@ pub(super) struct Demand {
 #[derive(Debug, Clone, Copy, Default)]
 struct Input {
     is_open: bool,
-    /// Asked for, not here yet.
-    asked: u32,
+    /// Asked for, not here yet; below 0 when batches brought more, as the broker counts it.
+    asked: i64,
     /// Here, and not done with.
     held: u32,
 }
@@ -62,7 +62,7 @@ impl Demand {
     /// A batch may bring more than was asked for.
     pub(super) fn arrived(&mut self, input: u32, messages: u32) {
         let input = self.input(input);
-        input.asked = input.asked.saturating_sub(messages);
+        input.asked -= i64::from(messages);
         input.held += messages;
         self.held += messages;
     }
@@ -91,12 +91,14 @@ impl Demand {
         let share = (self.window / open).max(1);
         let room = self.window.saturating_sub(self.held);
         self.inputs.iter_mut().enumerate().filter_map(move |(n, input)| {
-            let in_use = input.asked + input.held;
-            let missing = share.saturating_sub(in_use).min(room);
-            let worth = input.is_open && missing > 0 && missing >= share / 2;
+            let in_use = input.asked + i64::from(input.held);
+            // What a batch brought too much is paid back, and more.
+            let debt = (-input.asked).max(0);
+            let missing = (i64::from(share) - in_use).min(i64::from(room) + debt);
+            let worth = input.is_open && missing > 0 && missing >= i64::from(share / 2);
             worth.then(|| {
                 input.asked += missing;
-                (n as u32, missing)
+                (n as u32, u32::try_from(missing).unwrap_or(u32::MAX))
             })
         })
     }
@@ -126,6 +128,7 @@ mod tests {
     fn a_slow_function_is_left_with_one() {
         let mut demand = Demand::new(None);
         demand.opened(0);
+        assert_eq!(demand.ask().collect::<Vec<_>>(), [(0, 64)]);
         demand.arrived(0, 64);
         for _ in 0..10 {
             demand.done(0, 1);
@@ -135,6 +138,21 @@ mod tests {
         assert_eq!(demand.ask().count(), 0, "it still has more than that");
         demand.done(0, 54);
         assert_eq!(demand.ask().collect::<Vec<_>>(), [(0, 1)]);
+    }
+
+    #[test]
+    fn what_a_batch_brings_too_much_is_paid_back() {
+        let mut demand = Demand::new(Some(100));
+        demand.opened(0);
+        // As the broker counts.
+        let mut permits = 0i64;
+        for _ in 0..50 {
+            permits += demand.ask().map(|(_, n)| i64::from(n)).sum::<i64>();
+            assert!(permits > 0, "the broker has something to send and may not");
+            permits -= 70;
+            demand.arrived(0, 70);
+            demand.done(0, 70);
+        }
     }
 
     #[test]
