@@ -1,0 +1,200 @@
+//! The instance loop on a real broker with a real journal; user code is a closure.
+
+mod support;
+
+use functions::{
+    Record,
+    message::Key,
+    runtime::{Answer, Effects, Exit, Question, StateChange, UserException},
+    spec::{Span, WindowSpec},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use support::{Did, Node, Script, function, texts};
+
+fn exclaim(text: &str) -> Did {
+    Did::Returned(text.to_owned() + "!")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_are_those_of_the_inputs_in_order_and_say_where_they_come_from() {
+    let node = Node::start().await;
+    let texts: Vec<String> = (0..2000).map(|n| format!("m{n}")).collect();
+    node.publish("in", texts.iter().map(String::as_str)).await;
+    let instance = node.run(function("f"), Script::each(exclaim));
+    let found = node.read("out", 2000).await;
+    assert_eq!(
+        found.iter().map(support::text).collect::<Vec<_>>(),
+        texts.iter().map(|t| format!("{t}!")).collect::<Vec<_>>()
+    );
+    let property = |name: &str| found[7].properties.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+    assert_eq!(property("__pfn_input_topic__").as_deref(), Some("persistent://public/default/in"));
+    assert!(property("__pfn_input_msg_id__").is_some());
+    assert_eq!(found[7].key, Some(Key { text: "m7".into(), is_base64: false }));
+    node.acknowledged("in", "f").await;
+    let status = instance.status();
+    assert_eq!((status.received, status.processed, status.published), (2000, 2000, 2000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_invocation_wanted_goes_with_its_exception() {
+    let node = Node::start().await;
+    node.publish("in", ["good", "bad", "fine"]).await;
+    let script = Script::new(|_, text| {
+        let effects = Effects {
+            publishes: vec![support::record("elsewhere", text)],
+            changes: vec![StateChange::Add { key: "seen".into(), amount: 1 }],
+            metrics: vec![("tried".into(), 1.0)],
+            ..Effects::default()
+        };
+        match text {
+            "bad" => Did::All(Err(UserException { message: "ValueError: bad".into() }), effects),
+            _ => Did::All(Ok(vec![Record { payload: text.to_owned().into(), ..Record::default() }]), effects),
+        }
+    });
+    let mut spec = function("f");
+    (spec.max_message_retries, spec.dead_letter_topic) = (Some(0), Some(support::topic("dead")));
+    let instance = node.run(spec, script);
+    assert_eq!(texts(&node.read("out", 2).await), ["good", "fine"]);
+    assert_eq!(texts(&node.read("dead", 1).await), ["bad"]);
+    node.acknowledged("in", "f").await;
+    assert_eq!(texts(&node.read("elsewhere", 2).await), ["good", "fine"]);
+    assert_eq!(node.counter("f", "seen").await, 2);
+    let status = instance.status();
+    assert_eq!((status.user_exceptions, status.latest_user_exceptions[0].message.as_str()), (1, "ValueError: bad"));
+    assert_eq!(status.user_metrics["tried"].count, 3, "metrics are of what was tried");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_sees_what_ended_before_it_durable_or_not() {
+    let node = Node::start().await;
+    let texts_in: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    node.publish("in", texts_in.iter().map(String::as_str)).await;
+    // Each asks for what the one before has left, in both kinds.
+    let script = Script::asking(
+        |n| if n % 2 == 0 { Question::State("last".into()) } else { Question::Counter("count".into()) },
+        |text, answer| {
+            let said = match answer {
+                Answer::State(value) => value.map_or("none".into(), |v| String::from_utf8_lossy(&v).into_owned()),
+                Answer::Counter(count) => count.to_string(),
+                Answer::Failed(why) => why,
+            };
+            let changes = vec![
+                StateChange::Put { key: "last".into(), value: text.to_owned().into() },
+                StateChange::Add { key: "count".into(), amount: 1 },
+            ];
+            let record = Record { payload: said.into(), ..Record::default() };
+            Did::All(Ok(vec![record]), Effects { changes, ..Effects::default() })
+        },
+    );
+    let _instance = node.run(function("f"), script);
+    let found = texts(&node.read("out", 300).await);
+    for (n, said) in found.iter().enumerate() {
+        let wanted = match n {
+            0 => "none".to_owned(),
+            n if n % 2 == 0 => (n - 1).to_string(),
+            n => n.to_string(),
+        };
+        assert_eq!(*said, wanted, "message {n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_dies_again_and_again_has_each_effect_once() {
+    let node = Node::start().await;
+    let texts_in: Vec<String> = (0..200).map(|n| format!("m{n}")).collect();
+    node.publish("in", texts_in.iter().map(String::as_str)).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let script = Script::new(move |_, text| {
+        // Three times on the way, in the middle of a batch.
+        if [40, 90, 150].contains(&calls.fetch_add(1, SeqCst)) {
+            return Did::Died(Exit { is_clean: false, reason: "killed".into() });
+        }
+        let record = Record { payload: text.to_owned().into(), ..Record::default() };
+        let changes = vec![StateChange::Add { key: "seen".into(), amount: 1 }];
+        Did::All(Ok(vec![record]), Effects { changes, ..Effects::default() })
+    });
+    let instance = node.run(function("f"), script);
+    let mut found = texts(&node.read("out", 200).await);
+    node.acknowledged("in", "f").await;
+    found.sort();
+    let mut wanted = texts_in;
+    wanted.sort();
+    assert_eq!(found, wanted);
+    assert_eq!(node.counter("f", "seen").await, 200);
+    assert_eq!(instance.status().restarts, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_from_a_runtime_is_passed_over() {
+    let node = Node::start().await;
+    node.publish("in", ["a", "b"]).await;
+    let script = Script::new(|id, text| {
+        let text = if text == "a" { "a" } else { "b" };
+        Did::Events(vec![(id + 1000, "unknown"), (id, text), (id, "again")])
+    });
+    let _instance = node.run(function("f"), script);
+    assert_eq!(texts(&node.read("out", 2).await), ["a", "b"]);
+    node.acknowledged("in", "f").await;
+    assert!(node.nothing_more("out").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_stops_leaves_what_it_has_not_begun_to_others() {
+    let node = Node::start().await;
+    let slow = |text: &str| {
+        std::thread::sleep(Duration::from_millis(2));
+        exclaim(text)
+    };
+    let texts_in: Vec<String> = (0..400).map(|n| format!("m{n}")).collect();
+    let first = node.run(function("f"), Script::each(slow));
+    node.publish("in", texts_in.iter().map(String::as_str)).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    first.stop(Duration::from_secs(10)).await;
+    let _second = node.run(function("f"), Script::each(slow));
+    let mut found = texts(&node.read("out", 400).await);
+    node.acknowledged("in", "f").await;
+    assert!(node.nothing_more("out").await);
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_outlives_its_instance() {
+    let node = Node::start().await;
+    let mut spec = function("f");
+    spec.window = Some(WindowSpec {
+        length: Span::Count(4),
+        slide: Span::Count(4),
+        timestamp_extractor: None,
+        event_time: false,
+        max_lag: Duration::ZERO,
+        watermark_interval: Duration::from_secs(1),
+        late_data_topic: None,
+    });
+    let first = node.run(spec.clone(), Script::joining());
+    node.publish("in", ["a", "b", "c"]).await;
+    node.acknowledged("in", "f").await;
+    drop(first);
+    let _second = node.run(spec, Script::joining());
+    node.publish("in", ["d", "e"]).await;
+    assert_eq!(texts(&node.read("out", 1).await), ["a+b+c+d"]);
+    assert!(node.nothing_more("out").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_refuses_is_told_and_the_input_stays() {
+    let node = Node::start().await;
+    node.publish("in", ["a"]).await;
+    let script = Script::new(|_, _| Did::All(Ok(vec![support::record("no topic at all!//", "x")]), Effects::default()));
+    let instance = node.run(function("f"), script);
+    node.until("a system exception", || instance.status().system_exceptions > 0).await;
+    assert_eq!(node.backlog("in", "f").await, 1);
+    assert!(instance.status().running, "the function is not to blame");
+}
