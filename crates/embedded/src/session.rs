@@ -286,7 +286,7 @@ impl Session for Open {
     }
 
     fn max_message_bytes(&self) -> usize {
-        self.on.broker.config().max_message_size as usize
+        self.on.broker.config().max_message_size
     }
 
     async fn close_input(&mut self, input: InputId) {

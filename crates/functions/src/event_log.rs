@@ -190,6 +190,18 @@ pub struct TableChange {
     pub change: RowChange,
 }
 
+impl TableChange {
+    /// About what it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let value = match &self.change {
+            RowChange::Put(value) => value.len(),
+            RowChange::Delete | RowChange::Add(_) => 8,
+        };
+        self.key.len() + value + 32
+    }
+}
+
 /// How a row changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowChange {

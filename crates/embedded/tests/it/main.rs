@@ -1,5 +1,7 @@
 //! The instance loop on a real broker with a real journal; user code is a closure.
 
+#![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
+
 mod support;
 
 use functions::{

@@ -39,6 +39,8 @@ use crate::{
 const INVOKE_MAX: usize = 256;
 /// Payload handed over together, unless one message alone is more.
 const INVOKE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of outputs and state at which outcomes are not put into one commit any more; a broker has a largest commit.
+const COMMIT_BYTES: usize = 4 << 20;
 /// Commits under way at which no more is taken from user code.
 const COMMITS_MAX: usize = 64;
 /// How often topics are looked for that have come in the meantime: when a pattern says which, and when only partitions can be added.
@@ -89,6 +91,8 @@ pub(super) struct Run {
 #[derive(Default)]
 struct Planned {
     commit: Commit,
+    /// About what it takes.
+    bytes: usize,
     invocations: u64,
     rows: Vec<Bytes>,
     then: Then,
@@ -424,6 +428,7 @@ impl Run {
         }
         for change in outcome.effects.changes {
             let change = self.state.begin(change, of);
+            plan.bytes += change.bytes();
             plan.rows.push(change.key.clone());
             plan.commit.changes.push(change);
         }
@@ -452,7 +457,12 @@ impl Run {
             return;
         }
         match plans.iter_mut().find(|(of, _)| *of == input) {
+            Some((_, full)) if full.bytes + plan.bytes > COMMIT_BYTES => {
+                let full = std::mem::replace(full, plan);
+                self.commit(full);
+            }
             Some((_, into)) => {
+                into.bytes += plan.bytes;
                 into.commit.acks.extend(plan.commit.acks);
                 into.commit.outputs.extend(plan.commit.outputs);
                 into.commit.changes.extend(plan.commit.changes);
@@ -471,6 +481,7 @@ impl Run {
             return Err(Error::Invalid(format!("a message of {bytes} bytes to {topic}, at most {most} are possible")));
         }
         let output = self.outputs.route(&mut self.session, &topic, record.key.as_ref()).await?;
+        plan.bytes += bytes;
         plan.commit.outputs.push((output, record));
         Ok(())
     }
@@ -590,7 +601,12 @@ impl Run {
         let Some(windows) = &mut self.windows else { return Ok(()) };
         let mut planned = Planned::default();
         let mut late = Vec::new();
+        let mut too_large = Vec::new();
         for message in messages {
+            if message.payload.len() > window::ELEMENT_BYTES_MAX {
+                too_large.push(message);
+                continue;
+            }
             planned.commit.acks.push((message.input, message.id));
             match windows.add(message.clone(), now_ms) {
                 Some(change) => planned.commit.changes.push(change),
@@ -604,6 +620,12 @@ impl Run {
             if let Some(topic) = &late_topic {
                 self.add_output(&mut planned, records::late(message, topic)).await?;
             }
+        }
+        for message in too_large {
+            let (bytes, most) = (message.payload.len(), window::ELEMENT_BYTES_MAX);
+            self.system_exception(&format!("message {} of {bytes} bytes, a window takes {most} at most", message.id));
+            self.demand.done(message.input, 1);
+            self.refuse(message);
         }
         self.commit(planned);
         self.fire_windows();
@@ -622,7 +644,7 @@ impl Run {
     // Commits.
 
     fn commit(&mut self, planned: Planned) {
-        let Planned { commit, invocations, rows, then } = planned;
+        let Planned { commit, bytes: _, invocations, rows, then } = planned;
         let published = commit.outputs.len() as u64;
         let begun: BoxFuture<'static, Result<()>> =
             if commit.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { self.session.commit(commit) };

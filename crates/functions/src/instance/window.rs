@@ -26,6 +26,8 @@ use crate::{
 
 /// Rows read at a time.
 const SCAN: usize = 1000;
+/// Payload an element may have: a row takes 4 MiB, its properties included.
+pub(super) const ELEMENT_BYTES_MAX: usize = 3 << 20;
 /// In the place of an element's number: the row that says how far windows have come.
 const MARK: u64 = u64::MAX;
 
