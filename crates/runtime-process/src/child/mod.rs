@@ -258,7 +258,8 @@ impl Running {
 
     /// Everything between ready and the end.
     async fn run(self, end: LinkEnd, invocation_timeout: Option<Duration>) {
-        let Self { mut process, encoding, mut decoder, requests, mut events, mut stdout, mut stderr, lines, early } = self;
+        let Self { mut process, encoding, mut decoder, requests, mut events, mut stdout, mut stderr, lines, early } =
+            self;
         let LinkEnd { requests: mut asked, events: tell } = end;
         if !early.is_empty() {
             let _ = tell.send(early).await; // there is room: it is the first
