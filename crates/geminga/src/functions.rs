@@ -68,7 +68,8 @@ pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result
         return Ok(None);
     }
     let Ground { broker, store, clock, tasks, addresses, web } = ground;
-    let dir = settings.data.join("functions");
+    // Children have working directories of their own, where what is relative would be something else.
+    let dir = std::path::absolute(settings.data.join("functions")).context("find the working directory")?;
     seams::make_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
     let children = Children::new(tasks.clone(), Limits::detect());
     let python = PythonConfig {

@@ -246,6 +246,7 @@ fn sources(section: &str) -> (&'static str, &'static str) {
         "broker" => ("Config", include_str!("../../broker/src/config.rs")),
         "session" => ("Config", include_str!("../../session/src/config.rs")),
         "admin" => ("Config", include_str!("../../admin/src/config.rs")),
+        "admin.deploying" => ("Deploying", include_str!("../../admin/src/functions/access.rs")),
         "ledger" => ("Config", include_str!("../../ledger/src/config.rs")),
         "functions" => ("Config", include_str!("functions.rs")),
         "functions.wasm" => ("Config", include_str!("../../runtime-wasm/src/lib.rs")),

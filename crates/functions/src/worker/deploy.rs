@@ -16,7 +16,7 @@ use super::{
     BUILTIN, Config, INSTANCES_MAX, Name, Worker, resolve,
     row::{CodeRef, Row},
 };
-use crate::{Error, FunctionSpec, Kind, Result, packages::Stored};
+use crate::{Code, Error, FunctionSpec, Kind, Result, packages::Stored};
 
 /// How code comes with a request.
 pub enum Given {
@@ -129,18 +129,25 @@ impl Worker {
             keeper.close().await;
         }
         let row = function.row.lock().clone();
-        match self.spec(&row).await {
-            Ok(spec) => self.clean_up(&spec).await?,
-            // Its code may be gone; what it leaves is a subscription that people can see.
+        // Its code may be gone, and does not matter any more; the name of the file says what it was.
+        let code = match &row.code {
+            CodeRef::Blob(blob) => Code::File(blob.name().into()),
+            CodeRef::Builtin(name) => Code::Builtin(name.clone()),
+            CodeRef::Command(words) => Code::Command(words.clone()),
+        };
+        match resolve::spec(&row, code, &self.shared.settings) {
+            Ok(spec) => self.clean_up(&spec).await,
             Err(error) => tracing::warn!(function = %name, %error, "the subscription of a deleted function stays"),
         }
+        let state = crate::spec::state_table(&name.tenant, &name.namespace, &name.name);
+        self.shared.tables.delete_table(&state).await?;
         row.delete(&*self.shared.tables).await?;
         self.shared.functions.write().remove(name);
         Ok(())
     }
 
-    async fn clean_up(&self, spec: &FunctionSpec) -> Result<()> {
-        self.shared.tables.delete_table(&spec.state_table()).await?;
+    /// Removes what a function leaves outside the tables; what cannot be removed is told, and stays.
+    async fn clean_up(&self, spec: &FunctionSpec) {
         if spec.cleanup_subscription {
             for (topic, config) in &spec.inputs {
                 if let Err(error) = self.unsubscribe(spec, topic, config.is_pattern).await {
@@ -155,7 +162,6 @@ impl Worker {
             }
             _ => {}
         }
-        Ok(())
     }
 
     async fn unsubscribe(&self, spec: &FunctionSpec, topic: &str, is_pattern: bool) -> Result<()> {

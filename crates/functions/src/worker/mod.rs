@@ -150,6 +150,9 @@ impl Worker {
     /// # Errors
     /// The tables or the directory cannot be read. A function that does not start is no error: its status says why.
     pub async fn open(settings: Settings, parts: Parts) -> Result<Self> {
+        // Instances have directories of their own, where what is relative would be something else.
+        let dir = std::path::absolute(&settings.dir).unwrap_or_else(|_| settings.dir.clone());
+        let settings = Settings { dir, ..settings };
         let config = packages::Config { dir: settings.dir.join("packages"), max_bytes: settings.max_package_bytes };
         let packages = Packages::open(config, parts.tables.clone(), parts.clock.clone()).await?;
         let starter = Arc::new(running::Instances {

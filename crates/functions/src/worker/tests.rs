@@ -272,6 +272,19 @@ async fn a_deleted_function_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_function_whose_code_is_gone_can_be_deleted() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    node.worker.put_state(&named("f"), "k", Bytes::from_static(b"v")).await.unwrap();
+    let (path, _) = node.worker.code(Kind::Function, &named("f")).await.unwrap();
+    node.worker.close().await;
+    std::fs::remove_file(path).unwrap();
+    let node = Node::again(node.tables, node.log, node.dir).await;
+    node.worker.delete(Kind::Function, named("f")).await.unwrap();
+    assert!(node.tables.tables().is_empty(), "{:?}", node.tables.tables());
+}
+
+#[tokio::test]
 async fn a_subscription_that_is_not_to_be_cleaned_up_stays() {
     let node = Node::start().await;
     let topic = "persistent://public/default/in";

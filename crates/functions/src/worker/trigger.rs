@@ -85,7 +85,8 @@ impl Watch {
             subscription: subscription.clone(),
             kind: SubscriptionType::Exclusive,
             initial_position: InitialPosition::Latest,
-            skip_to_latest: true,
+            // The subscription is new, so it begins at the end anyway.
+            skip_to_latest: false,
             consumer: subscription.clone(),
             metadata: BTreeMap::new(),
         };
