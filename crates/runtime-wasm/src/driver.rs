@@ -163,7 +163,7 @@ impl Driver {
         }
         let component = self.component().await?;
         let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(self.keeper.outbox.stream(LogLevel::Info)).stderr(self.keeper.outbox.stream(LogLevel::Warn));
+        wasi.stdout(self.keeper.outbox.stdout()).stderr(self.keeper.outbox.stderr());
         self.grants.give(&mut wasi)?;
 
         let Body::None(host) = std::mem::replace(&mut self.body, Body::Moving) else { return Ok(()) };
@@ -222,8 +222,7 @@ impl Driver {
                     return None;
                 }
                 let reason = "`run` returned without having taken a message that was there".to_owned();
-                // With the loop being slow the guest returns early, and is right.
-                return (self.keeper.outbox.len() == 0).then_some(Exit { is_clean: false, reason });
+                return Some(Exit { is_clean: false, reason });
             }
             Ran::Broke(why) => why,
             Ran::Unwanted => return Some(Exit { is_clean: true, reason: "the instance was stopped".to_owned() }),

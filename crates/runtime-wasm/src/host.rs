@@ -190,7 +190,8 @@ impl Host {
     fn next_input(&mut self, wanted: fn(&Input) -> bool) -> Option<(u64, Input)> {
         self.end(Ok(None));
         let waiting = self.outbox.len();
-        if waiting > 0 {
+        // A call that finds a message gets it, whatever else waits: so one that took none did not want to.
+        if waiting > 0 && self.given.0 > 0 {
             let now = self.clock.monotonic();
             if waiting >= EVENTS_WAITING_MAX || now.saturating_sub(self.sent_at) >= SEND_AFTER {
                 self.sent_at = now;
