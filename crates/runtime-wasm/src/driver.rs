@@ -167,7 +167,7 @@ impl Driver {
         self.grants.give(&mut wasi)?;
 
         let Body::None(host) = std::mem::replace(&mut self.body, Body::Moving) else { return Ok(()) };
-        let memory = Memory::new(&self.keeper.shared.memory, self.memory_bytes);
+        let memory = Memory::new(&self.keeper.shared.memory, self.memory_bytes, &self.keeper.progress);
         let data = Data {
             host: *host,
             wasi: wasi.build(),
@@ -258,7 +258,8 @@ impl Driver {
         let Body::Live(mut guest) = std::mem::replace(&mut self.body, Body::Moving) else {
             unreachable!("a guest was made before")
         };
-        guest.store.data_mut().host.enter();
+        let data = guest.store.data_mut();
+        data.host.enter(data.memory.is_new());
         let function = if windows { guest.run_windows } else { guest.run };
         let ran = match function {
             Some(function) => {
@@ -289,7 +290,7 @@ impl Keeper {
         component: &Prepared,
         store: &mut Store<Data>,
     ) -> Result<(Option<TypedFunc<(), ()>>, Option<TypedFunc<(), ()>>)> {
-        store.data_mut().host.enter();
+        store.data_mut().host.enter(true);
         let made = self.watched(component.pre.instantiate_async(&mut *store)).await;
         let instance = match made {
             Watched::Ended(Ok(instance)) => instance,
