@@ -196,7 +196,7 @@ pub struct Report {
     pub processed: u64,
     /// Invocations that threw.
     pub user_exceptions: u64,
-    /// The last of them, oldest first; fewer where more is not known.
+    /// The last of them, oldest first; fewer where more is not known. A time of 0 is now.
     pub latest_user_exceptions: Vec<Exception>,
     /// What failed outside user code.
     pub system_exceptions: u64,
@@ -204,8 +204,6 @@ pub struct Report {
     pub latest_system_exceptions: Vec<Exception>,
     /// Time in user code, and how many invocations that was.
     pub took: (Duration, u64),
-    /// The last invocation, wall clock milliseconds; 0: no change.
-    pub last_invocation_ms: u64,
     /// Metrics of the user, by name.
     pub metrics: Vec<(String, f64)>,
 }

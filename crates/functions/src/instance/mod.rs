@@ -58,6 +58,20 @@ pub struct Instance {
     ended: oneshot::Receiver<()>,
 }
 
+/// An instance as those see it who only ask; it lasts longer than the instance itself. Cheap to clone.
+#[derive(Clone)]
+pub struct View {
+    shared: Arc<Shared>,
+}
+
+impl View {
+    /// How the instance does, or did at its end.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status.lock().clone()
+    }
+}
+
 /// What the supervisor and those who ask share.
 #[derive(Default)]
 struct Shared {
@@ -96,6 +110,12 @@ impl Instance {
             let _ = ends.send(());
         });
         Self { shared, ended }
+    }
+
+    /// For others who ask how it does.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View { shared: self.shared.clone() }
     }
 
     /// How it does.

@@ -233,15 +233,21 @@ impl Status {
         self.latency.add_all(calls, took);
         self.this_minute.latency.0 = self.this_minute.latency.0.saturating_add(took);
         self.this_minute.latency.1 += calls;
-        self.last_invocation_ms = self.last_invocation_ms.max(report.last_invocation_ms);
+        if report.received > 0 {
+            self.last_invocation_ms = now_ms;
+        }
         self.user_exceptions += report.user_exceptions;
         self.this_minute.user_exceptions += report.user_exceptions;
-        for exception in report.latest_user_exceptions {
+        let timed = |exception: Exception| match exception.at_ms {
+            0 => Exception { at_ms: now_ms, ..exception },
+            _ => exception,
+        };
+        for exception in report.latest_user_exceptions.into_iter().map(timed) {
             keep(&mut self.latest_user_exceptions, exception, EXCEPTIONS_KEPT);
         }
         self.system_exceptions += report.system_exceptions;
         self.this_minute.system_exceptions += report.system_exceptions;
-        for exception in report.latest_system_exceptions {
+        for exception in report.latest_system_exceptions.into_iter().map(timed) {
             keep(&mut self.latest_system_exceptions, exception, EXCEPTIONS_KEPT);
         }
         for (name, value) in report.metrics {

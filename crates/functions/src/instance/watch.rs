@@ -176,7 +176,6 @@ mod tests {
             user_exceptions: 1,
             latest_user_exceptions: vec![Exception { message: "no".into(), at_ms: 7 }],
             took: (Duration::from_millis(10), received - 1),
-            last_invocation_ms: 8,
             ..Report::default()
         })
     }
@@ -205,7 +204,7 @@ mod tests {
         assert_eq!((status.restarts, status.processed, status.user_exceptions), (1, 3, 3));
         assert_eq!(status.latest_user_exceptions.len(), 3);
         assert_eq!((status.latency.count(), status.latency.sum()), (3, Duration::from_millis(20)));
-        assert_eq!(status.last_invocation_ms, 8);
+        assert!(status.last_invocation_ms > 0);
         assert_eq!(instance.lines(0).len(), 1);
     }
 

@@ -57,6 +57,14 @@ impl Config {
         })
     }
 
+    /// Which it is.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: its name is none.
+    pub fn name(&self) -> Result<Name> {
+        each!(self, config => Name::new(config.tenant(), config.namespace(), config.name()))
+    }
+
     /// Which of the three.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -29,6 +29,7 @@ pub use config::Config;
 pub use deploy::Given;
 pub use name::Name;
 pub use report::Observed;
+pub use resolve::Foreign;
 pub use secrets::{EnvironmentSecrets, Secrets};
 
 use model::function::ConnectorDefinition;

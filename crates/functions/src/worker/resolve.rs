@@ -12,22 +12,73 @@ use model::{
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use super::{Config, Row, Settings};
+use super::{Config, Name, Row, Settings};
 use crate::{
-    Code, Error, FunctionSpec, Language, Result,
+    Code, Error, FunctionSpec, Kind, Language, Result,
     event_log::Compression,
     spec::{Guarantee, InputConfig, Limits, OutputConfig, Span, WindowSpec},
 };
 
 /// What instances of a row are made of, with its code at hand.
 pub(super) fn spec(row: &Row, code: Code, settings: &Settings) -> Result<FunctionSpec> {
-    let mut spec = match &row.config {
-        Config::Function(config) => function(config, blank(row, code, settings))?,
-        Config::Source(config) => source(config, blank(row, code, settings))?,
-        Config::Sink(config) => sink(config, blank(row, code, settings))?,
+    let blank = FunctionSpec {
+        id: row.id.clone(),
+        version: row.version,
+        service_url: settings.service_url.clone(),
+        admin_url: settings.admin_url.clone(),
+        cluster: settings.cluster.clone(),
+        ..blank(row.config.kind(), row.name(), code)
     };
-    spec.parallelism = row.instances();
-    Ok(spec)
+    Ok(FunctionSpec { parallelism: row.instances(), ..filled(&row.config, blank)? })
+}
+
+/// A function that was not deployed here: somebody starts an instance of it, and says all there is to know.
+#[derive(Clone, Debug)]
+pub struct Foreign {
+    /// Its configuration, in its normal form.
+    pub config: Config,
+    /// What its code is, whatever the configuration says.
+    pub language: Language,
+    /// Where its code is.
+    pub code: Code,
+    /// Made when it was created.
+    pub id: String,
+    /// Rises with each update.
+    pub version: u64,
+    /// Where clients of the broker connect to.
+    pub service_url: String,
+    /// The broker's REST address.
+    pub admin_url: String,
+    /// Name of the cluster.
+    pub cluster: String,
+}
+
+impl Foreign {
+    /// What an instance of it is made of.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: its name or its configuration makes no sense.
+    pub fn resolve(self) -> Result<FunctionSpec> {
+        let blank = FunctionSpec {
+            id: self.id,
+            version: self.version,
+            language: self.language,
+            parallelism: self.config.parallelism(),
+            service_url: self.service_url,
+            admin_url: self.admin_url,
+            cluster: self.cluster,
+            ..blank(self.config.kind(), self.config.name()?, self.code)
+        };
+        filled(&self.config, blank)
+    }
+}
+
+fn filled(config: &Config, blank: FunctionSpec) -> Result<FunctionSpec> {
+    match config {
+        Config::Function(config) => function(config, blank),
+        Config::Source(config) => source(config, blank),
+        Config::Sink(config) => sink(config, blank),
+    }
 }
 
 /// The complete name of a topic.
@@ -40,13 +91,13 @@ pub(super) fn topic(topic: &str) -> Result<TopicName> {
     topic.parse().map_err(|error| Error::Invalid(format!("topic {topic:?}: {error}")))
 }
 
-/// What does not depend on the kind, and for the rest what a kind that has none of it has.
-fn blank(row: &Row, code: Code, settings: &Settings) -> FunctionSpec {
-    let name = row.name();
+/// What does not depend on the kind, and for the rest what a kind that has none of it has. Its language is that of code that is part of
+/// this program, until something else is known.
+fn blank(kind: Kind, name: Name, code: Code) -> FunctionSpec {
     FunctionSpec {
-        kind: row.config.kind(),
-        id: row.id.clone(),
-        version: row.version,
+        kind,
+        id: String::new(),
+        version: 0,
         subscription: name.to_string(),
         tenant: name.tenant,
         namespace: name.namespace,
@@ -75,14 +126,15 @@ fn blank(row: &Row, code: Code, settings: &Settings) -> FunctionSpec {
         secrets: BTreeMap::new(),
         runtime_options: None,
         runtime_flags: Vec::new(),
-        service_url: settings.service_url.clone(),
-        admin_url: settings.admin_url.clone(),
-        cluster: settings.cluster.clone(),
+        service_url: String::new(),
+        admin_url: String::new(),
+        cluster: String::new(),
     }
 }
 
 fn function(config: &FunctionConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
     let language = match (&blank.code, config.runtime) {
+        _ if blank.language != Language::Builtin => blank.language,
         (Code::Builtin(_), _) => Language::Builtin,
         (_, Some(Runtime::Java)) => Language::Java,
         (_, Some(Runtime::Python)) => Language::Python,
@@ -130,7 +182,7 @@ fn source(config: &SourceConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
     output.schema_type = config.schema_type.clone().unwrap_or_default();
     output.serde_class = config.serde_class_name.clone().unwrap_or_default();
     Ok(FunctionSpec {
-        language: language_of(&blank.code)?,
+        language: language_of(&blank)?,
         class_name: config.class_name.clone().unwrap_or_default(),
         guarantee: guarantee(config.processing_guarantees),
         output,
@@ -151,7 +203,7 @@ fn sink(config: &SinkConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
         ));
     }
     Ok(FunctionSpec {
-        language: language_of(&blank.code)?,
+        language: language_of(&blank)?,
         class_name: config.class_name.clone().unwrap_or_default(),
         guarantee: guarantee(config.processing_guarantees),
         inputs: inputs(config.resolved_inputs(), None),
@@ -174,8 +226,9 @@ fn sink(config: &SinkConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
 }
 
 /// A connector has no field that says its language: the name of its file does.
-fn language_of(code: &Code) -> Result<Language> {
-    let path = match code {
+fn language_of(blank: &FunctionSpec) -> Result<Language> {
+    let path = match &blank.code {
+        _ if blank.language != Language::Builtin => return Ok(blank.language),
         Code::Builtin(_) => return Ok(Language::Builtin),
         Code::Command(_) => return Ok(Language::Process),
         Code::File(path) => path,
