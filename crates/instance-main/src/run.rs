@@ -1,0 +1,115 @@
+//! The instance itself, with its two ports.
+
+use axum::{Router, http::header, routing::get};
+use functions::{
+    FunctionSpec,
+    instance::{Instance, Parts},
+    runtime::{InstanceSpec, Secret},
+};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpListener, time::sleep};
+
+use crate::{
+    args::Args,
+    control::Answers,
+    error::{Error, Result},
+    metrics,
+};
+
+/// How long what is in hand may take at the end. Kubernetes gives a pod so long.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// After so many intervals in which nobody asked for its health an instance ends. Source: `JavaInstanceStarter`.
+const INTERVALS_MAX: u32 = 3;
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// An instance whose ports are open; [`Main::run`] starts it.
+pub struct Main {
+    instance: InstanceSpec,
+    health_interval: Option<Duration>,
+    control: TcpListener,
+    metrics: TcpListener,
+}
+
+impl Main {
+    /// Opens the ports an instance is given.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub async fn bind(
+        args: &Args,
+        function: FunctionSpec,
+        secrets: BTreeMap<String, Secret>,
+        work_dir: PathBuf,
+    ) -> Result<Self> {
+        if !args.ignored.is_empty() {
+            tracing::warn!(arguments = ?args.ignored, "arguments without a meaning here");
+        }
+        let instance = InstanceSpec { function: Arc::new(function), instance_id: args.instance_id, secrets, work_dir };
+        Ok(Self {
+            instance,
+            health_interval: args.expected_healthcheck_interval,
+            control: listen(args.port).await?,
+            metrics: listen(args.metrics_port).await?,
+        })
+    }
+
+    /// Where `InstanceControl` and where metrics are served.
+    ///
+    /// # Errors
+    /// A socket has no address.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.control.local_addr()?, self.metrics.local_addr()?))
+    }
+
+    /// Runs the instance, and starts its code again when that dies, until `shutdown`; then what is in hand is finished.
+    ///
+    /// # Errors
+    /// [`Error::Abandoned`], where health checks are expected.
+    pub async fn run(self, parts: Parts, shutdown: seams::Shutdown) -> Result<()> {
+        let Self { instance: spec, health_interval, control, metrics } = self;
+        let clock = parts.clock.clone();
+        let tasks = seams::Tasks::new(shutdown.clone());
+        let (function, instance_id) = (spec.function.clone(), spec.instance_id);
+        let instance = Instance::start(parts, spec, &tasks);
+        let answers = Arc::new(Answers::new(instance.view(), instance_id, clock));
+        let view = instance.view();
+        let page = move || {
+            let page = metrics::page(&function, instance_id, &view.status());
+            std::future::ready(([(header::CONTENT_TYPE, METRICS_TYPE)], page))
+        };
+        let pages = Router::new().route("/", get(page.clone())).route("/metrics", get(page));
+        let ended = tokio::select! {
+            () = shutdown.triggered() => Ok(()),
+            unasked = abandoned(&answers, health_interval) => Err(Error::Abandoned(unasked)),
+            // These two end with the rest.
+            () = instance_control::serve(control, answers.clone(), std::future::pending()) => Ok(()),
+            _ = async { axum::serve(metrics, pages).await } => Ok(()),
+        };
+        instance.stop(PATIENCE).await;
+        ended
+    }
+}
+
+/// Pulsar's instances are asked from outside of their machine or pod.
+async fn listen(port: u16) -> Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.map_err(|source| Error::Listen { port, source })
+}
+
+/// Resolves when nobody asks for the health of an instance any more.
+async fn abandoned(answers: &Answers, interval: Option<Duration>) -> Duration {
+    let Some(interval) = interval else { return std::future::pending().await };
+    let patience = interval * INTERVALS_MAX;
+    loop {
+        let unasked = answers.unasked();
+        if unasked > patience {
+            return unasked;
+        }
+        sleep(interval).await;
+    }
+}
