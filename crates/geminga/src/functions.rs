@@ -7,7 +7,7 @@ use ::functions::{
 use anyhow::Context;
 use broker::{Addresses, Broker};
 use embedded::{Embedded, StoreTables};
-use runtime_process::{Children, Java, JavaConfig, Limits, Process, Python, PythonConfig};
+use runtime_process::{Children, Go, Java, JavaConfig, Limits, Process, Python, PythonConfig};
 use seams::{Clock, Tasks};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, sync::Arc};
@@ -81,6 +81,7 @@ pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result
     let runtimes = Runtimes::default()
         .with(Language::Java, Arc::new(Java::new(java, children.clone())))
         .with(Language::Python, Arc::new(Python::new(python, children.clone())))
+        .with(Language::Go, Arc::new(Go::new(children.clone())))
         .with(Language::Process, Arc::new(Process::new(children)));
     #[cfg(feature = "wasm")]
     let runtimes = {

@@ -1,4 +1,5 @@
-//! Functions in child processes: Python and Java by harnesses of our own, and any program that speaks a small framed protocol.
+//! Functions in child processes: Python and Java by harnesses of our own, any program that speaks a small framed protocol, and Go binaries
+//! that connect to the broker themselves.
 //!
 //! ```text
 //! Link <-> child::Running <- two pipes, frames -> a program, in a session and a cage of its own
@@ -9,6 +10,7 @@
 
 mod child;
 mod error;
+mod go;
 mod java;
 mod limits;
 mod process;
@@ -17,6 +19,7 @@ mod python;
 
 pub use child::{Children, GRACE, Launch};
 pub use error::{Error, Result};
+pub use go::Go;
 pub use java::{Java, JavaConfig};
 pub use limits::{Limits, TASKS_MAX};
 pub use process::Process;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on says where.
 
+mod go_function;
+
 use std::{
     io::{BufRead, BufReader, Read},
     net::{TcpListener, TcpStream},

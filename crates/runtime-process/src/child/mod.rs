@@ -3,6 +3,7 @@
 //! All of a child is one task: it writes requests, reads events, reads what is printed, and waits for the child's end, whichever comes
 //! first. Whatever happens in it, only this child ends, and all that it started with it.
 
+mod bare;
 mod flight;
 mod output;
 mod spawn;
@@ -36,6 +37,7 @@ use crate::{
     limits::{Cage, Limits},
     protocol::{self, Decoder, Encoding, Invoke, Said, TOOK_UNKNOWN},
 };
+pub(crate) use bare::Bare;
 use flight::Flight;
 use output::Lines;
 use spawn::Program;
@@ -94,13 +96,17 @@ impl Children {
         Self { tasks, limits }
     }
 
+    /// Where children are tasks.
+    pub(crate) fn tasks(&self) -> &seams::Tasks {
+        &self.tasks
+    }
+
     /// Starts a program as an instance, and waits until its user code is ready.
     ///
     /// # Errors
     /// It cannot be run, it ended or said that it failed, or it did not become ready in time; with the last lines of its stderr.
     pub async fn start(&self, launch: Launch, instance: InstanceSpec) -> Result<Link, StartError> {
-        static INSTANCES: AtomicU64 = AtomicU64::new(0);
-        let mark = format!("{}-{}", std::process::id(), INSTANCES.fetch_add(1, Relaxed));
+        let mark = mark();
         let name = format!("{}/{}", instance.function.fqfn(), instance.instance_id);
         let hello = launch.encoding.hello(&protocol::hello(&instance));
         let cage = self.limits.cage(&mark, &instance.function.limits);
@@ -124,6 +130,12 @@ impl Children {
     }
 }
 
+/// What all processes of one instance carry, and no others.
+fn mark() -> String {
+    static INSTANCES: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), INSTANCES.fetch_add(1, Relaxed))
+}
+
 /// A child and all that is connected to it.
 struct Running {
     process: Process,
@@ -142,7 +154,7 @@ type Reads = Box<dyn AsyncRead + Send + Unpin>;
 type Writes = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// Why a child is to end, or has ended.
-enum End {
+pub(crate) enum End {
     /// By itself.
     Exited(io::Result<ExitStatus>),
     /// The loop dropped its half of the link.
@@ -192,12 +204,7 @@ impl Running {
             None => (Box::new(child.stdin.take().ok_or_else(missing)?) as Writes, stdout.ok_or_else(missing)?, None),
         };
         Ok(Self {
-            process: Process {
-                pid: child.id().unwrap_or_default(),
-                child,
-                cage,
-                mark: format!("GEMINGA_INSTANCE={mark}"),
-            },
+            process: Process::new(child, cage, &mark),
             encoding: launch.encoding,
             decoder: Decoder::new(launch.encoding),
             requests,
@@ -324,6 +331,10 @@ struct Process {
 }
 
 impl Process {
+    fn new(child: Child, cage: Cage, mark: &str) -> Self {
+        Self { pid: child.id().unwrap_or_default(), child, cage, mark: format!("GEMINGA_INSTANCE={mark}") }
+    }
+
     /// Kills all of it and waits for its end.
     async fn kill(&mut self) {
         spawn::kill_group(self.pid); // its number is not another's yet: what is left of the group holds it, or it has just ended

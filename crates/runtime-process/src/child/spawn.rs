@@ -136,6 +136,13 @@ fn place(fd: &OwnedFd, number: i32) -> io::Result<()> {
     Ok(placed?)
 }
 
+/// Asks a child to end.
+pub(crate) fn terminate(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, Signal::TERM);
+    }
+}
+
 /// Kills all that is in the session of a child, whatever it does.
 pub(crate) fn kill_group(leader: u32) {
     if let Some(pid) = i32::try_from(leader).ok().and_then(Pid::from_raw) {

@@ -31,7 +31,7 @@ const EVENTS_AT_ONCE: usize = 512;
 /// Elements of a list: what is short in a frame may be long in memory.
 const ELEMENTS_MAX: usize = 100_000;
 /// Text of an exception that is kept.
-const EXCEPTION_BYTES_MAX: usize = 8 << 10;
+pub(crate) const EXCEPTION_BYTES_MAX: usize = 8 << 10;
 /// A line of a log that is kept.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 16 << 10;
 /// What a message may weigh besides its payload and still be given to a child.
