@@ -101,15 +101,20 @@ impl Report {
 pub(crate) fn test(args: &TestArgs, root: &Path) -> Result<()> {
     let mut report = Report::default();
     let wants = |part| args.only.is_none_or(|only| only == part);
+    let sdk = root.join("sdk/rust");
     if wants(Part::Lint) {
         report.step("format", cargo(root).args(["fmt", "--all", "--check"]));
         report.step(
             "clippy",
             cargo(root).args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         );
+        report.step("format of sdk/rust", cargo(&sdk).args(["fmt", "--all", "--check"]));
+        let guests = ["clippy", "--quiet", "--target", "wasm32-wasip2", "--", "-D", "warnings"];
+        report.step("clippy of sdk/rust", cargo(&sdk).args(guests));
     }
     if wants(Part::Unit) {
         unit(&mut report, root);
+        report.step("sdk/rust", cargo(&sdk).args(["test", "--quiet", "--package", "geminga-function"]));
     }
     if (wants(Part::Crash) || wants(Part::Interop) || wants(Part::Functions))
         && report.step("release build", cargo(root).args(["build", "--quiet", "--release"]))

@@ -2,13 +2,15 @@
 //!
 //! Every error says which URL was asked, and what to do where that is known.
 
+use crate::form::Form;
 use model::{NamespaceName, TopicName};
 use reqwest::{
-    Method, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap},
+    Method, Response, StatusCode, Url,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, io, path::Path, time::Duration};
+use tokio::io::AsyncWriteExt;
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,8 @@ pub enum Error {
     Refused { status: StatusCode, reason: String },
     #[error("{url} answered what is not expected there: {why}")]
     Answer { url: String, why: String },
+    #[error("write {path}")]
+    Save { path: String, source: io::Error },
 }
 
 impl Error {
@@ -45,6 +49,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// For packages, which may be large, and whose code may be made ready before the answer comes.
+const PACKAGE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// A web service; cheap to clone.
 #[derive(Clone, Debug)]
@@ -69,7 +75,6 @@ impl Admin {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
             // The broker is asked, not what an environment variable puts between.
             .no_proxy()
             .user_agent(concat!("geminga/", env!("CARGO_PKG_VERSION")))
@@ -96,7 +101,7 @@ impl Admin {
 
     /// A request to a path from the root.
     pub fn path<S: AsRef<str>>(&self, segments: impl IntoIterator<Item = S>) -> Call<'_> {
-        Call { admin: self, url: self.base.clone(), body: None }.at(segments)
+        Call { admin: self, url: self.base.clone(), body: Body::None, timeout: REQUEST_TIMEOUT }.at(segments)
     }
 }
 
@@ -105,7 +110,15 @@ impl Admin {
 pub struct Call<'a> {
     admin: &'a Admin,
     url: Url,
-    body: Option<Vec<u8>>,
+    body: Body,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+enum Body {
+    None,
+    Json(Vec<u8>),
+    Form(Form),
 }
 
 /// A stored entry as the web service hands it out.
@@ -138,7 +151,15 @@ impl Call<'_> {
     #[must_use]
     pub fn json(mut self, body: &impl Serialize) -> Self {
         // Plain structs and values with text keys always serialize.
-        self.body = serde_json::to_vec(body).ok();
+        self.body = serde_json::to_vec(body).map_or(Body::None, Body::Json);
+        self
+    }
+
+    /// A form as the body.
+    #[must_use]
+    pub(crate) fn form(mut self, form: Form) -> Self {
+        self.body = Body::Form(form);
+        self.timeout = PACKAGE_TIMEOUT;
         self
     }
 
@@ -212,6 +233,37 @@ impl Call<'_> {
         serde_json::from_slice(&body).map_err(|e| Error::Answer { url: url.to_string(), why: e.to_string() })
     }
 
+    /// POST with an answer that is bytes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn post_for_bytes(self) -> Result<bytes::Bytes> {
+        let (_, body) = self.send(Method::POST).await?;
+        Ok(body)
+    }
+
+    /// GET into a file, which is there only when all of it came; how many bytes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn save(mut self, path: &Path) -> Result<u64> {
+        self.timeout = PACKAGE_TIMEOUT;
+        let (url, timeout) = (self.url.clone(), self.timeout);
+        let mut answer = self.answered(Method::GET).await?;
+        let failed = |source| Error::Save { path: path.display().to_string(), source };
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".part");
+        let mut file = tokio::fs::File::create(&partial).await.map_err(failed)?;
+        let mut bytes = 0;
+        while let Some(piece) = answer.chunk().await.map_err(|e| explain(&url, timeout, &e))? {
+            file.write_all(&piece).await.map_err(failed)?;
+            bytes += piece.len() as u64;
+        }
+        file.flush().await.map_err(failed)?;
+        tokio::fs::rename(&partial, path).await.map_err(failed)?;
+        Ok(bytes)
+    }
+
     /// DELETE.
     ///
     /// # Errors
@@ -221,21 +273,35 @@ impl Call<'_> {
     }
 
     async fn send(self, method: Method) -> Result<(HeaderMap, bytes::Bytes)> {
-        let url = self.url.clone();
+        let (url, timeout) = (self.url.clone(), self.timeout);
+        let answer = self.answered(method).await?;
+        let headers = answer.headers().clone();
+        let body = answer.bytes().await.map_err(|e| explain(&url, timeout, &e))?;
+        Ok((headers, body))
+    }
+
+    /// An answer that says that all went well.
+    async fn answered(self, method: Method) -> Result<Response> {
+        let (url, timeout) = (self.url.clone(), self.timeout);
         let mut request = self.admin.http.request(method, self.url).header("Accept", "application/json, */*");
+        request = request.timeout(timeout);
         if let Some(token) = &self.admin.token {
             request = request.bearer_auth(token);
         }
         request = match self.body {
-            Some(body) => request.header(CONTENT_TYPE, "application/json").body(body),
-            None => request.header(CONTENT_TYPE, "application/json"),
+            Body::Json(body) => request.header(CONTENT_TYPE, "application/json").body(body),
+            Body::None => request.header(CONTENT_TYPE, "application/json"),
+            Body::Form(form) => {
+                let (kind, bytes, body) = form.into_body();
+                request.header(CONTENT_TYPE, kind).header(CONTENT_LENGTH, bytes).body(body)
+            }
         };
-        let answer = request.send().await.map_err(|e| explain(&url, &e))?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = answer.bytes().await.map_err(|e| explain(&url, &e))?;
+        let answer = request.send().await.map_err(|e| explain(&url, timeout, &e))?;
+        let status = answer.status();
         if status.is_success() {
-            return Ok((headers, body));
+            return Ok(answer);
         }
+        let body = answer.bytes().await.map_err(|e| explain(&url, timeout, &e))?;
         let reason = match serde_json::from_slice::<admin_api::ErrorBody>(&body) {
             Ok(body) => body.reason,
             // Not the API's own words: a page of the server.
@@ -248,13 +314,13 @@ impl Call<'_> {
     }
 }
 
-fn explain(url: &Url, error: &reqwest::Error) -> Error {
+fn explain(url: &Url, timeout: Duration, error: &reqwest::Error) -> Error {
     let mut root = url.clone();
     root.set_path("");
     root.set_query(None);
     let url = root.as_str().trim_end_matches('/').to_owned();
     if error.is_timeout() {
-        let after = if error.is_connect() { CONNECT_TIMEOUT } else { REQUEST_TIMEOUT };
+        let after = if error.is_connect() { CONNECT_TIMEOUT } else { timeout };
         return Error::Timeout { url, after };
     }
     // The last cause is the one a person knows: "Connection refused".

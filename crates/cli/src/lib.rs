@@ -8,9 +8,12 @@ mod brokers;
 mod clusters;
 mod completion;
 pub mod consume;
+mod form;
+mod functions;
 pub mod http;
 mod namespaces;
 pub mod output;
+mod packages;
 mod peek;
 pub mod perf;
 pub mod produce;
@@ -40,6 +43,14 @@ pub enum Command {
     Clusters(clusters::Args),
     #[command(visible_alias = "broker")]
     Brokers(brokers::Args),
+    #[command(visible_alias = "function")]
+    Functions(functions::FunctionArgs),
+    #[command(visible_alias = "source")]
+    Sources(functions::SourceArgs),
+    #[command(visible_alias = "sink")]
+    Sinks(functions::SinkArgs),
+    #[command(visible_alias = "package")]
+    Packages(packages::Args),
     Perf(perf::Args),
     Completion(completion::Args),
 }
@@ -58,6 +69,10 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Tenants(args) => tenants::run(args).await,
         Command::Clusters(args) => clusters::run(args).await,
         Command::Brokers(args) => brokers::run(args).await,
+        Command::Functions(args) => functions::run(args).await,
+        Command::Sources(args) => functions::run_sources(args).await,
+        Command::Sinks(args) => functions::run_sinks(args).await,
+        Command::Packages(args) => packages::run(args).await,
         Command::Perf(args) => perf::run(args).await,
         Command::Completion(args) => completion::run(args),
     }

@@ -163,11 +163,11 @@ impl Driver {
         }
         let component = self.component().await?;
         let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(self.keeper.outbox.stream(LogLevel::Info)).stderr(self.keeper.outbox.stream(LogLevel::Warn));
+        wasi.stdout(self.keeper.outbox.stdout()).stderr(self.keeper.outbox.stderr());
         self.grants.give(&mut wasi)?;
 
         let Body::None(host) = std::mem::replace(&mut self.body, Body::Moving) else { return Ok(()) };
-        let memory = Memory::new(&self.keeper.shared.memory, self.memory_bytes);
+        let memory = Memory::new(&self.keeper.shared.memory, self.memory_bytes, &self.keeper.progress);
         let data = Data {
             host: *host,
             wasi: wasi.build(),
@@ -222,8 +222,7 @@ impl Driver {
                     return None;
                 }
                 let reason = "`run` returned without having taken a message that was there".to_owned();
-                // With the loop being slow the guest returns early, and is right.
-                return (self.keeper.outbox.len() == 0).then_some(Exit { is_clean: false, reason });
+                return Some(Exit { is_clean: false, reason });
             }
             Ran::Broke(why) => why,
             Ran::Unwanted => return Some(Exit { is_clean: true, reason: "the instance was stopped".to_owned() }),
@@ -259,7 +258,8 @@ impl Driver {
         let Body::Live(mut guest) = std::mem::replace(&mut self.body, Body::Moving) else {
             unreachable!("a guest was made before")
         };
-        guest.store.data_mut().host.enter();
+        let data = guest.store.data_mut();
+        data.host.enter(data.memory.is_new());
         let function = if windows { guest.run_windows } else { guest.run };
         let ran = match function {
             Some(function) => {
@@ -290,7 +290,7 @@ impl Keeper {
         component: &Prepared,
         store: &mut Store<Data>,
     ) -> Result<(Option<TypedFunc<(), ()>>, Option<TypedFunc<(), ()>>)> {
-        store.data_mut().host.enter();
+        store.data_mut().host.enter(true);
         let made = self.watched(component.pre.instantiate_async(&mut *store)).await;
         let instance = match made {
             Watched::Ended(Ok(instance)) => instance,

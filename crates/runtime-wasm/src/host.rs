@@ -16,7 +16,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ pub(crate) struct Host {
     pub(crate) current: Option<Current>,
     /// Inputs and bytes of them in this call of `run`.
     given: (usize, usize),
+    /// How many inputs it may be given.
+    given_max: usize,
     sent_at: Duration,
     next_call: u64,
     /// Names of topics as text: there are few, and each message has one.
@@ -63,13 +65,15 @@ pub(crate) struct Host {
 }
 
 /// What the driver knows of a guest that runs.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Invocations begun.
     pub(crate) begun: AtomicU64,
     /// Ticks the guest has been running for, in all.
     pub(crate) ticks: AtomicU64,
-    /// Of them, before the invocation at hand.
+    /// Its memory is nearly at its limit.
+    pub(crate) is_crowded: AtomicBool,
+    /// Of the ticks, those before the invocation at hand.
     ticks_before: AtomicU64,
 }
 
@@ -127,14 +131,16 @@ impl Host {
             queue: VecDeque::new(),
             current: None,
             given: (0, 0),
+            given_max: 0,
             next_call: 0,
             topics: Vec::new(),
         }
     }
 
-    /// The guest is about to be called.
-    pub(crate) fn enter(&mut self) {
+    /// The guest is about to be called. Its first call is of one message: after it, its memory is what it needs.
+    pub(crate) fn enter(&mut self, is_first: bool) {
         self.given = (0, 0);
+        self.given_max = if is_first { 1 } else { CALL_MESSAGES_MAX };
         self.progress.restart();
     }
 
@@ -190,7 +196,8 @@ impl Host {
     fn next_input(&mut self, wanted: fn(&Input) -> bool) -> Option<(u64, Input)> {
         self.end(Ok(None));
         let waiting = self.outbox.len();
-        if waiting > 0 {
+        // A call that finds a message gets it, whatever else waits: so one that took none did not want to.
+        if waiting > 0 && self.given.0 > 0 {
             let now = self.clock.monotonic();
             if waiting >= EVENTS_WAITING_MAX || now.saturating_sub(self.sent_at) >= SEND_AFTER {
                 self.sent_at = now;
@@ -200,7 +207,11 @@ impl Host {
                 }
             }
         }
-        if self.given.0 >= CALL_MESSAGES_MAX || self.given.1 >= CALL_BYTES_MAX || self.link.events.is_closed() {
+        if self.given.0 >= self.given_max || self.given.1 >= CALL_BYTES_MAX || self.link.events.is_closed() {
+            return None;
+        }
+        // Short of memory: its driver looks whether it leaks.
+        if self.given.0 > 0 && self.progress.is_crowded.load(Relaxed) {
             return None;
         }
         if self.queue.is_empty() {

@@ -95,9 +95,14 @@ impl Outbox {
         true
     }
 
-    /// A stream whose lines go to the log.
-    pub(crate) fn stream(&self, level: LogLevel) -> Stream {
-        Stream { outbox: self.clone(), level, partial: Arc::default() }
+    /// Its lines are information.
+    pub(crate) fn stdout(&self) -> Stream {
+        Stream { outbox: self.clone(), level: LogLevel::Info, is_stderr: false, partial: Arc::default() }
+    }
+
+    /// Its lines are warnings, and the last of them go with an exception.
+    pub(crate) fn stderr(&self) -> Stream {
+        Stream { outbox: self.clone(), level: LogLevel::Warn, is_stderr: true, partial: Arc::default() }
     }
 }
 
@@ -123,6 +128,7 @@ pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
 pub(crate) struct Stream {
     outbox: Outbox,
     level: LogLevel,
+    is_stderr: bool,
     /// The line that has no end yet.
     partial: Arc<Mutex<Vec<u8>>>,
 }
@@ -131,7 +137,7 @@ impl Stream {
     fn take(&self, bytes: &[u8]) {
         let mut partial = self.partial.lock();
         let mut waiting = self.outbox.0.lock();
-        if self.level == LogLevel::Warn {
+        if self.is_stderr {
             waiting.tail.push_str(&String::from_utf8_lossy(bytes));
             if waiting.tail.len() > 2 * TAIL_BYTES {
                 let from = waiting.tail.floor_char_boundary(waiting.tail.len() - TAIL_BYTES);
@@ -218,7 +224,7 @@ mod tests {
     #[test]
     fn a_line_is_what_ends_in_a_line_feed_however_it_was_written() {
         let outbox = Outbox::default();
-        let stream = outbox.stream(LogLevel::Info);
+        let stream = outbox.stdout();
         for piece in ["a", "b\r\nc", "\n\nd"] {
             stream.take(piece.as_bytes());
         }
@@ -230,7 +236,7 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_cut_into_several() {
         let outbox = Outbox::default();
-        outbox.stream(LogLevel::Info).take(&vec![b'x'; 3 * LINE_BYTES_MAX + 1]);
+        outbox.stdout().take(&vec![b'x'; 3 * LINE_BYTES_MAX + 1]);
         assert_eq!(lines(&outbox).len(), 3);
     }
 
@@ -250,7 +256,7 @@ mod tests {
     #[test]
     fn of_stderr_the_end_is_kept_for_the_exception() {
         let outbox = Outbox::default();
-        let stderr = outbox.stream(LogLevel::Warn);
+        let stderr = outbox.stderr();
         stderr.take(&vec![b'x'; 100_000]);
         stderr.take(b"the reason");
         let tail = outbox.take_tail();

@@ -39,6 +39,10 @@ impl<E: std::error::Error> From<E> for Error {
 pub struct Json<T>(pub T);
 
 /// What a function can take.
+#[diagnostic::on_unimplemented(
+    message = "a function cannot take `{Self}`",
+    note = "it takes `Vec<u8>`, `String`, numbers, `bool`, `Message`, and `Json<T>` for whatever `serde` can read"
+)]
 pub trait Input: Sized {
     /// Takes the payload out of a message.
     ///
@@ -48,6 +52,11 @@ pub trait Input: Sized {
 }
 
 /// What a function can return.
+#[diagnostic::on_unimplemented(
+    message = "a function cannot return `{Self}`",
+    note = "it returns `()`, `Vec<u8>`, `String`, numbers, `bool`, `Record`s, `Json<T>` for whatever `serde` can write, and an \
+            `Option` or a `Result` of these"
+)]
 pub trait Output {
     /// The payload for the output topic, if there is one.
     ///
@@ -176,5 +185,62 @@ impl<T: Output> Output for Option<T> {
 impl<T: Output, E: Display> Output for Result<T, E> {
     fn encode(self) -> Result<Option<Vec<u8>>, String> {
         self.map_err(|error| error.to_string()).and_then(T::encode)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MessageId;
+
+    fn decode<T: Input>(payload: &[u8]) -> Result<T, String> {
+        T::decode(&mut Message {
+            payload: payload.to_vec(),
+            topic: "t".to_owned(),
+            id: MessageId { ledger: 1, entry: 2, partition: -1, batch_index: -1 },
+            key: None,
+            key_is_base64: false,
+            properties: Vec::new(),
+            event_time_ms: 0,
+            publish_time_ms: 0,
+            sequence_id: 0,
+            redelivery_count: 0,
+            invocation: 0,
+        })
+    }
+
+    #[test]
+    fn numbers_are_as_the_schemas_of_pulsar_write_them() {
+        assert_eq!(258_i32.encode(), Ok(Some(vec![0, 0, 1, 2])));
+        assert_eq!(decode::<i64>(&[0xff; 8]), Ok(-1));
+        assert_eq!(decode::<f64>(&1.5_f64.to_be_bytes()), Ok(1.5));
+        assert_eq!(decode::<i16>(&[1]), Err("i16 has 2 bytes, the payload has 1".to_owned()));
+        assert_eq!(decode::<bool>(&[1]), Ok(true));
+        assert!(decode::<bool>(&[]).is_err());
+    }
+
+    #[test]
+    fn json_says_what_it_expected() {
+        assert_eq!(decode::<Json<Vec<u8>>>(b"[1, 2]"), Ok(Json(vec![1, 2])));
+        assert!(
+            decode::<Json<Vec<u8>>>(b"{}").is_err_and(|error| error.contains("JSON") && error.contains("sequence"))
+        );
+        assert_eq!(Json("a").encode(), Ok(Some(b"\"a\"".to_vec())));
+    }
+
+    #[test]
+    fn nothing_is_no_output_and_an_error_is_its_text() {
+        assert_eq!(().encode(), Ok(None));
+        assert_eq!(None::<String>.encode(), Ok(None));
+        assert_eq!(Some("a").encode(), Ok(Some(b"a".to_vec())));
+        assert_eq!(Err::<String, _>(Error::new("no")).encode(), Err("no".to_owned()));
+    }
+
+    #[test]
+    fn an_error_has_its_causes() {
+        fn fails() -> Result<i32, Error> {
+            Ok("x".parse::<i32>()?)
+        }
+        assert_eq!(fails(), Err(Error::new("invalid digit found in string")));
     }
 }

@@ -1,0 +1,47 @@
+//! `create` and `update`.
+
+use super::{
+    kind::Kind,
+    wish::{Code, Wish},
+};
+use crate::{form::Form, http::Admin, output};
+use anyhow::Context;
+use serde_json::json;
+
+impl Wish {
+    /// Creates it.
+    ///
+    /// # Errors
+    /// The worker refuses it.
+    pub(super) async fn create(self, admin: &Admin, kind: Kind) -> anyhow::Result<()> {
+        let call = self.name.at(admin, kind);
+        call.form(self.form(kind).await?).post().await?;
+        output::line(format!("created {}", self.name))
+    }
+
+    /// Changes it.
+    ///
+    /// # Errors
+    /// The worker refuses it.
+    pub(super) async fn update(self, admin: &Admin, kind: Kind, renews_auth: bool) -> anyhow::Result<()> {
+        let call = self.name.at(admin, kind);
+        let mut form = self.form(kind).await?;
+        if renews_auth {
+            form = form.json("updateOptions", &json!({ "updateAuthData": true }));
+        }
+        call.form(form).put().await?;
+        output::line(format!("updated {}", self.name))
+    }
+
+    async fn form(&self, kind: Kind) -> anyhow::Result<Form> {
+        // The configuration goes first: a worker that looks at it can refuse it before a large file comes.
+        let form = Form::new().json(kind.part(), &self.config);
+        Ok(match &self.code {
+            Code::Stays => form,
+            Code::Url(url) => form.text("url", url.clone()),
+            Code::File(path) => {
+                form.file("data", path).await.with_context(|| format!("cannot read {}", path.display()))?
+            }
+        })
+    }
+}
