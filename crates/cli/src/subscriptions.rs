@@ -245,7 +245,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Stats of all subscriptions; of a partitioned topic, summed up.
-async fn subscriptions(admin: &Admin, topic: &TopicName) -> anyhow::Result<BTreeMap<String, SubscriptionStats>> {
+pub(crate) async fn subscriptions(
+    admin: &Admin,
+    topic: &TopicName,
+) -> anyhow::Result<BTreeMap<String, SubscriptionStats>> {
     let call = admin.topic(topic);
     Ok(match partitions(admin, topic).await? {
         0 => call.at(["stats"]).get::<TopicStats>().await?.subscriptions,

@@ -9,12 +9,14 @@ mod deploy;
 mod flags;
 mod kind;
 mod logs;
+mod new;
 mod settings;
 mod state;
 mod status;
 mod target;
 #[cfg(test)]
 mod tests;
+mod top;
 mod wish;
 
 use crate::{
@@ -38,11 +40,13 @@ use wish::Sources;
 #[command(
     arg_required_else_help = true,
     after_help = "Examples:\n  \
+    geminga functions new --lang python exclaim\n  \
     geminga functions create exclaim.py --inputs orders --output orders-loud\n  \
     geminga functions create shout.wasm -i orders -o orders-loud --name shout --parallelism 2\n  \
     geminga functions create --function-config-file exclaim.yaml\n  \
     geminga functions status exclaim\n  \
     geminga functions logs exclaim -f\n  \
+    geminga functions top\n  \
     geminga functions trigger exclaim hello\n  \
     geminga functions update exclaim.py --parallelism 4\n  \
     geminga functions querystate word-count hello\n  \
@@ -163,6 +167,10 @@ enum FunctionCommand {
         #[arg(long, requires = "destination_file")]
         path: Option<String>,
     },
+    /// All functions at a glance: instances, rates, latency, backlog
+    Top(top::Args),
+    /// Write a project to begin with: it builds, and has a test that needs no broker
+    New(new::Args),
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -300,6 +308,8 @@ pub(crate) async fn run(args: FunctionArgs) -> anyhow::Result<()> {
         FunctionCommand::Trigger(args) => state::trigger(&admin, args).await,
         FunctionCommand::Querystate(args) => state::query(&admin, args).await,
         FunctionCommand::Putstate(args) => state::put(&admin, args).await,
+        FunctionCommand::Top(args) => top::run(&admin, args).await,
+        FunctionCommand::New(args) => new::run(&args),
         FunctionCommand::Upload { file, source_file, path } => {
             let Some(file) = file.or(source_file) else { bail!("say which file") };
             upload(&admin, &file, &path).await
