@@ -12,10 +12,10 @@ const ELF: &[u8] = b"\x7fELF";
 /// Bytes of a Python file that are looked at.
 const SOURCE_BYTES_MAX: u64 = 4 << 20;
 
-/// The field of the configuration a file belongs to.
+/// The field of the configuration a file, or a URL by its end, belongs to. `None`: nothing tells what it is.
 ///
 /// # Errors
-/// The file cannot be read. `None`: nothing tells what it is.
+/// The file cannot be read.
 pub(super) fn field(path: &Path) -> io::Result<Option<&'static str>> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     match extension.as_str() {
@@ -23,6 +23,9 @@ pub(super) fn field(path: &Path) -> io::Result<Option<&'static str>> {
         "jar" | "nar" => return Ok(Some("jar")),
         "wasm" => return Ok(Some("wasm")),
         _ => {}
+    }
+    if path.to_string_lossy().contains("://") {
+        return Ok(None);
     }
     let mut file = File::open(path)?;
     let mut head = Vec::new();
@@ -170,6 +173,8 @@ mod tests {
         go.extend(b"github.com/apache/pulsar/pulsar-function-go/pf");
         assert_eq!(of("go", &go), Some("go"));
         assert_eq!(of("notes.txt", b"hello"), None);
+        assert_eq!(field(Path::new("https://host/f.jar")).unwrap(), Some("jar"));
+        assert_eq!(field(Path::new("function://public/default/f@1")).unwrap(), None);
         assert!(field(&dir.path().join("none")).is_err());
     }
 

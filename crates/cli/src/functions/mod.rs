@@ -48,7 +48,7 @@ use wish::Sources;
     geminga functions logs exclaim -f\n  \
     geminga functions top\n  \
     geminga functions trigger exclaim hello\n  \
-    geminga functions update exclaim.py --parallelism 4\n  \
+    geminga functions update exclaim --parallelism 4\n  \
     geminga functions querystate word-count hello\n  \
     geminga functions delete exclaim\n\n\
     A function is `NAME`, of public/default, or `TENANT/NAMESPACE/NAME`.\n\
@@ -213,8 +213,8 @@ enum SinkCommand {
 
 #[derive(Debug, clap::Args)]
 struct FunctionWish {
-    /// The code; the language, and unless they are given name and class, follow from it
-    #[arg(value_name = "FILE")]
+    /// The code; language, name and class follow from it unless they are given. `update` takes a name, too
+    #[arg(value_name = "FILE|URL")]
     file: Option<String>,
     /// The configuration, as YAML or JSON; flags win over it
     #[arg(long, alias = "functionConfigFile", value_name = "FILE")]
@@ -228,8 +228,8 @@ struct FunctionWish {
 
 #[derive(Debug, clap::Args)]
 struct SourceWish {
-    /// The connector
-    #[arg(value_name = "FILE")]
+    /// The connector; its name follows from it unless it is given. `update` takes a name, too
+    #[arg(value_name = "FILE|URL")]
     file: Option<String>,
     /// The configuration, as YAML or JSON; flags win over it
     #[arg(long, alias = "sourceConfigFile", value_name = "FILE")]
@@ -240,8 +240,8 @@ struct SourceWish {
 
 #[derive(Debug, clap::Args)]
 struct SinkWish {
-    /// The connector
-    #[arg(value_name = "FILE")]
+    /// The connector; its name follows from it unless it is given. `update` takes a name, too
+    #[arg(value_name = "FILE|URL")]
     file: Option<String>,
     /// The configuration, as YAML or JSON; flags win over it
     #[arg(long, alias = "sinkConfigFile", value_name = "FILE")]

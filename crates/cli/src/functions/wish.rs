@@ -73,7 +73,7 @@ impl<F> Sources<'_, F> {
             config.insert("userConfig".to_owned(), object(path)?.into());
         }
         self.take_fqfn(&mut config);
-        let code = self.take_code(&mut config)?;
+        let code = self.take_code(&mut config, creates)?;
         let mut also_wrong = Problems::default();
         if let Code::File(path) = &code {
             if let Err(error) = std::fs::File::open(path) {
@@ -132,8 +132,15 @@ impl<F> Sources<'_, F> {
     }
 
     /// Where the code is, its field filled in.
-    fn take_code(&self, config: &mut Map<String, Value>) -> anyhow::Result<Code> {
-        if let Some(file) = self.file {
+    fn take_code(&self, config: &mut Map<String, Value>, creates: bool) -> anyhow::Result<Code> {
+        let named_by = |file: &str| !creates && !file.contains("://") && !Path::new(file).is_file();
+        if let Some(name) = self.file.filter(|file| named_by(file)) {
+            // `update exclaim --parallelism 4` says what to change, not where code is.
+            let name = Name::parse(name).with_context(|| format!("there is no file {name}, and it is no name"))?;
+            for (field, value) in [("tenant", name.tenant), ("namespace", name.namespace), ("name", name.name)] {
+                config.entry(field).or_insert_with(|| value.into());
+            }
+        } else if let Some(file) = self.file {
             let path = Path::new(file);
             let field = match self.kind {
                 Kind::Source | Kind::Sink => "archive",
@@ -149,7 +156,6 @@ impl<F> Sources<'_, F> {
             if let (false, Some(name)) = (config.contains_key("name"), code::name(path)) {
                 config.insert("name".to_owned(), name.into());
             }
-            return Ok(Code::File(path.to_owned()));
         }
         let mut given = CODE.into_iter().filter_map(|field| Some((field, config.get(field)?.as_str()?)));
         let Some((field, text)) = given.next() else { return Ok(Code::Stays) };
