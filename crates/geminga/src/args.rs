@@ -16,6 +16,11 @@ See and change what is there:
   geminga topics stats orders
   geminga subscriptions list orders
 
+Run a function on a topic:
+  geminga functions new --lang python exclaim
+  geminga functions create exclaim.py --inputs orders --output loud
+  geminga functions top
+
 Serve other machines:
   geminga standalone --data /var/lib/geminga \\
       --bind 0.0.0.0 --advertised-address broker.example.org
