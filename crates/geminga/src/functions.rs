@@ -6,6 +6,7 @@ use ::functions::{
 };
 use anyhow::Context;
 use broker::{Addresses, Broker};
+use connectors::Connectors;
 use embedded::{Embedded, StoreTables};
 use runtime_process::{Children, Go, Java, JavaConfig, Limits, Process, Python, PythonConfig};
 use seams::{Clock, Tasks};
@@ -79,6 +80,7 @@ pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result
     };
     let java = JavaConfig { java: config.java.clone(), ..JavaConfig::new(&settings.data, dir.join("java")) };
     let runtimes = Runtimes::default()
+        .with(Language::Builtin, Arc::new(Connectors::new(clock.clone())))
         .with(Language::Java, Arc::new(Java::new(java, children.clone())))
         .with(Language::Python, Arc::new(Python::new(python, children.clone())))
         .with(Language::Go, Arc::new(Go::new(children.clone())))
@@ -102,7 +104,7 @@ pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result
         tables: Arc::new(StoreTables::new(store)),
         log: Arc::new(Embedded::new(broker, clock.clone())),
         runtimes,
-        connectors: Vec::new(),
+        connectors: connectors::definitions(),
         secrets: Arc::new(EnvironmentSecrets),
         clock,
     };

@@ -63,6 +63,7 @@ pub use problem::{Problem, Problems};
 pub use producer::{
     BatchingConfig, Compression, ConsumerCryptoFailure, CryptoConfig, ProducerConfig, ProducerCryptoFailure,
 };
+pub use read::nearest;
 pub use resources::Resources;
 pub use rest::{ConnectorDefinition, FunctionDefinition, FunctionState, PackageMetadata, UpdateOptions, WorkerInfo};
 pub use sink::SinkConfig;

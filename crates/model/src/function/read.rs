@@ -228,7 +228,7 @@ fn quoted_part(text: &str) -> String {
 }
 
 /// The known name that was probably meant: the same up to case, `_` and `-`, or a few slips of the hand away.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if name.len() > QUOTE_CHARS_MAX {
         return None;
     }
