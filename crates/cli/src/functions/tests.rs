@@ -91,9 +91,12 @@ fn check(line: &str, is: &Expect) {
 
 #[test]
 fn a_file_says_language_name_and_class() {
-    check("functions create http://host/shout.jar -i a --classname acme.Shout", &expect![[r#"
+    check(
+        "functions create http://host/shout.jar -i a --classname acme.Shout",
+        &expect![[r#"
         public/default/shout, url http://host/shout.jar
-        {"className":"acme.Shout","inputs":["a"],"jar":"http://host/shout.jar","name":"shout","namespace":"default","tenant":"public"}"#]]);
+        {"className":"acme.Shout","inputs":["a"],"jar":"http://host/shout.jar","name":"shout","namespace":"default","tenant":"public"}"#]],
+    );
     check(
         "functions create DIR/exclaim.py --inputs orders --output orders-loud",
         &expect![[r#"
@@ -227,12 +230,18 @@ fn an_update_says_only_what_changes() {
         public/default/exclaim, upload DIR/exclaim.py
         {"className":"exclaim.Exclaim","name":"exclaim","namespace":"default","py":"DIR/exclaim.py","tenant":"public"}"#]],
     );
-    check("functions update f --parallelism 4", &expect![[r#"
+    check(
+        "functions update f --parallelism 4",
+        &expect![[r#"
         public/default/f, no code
-        {"name":"f","namespace":"default","parallelism":4,"tenant":"public"}"#]]);
-    check("functions update acme/shop/f --parallelism 4", &expect![[r#"
+        {"name":"f","namespace":"default","parallelism":4,"tenant":"public"}"#]],
+    );
+    check(
+        "functions update acme/shop/f --parallelism 4",
+        &expect![[r#"
         acme/shop/f, no code
-        {"name":"f","namespace":"shop","parallelism":4,"tenant":"acme"}"#]]);
+        {"name":"f","namespace":"shop","parallelism":4,"tenant":"acme"}"#]],
+    );
     check("functions update --parallelism 4", &expect!["say which function with --name"]);
     check(
         "functions update --classname acme.Shout --cpu 1",

@@ -147,6 +147,16 @@ impl Drop for Instance {
     }
 }
 
+/// Makes the subscriptions of a function, where they are not there.
+///
+/// # Errors
+/// The broker refuses one.
+pub async fn subscribe(log: &Arc<dyn EventLog>, function: FunctionSpec) -> Result<()> {
+    let mut session = log.session(&format!("{} is created", function.fqfn())).await?;
+    let function = Arc::new(FunctionSpec { skip_to_latest: false, ..function });
+    inputs::Inputs::new(log.clone(), function, 0).open(&mut session).await.map(drop)
+}
+
 /// Runs user code again and again until it is asked to stop.
 async fn supervise(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) {
     let mut back_off = BACK_OFF.0;

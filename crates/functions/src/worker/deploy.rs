@@ -52,6 +52,7 @@ impl Worker {
             let row = Row::new(&name, config, at_hand.code.clone(), new_id(&name, now), now);
             worker.must_run(&row).await?;
             row.write(&*worker.shared.tables).await?;
+            worker.subscribe(&row).await;
             tracing::info!(function = %name, %kind, "created");
             worker.admit(row).await;
             Ok(())
@@ -231,6 +232,18 @@ impl Worker {
         // A task of its own, so that a panic ends there.
         let prepared = tokio::spawn(async move { starter.prepare(&spec).await }).await;
         prepared.unwrap_or_else(|error| Err(format!("preparing the code failed: {error}"))).map_err(Error::Invalid)
+    }
+
+    /// Makes the subscriptions, so that nothing published after the answer is missed, however long the code takes to start. What cannot
+    /// be subscribed to now, the instances try again, and say why not.
+    async fn subscribe(&self, row: &Row) {
+        let subscribed = match self.spec(row).await {
+            Ok(spec) => crate::instance::subscribe(&self.shared.log, spec).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = subscribed {
+            tracing::warn!(function = %row.name(), %error, "the function is not subscribed yet");
+        }
     }
 
     /// Keeps a row that was written, and lets what runs follow.
