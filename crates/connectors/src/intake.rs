@@ -5,6 +5,7 @@ use functions::{
     runtime::{Effects, Event, Input, Invocation, LogLevel, LogLine, Outcome, Request, UserException},
     spec::Guarantee,
 };
+use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -55,9 +56,10 @@ impl Intake {
         Some(self.waiting.drain(..count).collect())
     }
 
-    /// Whether the loop has asked for the end.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.requests.is_closed()
+    /// Resolves when nobody listens to answers any more: what is still tried is tried for nobody.
+    pub(crate) fn abandoned(&self) -> BoxFuture<'static, ()> {
+        let events = self.events.clone();
+        async move { events.closed().await }.boxed()
     }
 
     async fn take(&mut self, request: Request) {

@@ -9,7 +9,7 @@ use std::{
 
 /// Files found in one look; the rest waits until there are fewer.
 const FOUND_MAX: usize = 100_000;
-/// Directories below each other: links could make a circle.
+/// Directories below each other.
 const DEPTH_MAX: usize = 64;
 
 /// What is looked for.
@@ -61,11 +61,13 @@ impl Listing {
 
     fn look_into(&self, directory: &Path, depth: usize, found: &mut Vec<Found>) -> io::Result<()> {
         for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
+            let entry = entry?;
+            let path = entry.path();
             if found.len() >= FOUND_MAX {
                 break;
             }
-            if path.is_dir() {
+            // Links to directories are not followed: they could lead back up. Links to files are files.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 if self.recurse && depth < DEPTH_MAX {
                     // Not ours to read, or gone in the meantime.
                     let _ = self.look_into(&path, depth + 1, found);

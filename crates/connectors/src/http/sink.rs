@@ -93,6 +93,7 @@ impl Config {
     async fn run(self, mut intake: Intake) -> Ended {
         let mut lanes = Lanes::new(self.is_ordered);
         let mut posting = FuturesUnordered::new();
+        let mut abandoned = intake.abandoned();
         let mut is_over = false;
         loop {
             while posting.len() < self.in_flight_max
@@ -113,6 +114,7 @@ impl Config {
                     lanes.ended(key);
                     intake.done([(delivery, fate)], began).await?;
                 }
+                () = &mut abandoned => return Ok(()),
                 // What waits here is bounded by what the loop lends out.
                 deliveries = intake.next(self.in_flight_max), if !is_over => match deliveries {
                     Some(deliveries) => deliveries.into_iter().for_each(|delivery| lanes.add(delivery)),

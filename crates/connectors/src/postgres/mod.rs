@@ -142,10 +142,10 @@ impl Config {
                 };
                 session = None;
                 intake.warn(format!("{} rows are written again: {trouble}", batch.len())).await;
-                if intake.is_closed() {
-                    return Ok(());
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = intake.abandoned() => return Ok(()),
                 }
-                tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE.1);
             };
             intake.done(batch.into_iter().zip(fates), began).await?;
