@@ -28,8 +28,8 @@ async fn it_makes_as_many_as_asked_for_and_rests_then() {
 
 #[tokio::test]
 async fn a_rate_is_kept_on_average() {
-    let mut source = kit::source("data-generator", json!({"ratePerSecond": 200})).await;
     let began = Instant::now();
+    let mut source = kit::source("data-generator", json!({"ratePerSecond": 200})).await;
     for _ in 0..100 {
         let (id, _) = source.emitted().await;
         source.durable([id]).await;

@@ -69,7 +69,7 @@ async fn what_is_not_durable_is_refused_so_that_it_is_sent_again() {
 
 #[tokio::test]
 async fn nobody_waits_for_ever() {
-    let mut webhook = webhook(json!({"path": "/hook", "timeoutMs": 100})).await;
+    let mut webhook = webhook(json!({"path": "/hook", "timeoutMs": 1000})).await;
     let answer = webhook.post("a");
     webhook.source.emitted().await;
     assert_eq!(answer.await.unwrap(), 503);
