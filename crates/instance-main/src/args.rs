@@ -159,7 +159,7 @@ impl Given {
     }
 
     fn required<T>(&mut self, name: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let value = match self.values.remove(name) {
+        match self.values.remove(name) {
             Some(text) => read(&text).or_else(|| {
                 self.wrong.push(format!("--{name} cannot be {text:?}"));
                 None
@@ -168,8 +168,7 @@ impl Given {
                 self.wrong.push(format!("--{name} is missing"));
                 None
             }
-        };
-        value
+        }
     }
 
     fn refuse_what_there_is_not(&mut self) {

@@ -160,7 +160,7 @@ impl Node {
 
     pub(crate) async fn backlog(&self, local: &str, subscription: &str) -> i64 {
         let stats = self.broker.topic_stats(&topic(local).parse().unwrap()).await.unwrap();
-        stats.subscriptions.get(subscription).map_or(-1, |s| s.msg_backlog as i64)
+        stats.subscriptions.get(subscription).map_or(-1, |s| s.msg_backlog)
     }
 
     /// Waits until all of it is acknowledged.

@@ -1,5 +1,7 @@
 //! Both sides over a socket, and each against a peer that does not keep to the protocol.
 
+#![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
+
 use instance_control::{Client, Control, Error, ExceptionInformation, FunctionStatus, MetricsData, serve};
 use std::{
     net::SocketAddr,

@@ -1,5 +1,7 @@
 //! An instance with its ports, its broker and its code in memory.
 
+#![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
+
 use bytes::Bytes;
 use functions::{
     Commit, EventLog, Record,
