@@ -1,5 +1,5 @@
 //! Java functions: unmodified jars in a child process, called by a harness of our own (`java/` at the top of the repository), which is one
-//! jar. Why not Pulsar's own instance: `docs/adr/0008-java-functions-by-a-harness-of-our-own.md`.
+//! jar. Why not Pulsar's own instance: `docs/adr/0009-java-functions-by-a-harness-of-our-own.md`.
 
 mod archive;
 mod machine;
