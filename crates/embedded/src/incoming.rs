@@ -48,8 +48,8 @@ pub(crate) enum Received {
     Read { permits: u32 },
     /// It cannot be read and never will be.
     Corrupt(String),
-    /// It is encrypted.
-    Encrypted,
+    /// It is encrypted, and says it holds so many messages.
+    Encrypted { messages: u32 },
 }
 
 impl Input {
@@ -75,7 +75,8 @@ impl Input {
             Err(error) => return Received::Corrupt(error.to_string()),
         };
         if !opened.metadata.encryption_keys.is_empty() {
-            return Received::Encrypted;
+            let messages = opened.metadata.num_messages_in_batch.map_or(1, |_| entries::batch_size(&opened.metadata));
+            return Received::Encrypted { messages };
         }
         let opened = if opened.metadata.num_chunks_from_msg() > 1 {
             match self.chunk(position, opened) {
@@ -163,8 +164,8 @@ impl Input {
         Ok(Some(Opened { metadata, payload: whole.freeze() }))
     }
 
-    /// A message is done with: what of which entries is to be acknowledged.
-    pub(crate) fn ack(&mut self, id: MessageId, mut tell: impl FnMut(Position, Words)) {
+    /// A message is done with: what of which entries is to be acknowledged, and whether it was still here.
+    pub(crate) fn ack(&mut self, id: MessageId, mut tell: impl FnMut(Position, Words)) -> bool {
         let position = Position { ledger: id.ledger, entry: id.entry };
         let as_client = model::MessageId { position, partition: id.partition, batch_index: id.batch_index };
         match self.batches.individual(as_client) {
@@ -174,7 +175,7 @@ impl Input {
             }
             Ack::Open { words, .. } => tell(position, words.into()),
             // It was acknowledged before.
-            Ack::Nothing | Ack::Unknown => return,
+            Ack::Nothing | Ack::Unknown => return false,
         }
         for position in self.earlier.remove(&position).unwrap_or_default() {
             tell(position, Words::new());
@@ -182,6 +183,14 @@ impl Input {
         if let Some((left, _)) = self.left.get_mut(&position) {
             *left = left.saturating_sub(1);
         }
+        true
+    }
+
+    /// All entries of the message whose last one this is.
+    pub(crate) fn entries_of(&mut self, position: Position) -> Vec<Position> {
+        let mut positions = self.earlier.remove(&position).unwrap_or_default();
+        positions.push(position);
+        positions
     }
 
     /// A message is refused: whether its entry is to be given back now.

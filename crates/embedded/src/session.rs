@@ -97,9 +97,9 @@ impl Open {
                     self.requests.ack(&input.handle, ack);
                     permits += 1;
                 }
-                Received::Encrypted => {
+                Received::Encrypted { messages } => {
                     tracing::error!(topic = %input.topic, %position, "an entry is encrypted; functions have no keys");
-                    permits += 1;
+                    permits += messages;
                 }
             }
         }
@@ -111,17 +111,26 @@ impl Open {
         }
     }
 
-    fn acks(&mut self, acks: &[(InputId, MessageId)]) -> (Option<broker::ConsumerHandle>, Vec<(Position, Words)>) {
+    /// What to acknowledge; `None` when some of it is not here any more: another one has it, or it was acknowledged before.
+    fn acks(
+        &mut self,
+        acks: &[(InputId, MessageId)],
+    ) -> Option<(Option<broker::ConsumerHandle>, Vec<(Position, Words)>)> {
         let mut of_entries: Vec<(Position, Words)> = Vec::with_capacity(acks.len());
         let mut consumer = None;
         let mut given_back = Vec::new();
         for &(input, id) in acks {
-            let Some(input) = self.input(input) else { continue };
+            let input = self.input(input)?;
             consumer.get_or_insert_with(|| input.handle.clone());
-            input.ack(id, |position, words| match of_entries.iter_mut().rev().find(|(known, _)| *known == position) {
-                Some((_, known)) => *known = words,
-                None => of_entries.push((position, words)),
+            let is_here = input.ack(id, |position, words| {
+                match of_entries.iter_mut().rev().find(|(known, _)| *known == position) {
+                    Some((_, known)) => *known = words,
+                    None => of_entries.push((position, words)),
+                }
             });
+            if !is_here {
+                return None;
+            }
             let position = Position { ledger: id.ledger, entry: id.entry };
             if input.is_refused(position) {
                 given_back.push(position);
@@ -130,7 +139,7 @@ impl Open {
         if let Some(consumer) = consumer.as_ref().filter(|_| !given_back.is_empty()) {
             self.requests.redeliver(consumer, given_back, None);
         }
-        (consumer, of_entries)
+        Some((consumer, of_entries))
     }
 
     fn entries(&mut self, outputs: Vec<(OutputId, Record)>) -> Vec<broker::OutputEntry> {
@@ -187,7 +196,7 @@ impl Session for Open {
             consumer_id: u64::from(id),
             name: spec.consumer,
             priority_level: 0,
-            durable: true,
+            durable: spec.durable,
             start_message_id: None,
             start_rollback: None,
             initial_position: spec.initial_position,
@@ -254,7 +263,9 @@ impl Session for Open {
     }
 
     fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>> {
-        let (consumer, acks) = self.acks(&commit.acks);
+        let Some((consumer, acks)) = self.acks(&commit.acks) else {
+            return Box::pin(std::future::ready(Err(Error::Conflict)));
+        };
         let outputs = self.entries(commit.outputs);
         let changes = commit.changes.into_iter().map(change).collect();
         let committed = self.on.broker.commit(broker::Commit { consumer, acks, outputs, changes });
@@ -274,8 +285,8 @@ impl Session for Open {
         for &(input, id) in ids {
             let Some(input) = self.inputs.get_mut(input as usize).and_then(Option::as_mut) else { continue };
             if input.refuse(id) {
-                let position = Position { ledger: id.ledger, entry: id.entry };
-                self.requests.redeliver(&input.handle, vec![position], None);
+                let positions = input.entries_of(Position { ledger: id.ledger, entry: id.entry });
+                self.requests.redeliver(&input.handle, positions, None);
             }
         }
         self.submit();

@@ -67,6 +67,8 @@ pub struct InputSpec {
     pub kind: SubscriptionType,
     /// Where a new subscription begins.
     pub initial_position: InitialPosition,
+    /// The subscription stays when its consumers are gone. Through [`crate::remote`] every one does.
+    pub durable: bool,
     /// Start after all that is there, whatever the subscription says.
     pub skip_to_latest: bool,
     /// Name of the consumer, for statistics.

@@ -183,11 +183,32 @@ async fn a_window_outlives_its_instance() {
     let first = node.run(spec.clone(), Script::joining());
     node.publish("in", ["a", "b", "c"]).await;
     node.acknowledged("in", "f").await;
-    drop(first);
+    first.stop(Duration::from_secs(10)).await;
     let _second = node.run(spec, Script::joining());
     node.publish("in", ["d", "e"]).await;
     assert_eq!(texts(&node.read("out", 1).await), ["a+b+c+d"]);
     assert!(node.nothing_more("out").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_windows_at_once_are_all_seen() {
+    let node = Node::start().await;
+    let mut spec = function("f");
+    spec.window = Some(WindowSpec {
+        length: Span::Count(2),
+        slide: Span::Count(1),
+        timestamp_extractor: None,
+        event_time: false,
+        max_lag: Duration::ZERO,
+        watermark_interval: Duration::from_secs(1),
+        late_data_topic: None,
+    });
+    let texts_in: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+    node.publish("in", texts_in.iter().map(String::as_str)).await;
+    let _instance = node.run(spec, Script::joining());
+    let found = texts(&node.read("out", 1000).await);
+    let wanted = (0..1000).map(|n| if n == 0 { "0".into() } else { format!("{}+{n}", n - 1) });
+    assert_eq!(found, wanted.collect::<Vec<String>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

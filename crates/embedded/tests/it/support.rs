@@ -119,6 +119,7 @@ impl Node {
             subscription: "reader".into(),
             kind: SubscriptionType::Exclusive,
             initial_position: InitialPosition::Earliest,
+            durable: true,
             skip_to_latest: false,
             consumer: "reader".into(),
             metadata: Default::default(),

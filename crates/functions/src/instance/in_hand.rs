@@ -65,6 +65,10 @@ impl InHand {
         Some(taken)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }

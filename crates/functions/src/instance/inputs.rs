@@ -16,12 +16,20 @@ pub(super) struct Inputs {
     log: Arc<dyn EventLog>,
     function: Arc<FunctionSpec>,
     instance_id: u32,
+    /// Begin after what is there: when the function is created, not each time it starts.
+    skips_to_latest: bool,
     open: FxHashSet<TopicName>,
 }
 
 impl Inputs {
     pub(super) fn new(log: Arc<dyn EventLog>, function: Arc<FunctionSpec>, instance_id: u32) -> Self {
-        Self { log, function, instance_id, open: FxHashSet::default() }
+        Self { log, function, instance_id, skips_to_latest: false, open: FxHashSet::default() }
+    }
+
+    /// Of a function that is being created.
+    pub(super) fn of_new(log: Arc<dyn EventLog>, function: Arc<FunctionSpec>) -> Self {
+        let skips_to_latest = function.skip_to_latest;
+        Self { skips_to_latest, ..Self::new(log, function, 0) }
     }
 
     /// Whether what is to be read can change by itself: partitions are added, a pattern matches a new topic.
@@ -74,7 +82,8 @@ impl Inputs {
             subscription: function.subscription.clone(),
             kind: function.subscription_type,
             initial_position: function.initial_position,
-            skip_to_latest: function.skip_to_latest,
+            durable: true,
+            skip_to_latest: self.skips_to_latest,
             consumer: format!("{}-{}", function.fqfn(), self.instance_id),
             metadata,
         }

@@ -153,8 +153,7 @@ impl Drop for Instance {
 /// The broker refuses one.
 pub async fn subscribe(log: &Arc<dyn EventLog>, function: FunctionSpec) -> Result<()> {
     let mut session = log.session(&format!("{} is created", function.fqfn())).await?;
-    let function = Arc::new(FunctionSpec { skip_to_latest: false, ..function });
-    inputs::Inputs::new(log.clone(), function, 0).open(&mut session).await.map(drop)
+    inputs::Inputs::of_new(log.clone(), Arc::new(function)).open(&mut session).await.map(drop)
 }
 
 /// Runs user code again and again until it is asked to stop.

@@ -60,8 +60,8 @@ impl Outputs {
         let count = route.partitions.len();
         let index = match key {
             _ if count == 1 => 0,
-            // Source: Pulsar's `SinglePartitionMessageRouterImpl` and `JavaStringHash`, the default of its clients.
-            Some(key) => java_string_hash(&key.text) as usize % count,
+            // Source: Pulsar's `PulsarSink` and `ProducerBuilderFactory`, whose producers hash with `Murmur3_32Hash`.
+            Some(key) => (wire::entry::murmur3_32(key.text.as_bytes()) & (u32::MAX >> 1)) as usize % count,
             None => {
                 route.next = (route.next + 1) % count;
                 route.next
@@ -121,20 +121,4 @@ fn output_schema(schema_type: &str, properties: &BTreeMap<String, String>) -> Op
         _ => return None,
     };
     Some(Schema { kind: kind as i32, definition: Bytes::new(), properties: properties.clone() })
-}
-
-/// `String.hashCode` of Java, without its sign.
-fn java_string_hash(text: &str) -> u32 {
-    let hash = text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    (hash & i32::MAX) as u32
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn keys_go_where_other_clients_send_them() {
-        // "Aa" and "BB" are the well known pair of Java strings with one hash, 2112.
-        assert_eq!((super::java_string_hash("Aa"), super::java_string_hash("BB")), (2112, 2112));
-        assert_eq!(super::java_string_hash(""), 0);
-    }
 }

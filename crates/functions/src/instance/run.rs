@@ -39,6 +39,8 @@ use crate::{
 const INVOKE_MAX: usize = 256;
 /// Payload handed over together, unless one message alone is more.
 const INVOKE_BYTES_MAX: usize = 1 << 20;
+/// Windows in hand at which no more elements are asked for.
+const WINDOWS_MAX: usize = 16;
 /// Bytes of outputs and state at which outcomes are not put into one commit any more; a broker has a largest commit.
 const COMMIT_BYTES: usize = 4 << 20;
 /// Commits under way at which no more is taken from user code.
@@ -69,6 +71,8 @@ pub(super) struct Run {
     outputs: Outputs,
     state: State,
     windows: Option<Windows>,
+    /// Windows may be due and were not looked for, since many are in hand.
+    windows_wait: bool,
     demand: Demand,
     in_hand: InHand,
     /// Not handed over yet.
@@ -153,6 +157,7 @@ impl Run {
             link,
             inputs,
             windows,
+            windows_wait: false,
             demand,
             in_hand: InHand::default(),
             queue: VecDeque::new(),
@@ -186,8 +191,12 @@ impl Run {
         self.plan_look();
         self.fire_windows();
         loop {
-            for (input, permits) in self.demand.ask().collect::<Vec<_>>() {
-                if !self.is_stopping {
+            // Elements are done with when they are stored; what waits is their windows.
+            if self.windows_wait || self.windows.as_ref().is_some_and(Windows::is_behind) {
+                self.fire_windows();
+            }
+            if !self.is_stopping && !self.has_many_windows() {
+                for (input, permits) in self.demand.ask().collect::<Vec<_>>() {
                     self.session.flow(input, permits);
                 }
             }
@@ -249,9 +258,8 @@ impl Run {
 
     fn deadline(&self) -> Option<Duration> {
         let refused = self.refused.first_key_value().map(|(&at, _)| at);
-        let window = self
-            .windows
-            .as_ref()
+        let windows = self.windows.as_ref().filter(|_| !self.has_many_windows());
+        let window = windows
             .and_then(Windows::next_tick_ms)
             .map(|at_ms| self.now() + Duration::from_millis(at_ms.saturating_sub(self.now_ms())));
         [refused, window, self.look_at].into_iter().flatten().min()
@@ -488,7 +496,8 @@ impl Run {
 
     /// An output refuses what is published: the input stays, and comes again.
     fn cannot_publish(&mut self, error: &Error, message: Option<&Message>) -> Result<()> {
-        if let Error::Closed(_) = error {
+        // In order or not at all: nothing after it may be done before it.
+        if matches!(error, Error::Closed(_)) || self.function.guarantee == Guarantee::EffectivelyOnce {
             return Err(error.clone());
         }
         self.system_exception(&error.to_string());
@@ -511,6 +520,8 @@ impl Run {
             Work::Window(fired) => {
                 // The window has had its chance. Its elements are not lost where there is a place for them.
                 let mut plan = Planned::default();
+                self.commit_all(plans);
+                self.finish_commits().await?;
                 if let Some(topic) = dead_letters {
                     for element in &fired.expired {
                         let record = records::dead_letter(element, &topic, exception);
@@ -632,11 +643,17 @@ impl Run {
         Ok(())
     }
 
+    fn has_many_windows(&self) -> bool {
+        self.windows.is_some() && self.in_hand.len() >= WINDOWS_MAX
+    }
+
     fn fire_windows(&mut self) {
+        self.windows_wait = self.has_many_windows();
+        if self.is_stopping || self.windows_wait {
+            return;
+        }
         let now_ms = self.now_ms();
-        if !self.is_stopping
-            && let Some(windows) = &mut self.windows
-        {
+        if let Some(windows) = &mut self.windows {
             windows.due(now_ms).into_iter().for_each(|fired| self.invoke(Work::Window(fired)));
         }
     }

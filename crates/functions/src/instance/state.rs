@@ -62,9 +62,12 @@ impl State {
         }
     }
 
-    /// Whether a commit that is under way may still be overtaken: commits are in order for each input, not among them.
+    /// Whether a commit that is under way may still be overtaken: commits are in order for each input, not among them, and not where
+    /// nothing is acknowledged.
     pub(super) fn must_wait(&self, changes: &[StateChange], of: Option<InputId>) -> bool {
-        changes.iter().any(|change| self.pending.get(change.key()).is_some_and(|pending| pending.of != of))
+        changes
+            .iter()
+            .any(|change| self.pending.get(change.key()).is_some_and(|pending| pending.of != of || of.is_none()))
     }
 
     /// Remembers a change whose commit, of this input, begins now.

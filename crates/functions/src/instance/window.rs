@@ -28,6 +28,10 @@ use crate::{
 const SCAN: usize = 1000;
 /// Payload an element may have: a row takes 4 MiB, its properties included.
 pub(super) const ELEMENT_BYTES_MAX: usize = 3 << 20;
+/// Windows that fire together at most; what else is due fires after them.
+const FIRE_MAX: usize = 64;
+/// How far ahead of the clock an event may be; one that says it is later counts as this late.
+const FUTURE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// In the place of an element's number: the row that says how far windows have come.
 const MARK: u64 = u64::MAX;
 
@@ -52,6 +56,8 @@ pub(super) struct Windows {
     latest_ms: BTreeMap<String, u64>,
     inputs: usize,
     next_watermark_ms: u64,
+    /// More is due than was fired.
+    behind: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -115,6 +121,7 @@ impl Windows {
             latest_ms: BTreeMap::new(),
             inputs,
             next_watermark_ms: 0,
+            behind: false,
         }
     }
 
@@ -151,7 +158,7 @@ impl Windows {
     pub(super) fn add(&mut self, message: Arc<Message>, now_ms: u64) -> Option<TableChange> {
         let at_ms = match (self.config.event_time, message.event_time_ms) {
             (true, 0) => message.publish_time_ms,
-            (true, event_time_ms) => event_time_ms,
+            (true, event_time_ms) => event_time_ms.min(now_ms.saturating_add(FUTURE_MS_MAX)),
             // A clock that was set back does not change what came first.
             (false, _) => now_ms.max(self.elements.last_key_value().map_or(0, |(order, _)| order.0)),
         };
@@ -184,9 +191,14 @@ impl Windows {
         }
     }
 
-    /// Windows that are due, in their order.
+    /// Whether more is due than was fired, whatever the time.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Windows that are due, in their order; when they are many, the first of them.
     pub(super) fn due(&mut self, now_ms: u64) -> Vec<Fired> {
-        if self.config.event_time {
+        if self.config.event_time && !self.behind {
             if now_ms < self.next_watermark_ms && self.next_watermark_ms != 0 {
                 return Vec::new();
             }
@@ -198,17 +210,27 @@ impl Windows {
         match self.config.slide {
             Span::Count(slide) => {
                 let bound = if self.config.event_time { (ready_ms, u64::MAX) } else { (u64::MAX, u64::MAX) };
-                while let Some(last) = self.nth_new(slide.max(1), bound) {
+                while due.len() < FIRE_MAX
+                    && let Some(last) = self.nth_new(slide.max(1), bound)
+                {
                     due.extend(self.fire_count(slide.max(1), last));
                 }
             }
             Span::Time(slide) => {
                 let slide = millis(slide);
-                while let Some(end_ms) = self.next_end(slide).filter(|&end| end <= ready_ms) {
+                // After a long time of nothing, the same elements need not be shown for each slide of it.
+                let behind = ready_ms.saturating_sub(self.mark.end_ms) / slide;
+                if matches!(self.config.length, Span::Count(_)) && self.mark.end_ms > 0 && behind > FIRE_MAX as u64 {
+                    self.mark.end_ms += (behind - 1) * slide;
+                }
+                while due.len() < FIRE_MAX
+                    && let Some(end_ms) = self.next_end(slide).filter(|&end| end <= ready_ms)
+                {
                     due.extend(self.fire_time(slide, end_ms));
                 }
             }
         }
+        self.behind = due.len() >= FIRE_MAX;
         due
     }
 
@@ -233,7 +255,7 @@ impl Windows {
 
     /// The end of the next window that has something in it.
     fn next_end(&self, slide_ms: u64) -> Option<u64> {
-        let next = self.mark.end_ms + slide_ms;
+        let next = self.mark.end_ms.saturating_add(slide_ms);
         let first_ms = match self.config.length {
             // The same elements may be the last ones again and again.
             Span::Count(_) if self.mark.end_ms > 0 && !self.elements.is_empty() => return Some(next),
@@ -263,7 +285,7 @@ impl Windows {
             Span::Time(length) => {
                 let length_ms = millis(length);
                 let elements = self.between(end_ms.checked_sub(length_ms), last);
-                (elements, self.until((end_ms + slide_ms).saturating_sub(length_ms).min(end_ms)))
+                (elements, self.until(end_ms.saturating_add(slide_ms).saturating_sub(length_ms).min(end_ms)))
             }
         };
         self.fired(elements, expired)
@@ -591,6 +613,22 @@ mod tests {
             5: [1 4] less 1 4
             1 stored"#]],
         );
+    }
+
+    #[test]
+    fn hostile_times_end() {
+        for (length, slide) in
+            [(Span::Count(2), ms(1)), (ms(5), ms(1)), (ms(1 << 40), ms(1)), (Span::Count(1), Span::Count(1))]
+        {
+            let mut windows = Windows::new("w".into(), 0, 1, event_time(length, slide, 0));
+            let now_ms = 1_800_000_000_000;
+            for time in [1, 2, u64::MAX, u64::MAX - 1, now_ms, u64::MAX] {
+                windows.add(element(time, "persistent://t/n/a", time), now_ms);
+            }
+            for n in 0..10 {
+                assert!(windows.due(now_ms + n * 100).len() <= FIRE_MAX);
+            }
+        }
     }
 
     #[test]

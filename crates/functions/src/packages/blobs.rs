@@ -219,6 +219,7 @@ impl Upload {
         let place = dir.join(&id.name);
         let (from, blobs, pins, pinned) = (self.path.clone(), self.blobs.clone(), self.pins.clone(), id.clone());
         let placing = format!("write {}", place.display());
+        let bytes = self.bytes;
         let placed = tokio::task::spawn_blocking(move || {
             // Under this lock the directory cannot be swept away between being made and being used.
             let mut pins = pins.0.lock();
@@ -226,7 +227,11 @@ impl Upload {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
-            std::fs::rename(&from, &place)?;
+            // The same content is there: what runs from it keeps its file, and what that may do.
+            match std::fs::metadata(&place) {
+                Ok(there) if there.len() == bytes => std::fs::remove_file(&from)?,
+                _ => std::fs::rename(&from, &place)?,
+            }
             *pins.entry(pinned).or_default() += 1;
             drop(pins);
             for dir in [dir, blobs] {

@@ -34,19 +34,22 @@ pub struct Entry {
     pub metadata: PackageMetadata,
 }
 
-/// Every name there is. What cannot be read is reported and left out, since the others are of use without it.
-pub(super) async fn read(tables: &dyn Tables) -> Result<BTreeMap<String, Entry>> {
-    let mut all = BTreeMap::new();
+/// Every name there is, and whether that is all: what cannot be read is reported and left out, since the others are of use without it.
+pub(super) async fn read(tables: &dyn Tables) -> Result<(BTreeMap<String, Entry>, bool)> {
+    let (mut all, mut is_whole) = (BTreeMap::new(), true);
     let mut after: Option<Bytes> = None;
     loop {
         let rows = tables.scan(TABLE, b"", after.as_deref(), PAGE).await?;
-        let Some((last, _)) = rows.last() else { return Ok(all) };
+        let Some((last, _)) = rows.last() else { return Ok((all, is_whole)) };
         after = Some(last.clone());
         for (key, row) in rows {
             let key = String::from_utf8_lossy(&key).into_owned();
             match serde_json::from_slice(&row.value) {
                 Ok(entry) => drop(all.insert(key, entry)),
-                Err(error) => tracing::error!(key, %error, "the row of a package is damaged"),
+                Err(error) => {
+                    is_whole = false;
+                    tracing::error!(key, %error, "the row of a package is damaged; none is removed until it can be read");
+                }
             }
         }
     }

@@ -41,6 +41,8 @@ struct Shared {
     clock: Arc<dyn seams::Clock>,
     /// What the tables say; changed after them, while the lock of `changes` is held.
     named: parking_lot::Mutex<BTreeMap<String, Entry>>,
+    /// Nothing was left out when the tables were read; else it is not known which files are used.
+    is_whole: bool,
     changes: tokio::sync::Mutex<()>,
 }
 
@@ -51,9 +53,10 @@ impl Packages {
     /// The directory cannot be made or read; the tables cannot be read.
     pub async fn open(config: Config, tables: Arc<dyn Tables>, clock: Arc<dyn seams::Clock>) -> Result<Self> {
         let blobs = Blobs::open(config.dir, config.max_bytes).await?;
-        let named = parking_lot::Mutex::new(catalog::read(&*tables).await?);
+        let (named, is_whole) = catalog::read(&*tables).await?;
+        let named = parking_lot::Mutex::new(named);
         let changes = tokio::sync::Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { blobs, tables, clock, named, changes }) })
+        Ok(Self { shared: Arc::new(Shared { blobs, tables, clock, named, is_whole, changes }) })
     }
 
     /// Begins to store a file; what is written to the upload counts once it is finished.
@@ -83,6 +86,9 @@ impl Packages {
     /// # Errors
     /// The directory cannot be read.
     pub async fn sweep(&self, is_used: impl Fn(&BlobId) -> bool) -> Result<usize> {
+        if !self.shared.is_whole {
+            return Ok(0);
+        }
         let _quiet = self.shared.changes.lock().await;
         let named = |blob: &BlobId| self.shared.named.lock().values().any(|entry| entry.blob == *blob);
         self.shared.blobs.sweep(|blob| named(blob) || is_used(blob)).await

@@ -92,7 +92,7 @@ impl Shared {
 impl EventLog for MemoryLog {
     async fn session(&self, _name: &str) -> Result<Box<dyn Session>> {
         let (shared, tables) = (self.shared.clone(), self.tables.clone());
-        Ok(Box::new(Open { shared, tables, inputs: Vec::new(), outputs: Vec::new() }))
+        Ok(Box::new(Open { shared, tables, inputs: Vec::new(), outputs: Vec::new(), passing: Vec::new() }))
     }
 
     async fn partitions(&self, _topic: &TopicName) -> Result<u32> {
@@ -121,6 +121,19 @@ struct Open {
     /// Topic, subscription, permits; `None` once closed.
     inputs: Vec<Option<(String, String, u32)>>,
     outputs: Vec<String>,
+    /// Topics and subscriptions that go with the session.
+    passing: Vec<(String, String)>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut topics = self.shared.topics.lock();
+        for (topic, subscription) in &self.passing {
+            if let Some(topic) = topics.get_mut(topic) {
+                topic.subscriptions.remove(subscription);
+            }
+        }
+    }
 }
 
 impl Open {
@@ -153,6 +166,9 @@ impl Session for Open {
             .subscriptions
             .entry(input.subscription.clone())
             .or_default();
+        if !input.durable {
+            self.passing.push((topic.clone(), input.subscription.clone()));
+        }
         self.inputs.push(Some((topic, input.subscription, 0)));
         Ok((self.inputs.len() - 1) as InputId)
     }

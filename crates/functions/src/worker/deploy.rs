@@ -185,6 +185,9 @@ impl Worker {
         if self.shared.functions.read().contains_key(name) {
             return Err(Error::Exists(format!("{} {} already exists", kind.title(), name.name)));
         }
+        if self.shared.damaged.contains(&format!("{kind}/{name}")) {
+            return Err(Error::Exists(format!("{} {} is there, but its row cannot be read", kind.title(), name.name)));
+        }
         Ok(())
     }
 

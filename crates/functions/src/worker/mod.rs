@@ -34,7 +34,7 @@ pub use secrets::{EnvironmentSecrets, Secrets};
 
 use model::function::ConnectorDefinition;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -132,6 +132,8 @@ struct Shared {
     packages: Packages,
     around: Arc<Around>,
     functions: parking_lot::RwLock<BTreeMap<Name, Arc<Function>>>,
+    /// Keys of rows that cannot be read: what they use is not known.
+    damaged: BTreeSet<String>,
     /// One change of a function at a time.
     gates: Gates,
 }
@@ -177,7 +179,7 @@ impl Worker {
             work_dir: settings.dir.join("instances"),
             starts: Semaphore::new(STARTS),
         });
-        let rows = row::read(&*parts.tables).await?;
+        let (rows, damaged) = row::read(&*parts.tables).await?;
         let worker = Self {
             shared: Arc::new(Shared {
                 settings,
@@ -189,6 +191,7 @@ impl Worker {
                 packages,
                 around,
                 functions: parking_lot::RwLock::default(),
+                damaged,
                 gates: Gates::default(),
             }),
         };
@@ -299,6 +302,9 @@ impl Worker {
 
     /// Removes code that nothing wants any more. Failing to costs space only.
     async fn sweep(&self) {
+        if !self.shared.damaged.is_empty() {
+            return;
+        }
         let used = |blob: &packages::BlobId| {
             self.shared.functions.read().values().any(|function| {
                 let row = function.row.lock();

@@ -112,19 +112,21 @@ impl Row {
     }
 }
 
-/// All rows. One that cannot be read is reported and left alone, since the others are of use without it.
-pub(super) async fn read(tables: &dyn Tables) -> Result<Vec<Row>> {
-    let mut all = Vec::new();
+/// All rows, and the keys of those that cannot be read: these are reported and left alone, since the others are of use without them.
+pub(super) async fn read(tables: &dyn Tables) -> Result<(Vec<Row>, BTreeSet<String>)> {
+    let (mut all, mut damaged) = (Vec::new(), BTreeSet::new());
     let mut after: Option<Bytes> = None;
     loop {
         let rows = tables.scan(TABLE, b"", after.as_deref(), PAGE).await?;
-        let Some((last, _)) = rows.last() else { return Ok(all) };
+        let Some((last, _)) = rows.last() else { return Ok((all, damaged)) };
         after = Some(last.clone());
         for (key, row) in rows {
             match serde_json::from_slice(&row.value) {
                 Ok(row) => all.push(row),
                 Err(error) => {
-                    tracing::error!(key = %String::from_utf8_lossy(&key), %error, "the row of a function is damaged");
+                    let key = String::from_utf8_lossy(&key).into_owned();
+                    tracing::error!(key, %error, "the row of a function is damaged; no package is removed until it can be read");
+                    damaged.insert(key);
                 }
             }
         }

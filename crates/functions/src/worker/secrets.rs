@@ -35,8 +35,10 @@ fn resolve_with(
     wanted: &BTreeMap<String, Value>,
     read: impl Fn(&str) -> Option<String>,
 ) -> Result<BTreeMap<String, Secret>, String> {
-    if !wanted.is_empty() && tenant.contains("__") {
-        return Err(format!("the tenant {tenant:?} has `__` in its name, so its secrets could be another's"));
+    if !wanted.is_empty() && (tenant.contains("__") || tenant.ends_with('_')) {
+        return Err(format!(
+            "the tenant {tenant:?} has `__` in its name or `_` at its end, so its secrets could be another's"
+        ));
     }
     let mut secrets = BTreeMap::new();
     for (name, place) in wanted {

@@ -54,7 +54,7 @@ impl Worker {
             }
         };
         let watch = Watch::open(self, &input, spec.output.topic.as_deref(), &spec.fqfn()).await?;
-        watch.run(self, data).await
+        watch.run(data).await
     }
 }
 
@@ -65,7 +65,6 @@ struct Watch {
     /// The consumer on the input; the others are on partitions of the output.
     own: InputId,
     outputs: Vec<(InputId, TopicName)>,
-    subscription: String,
     mark: String,
 }
 
@@ -85,6 +84,8 @@ impl Watch {
             subscription: subscription.clone(),
             kind: SubscriptionType::Exclusive,
             initial_position: InitialPosition::Latest,
+            // It goes with the session, however that ends.
+            durable: false,
             // The subscription is new, so it begins at the end anyway.
             skip_to_latest: false,
             consumer: subscription.clone(),
@@ -106,21 +107,12 @@ impl Watch {
                 }
             }
         }
-        Ok(Self { session, input, own, outputs, subscription, mark })
+        Ok(Self { session, input, own, outputs, mark })
     }
 
-    async fn run(mut self, worker: &Worker, data: Bytes) -> Result<Option<Bytes>> {
+    async fn run(mut self, data: Bytes) -> Result<Option<Bytes>> {
         let has_output = !self.outputs.is_empty();
-        let answer = tokio::time::timeout(PATIENCE, self.exchange(data)).await;
-        let Self { session, input, outputs, subscription, .. } = self;
-        // Closes the consumers, so that what they leave can be removed.
-        drop(session);
-        for topic in outputs.iter().map(|(_, topic)| topic).chain([&input]) {
-            if let Err(error) = worker.shared.log.unsubscribe(topic, &subscription).await {
-                tracing::warn!(%topic, subscription, %error, "a subscription made for a trigger stays");
-            }
-        }
-        match answer {
+        match tokio::time::timeout(PATIENCE, self.exchange(data)).await {
             Ok(answer) => answer.map(|answer| answer.filter(|_| has_output)),
             Err(_) => Err(Error::TimedOut("Request Timed Out".to_owned())),
         }

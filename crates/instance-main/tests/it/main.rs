@@ -84,6 +84,7 @@ async fn an_instance_handles_messages_and_says_how_it_does() {
             subscription: "test".into(),
             kind: SubscriptionType::Shared,
             initial_position: InitialPosition::Earliest,
+            durable: true,
             skip_to_latest: false,
             consumer: "test".into(),
             metadata: Default::default(),
