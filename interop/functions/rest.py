@@ -19,12 +19,17 @@ class Server:
         self.ports = ("0", "0")
         self.start()
 
-    def start(self):
+    def start(self, tries=40):
+        """Starts it. While it is down a client's own connection may take its port for a moment."""
         command = [self.binary, "standalone", "--data", self.data, "--broker-port", self.ports[0], "--web-port", self.ports[1]]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, env=self.env, text=True)
         words = self.process.stdout.readline().split()
         if words[:2] != ["geminga", "ready:"]:
-            raise RuntimeError(f"the broker did not start, see {self.log.name}")
+            self.process.wait()
+            if tries == 0:
+                raise RuntimeError(f"the broker did not start, see {self.log.name}")
+            time.sleep(0.25)
+            return self.start(tries - 1)
         self.service, self.admin = words[2], words[3]
         self.ports = (self.service.rsplit(":", 1)[1], self.admin.rsplit(":", 1)[1])
 
