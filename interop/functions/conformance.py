@@ -360,10 +360,9 @@ def main():
             if args.filter not in name:
                 continue
             client = pulsar.Client(server.service, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
-            began = time.monotonic()
             try:
                 body(Box(server, client, language, code, body.__name__))
-                print(f"ok {name} ({time.monotonic() - began:.1f} s)", flush=True)
+                print(f"ok {name}", flush=True)
             except Exception as error:
                 failed = True
                 print(f"FAIL {name}: {error!r}", flush=True)
