@@ -181,6 +181,7 @@ fn change(change: TableChange) -> broker::TableChange {
 fn commit_error(failed: broker::Error) -> Error {
     match failed {
         broker::Error::Conflict(_) => Error::Conflict,
+        broker::Error::BadRequest(why) => Error::Invalid(why),
         other => error(other),
     }
 }

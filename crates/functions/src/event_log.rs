@@ -146,7 +146,8 @@ pub trait Session: Send {
     /// Starts a commit. Commits take effect in the order of these calls. The future says when it is durable, and may be dropped.
     ///
     /// # Errors
-    /// [`crate::Error::Conflict`]: some acknowledged message is no longer this session's, and nothing happened.
+    /// [`crate::Error::Conflict`]: some acknowledged message is no longer this session's, and nothing happened. [`crate::Error::Invalid`]:
+    /// it never can be done, and nothing happened.
     fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>>;
 
     /// Gives messages back, to be delivered again.

@@ -191,6 +191,30 @@ async fn a_window_outlives_its_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_can_never_be_done_holds_up_nothing_else() {
+    let node = Node::start().await;
+    node.publish("in", ["put"]).await;
+    let script = Script::new(|_, text| {
+        let changes = match text {
+            "put" => vec![StateChange::Put { key: "k".into(), value: "no number".into() }],
+            "add" => vec![StateChange::Add { key: "k".into(), amount: 1 }],
+            _ => Vec::new(),
+        };
+        let record = Record { payload: text.to_owned().into(), ..Record::default() };
+        Did::All(Ok(vec![record]), Effects { changes, ..Effects::default() })
+    });
+    let instance = node.run(function("f"), script);
+    assert_eq!(texts(&node.read("out", 1).await), ["put"]);
+    node.publish("in", ["a", "add", "b", "c"]).await;
+    let mut found = texts(&node.read("out", 3).await);
+    found.sort();
+    assert_eq!(found, ["a", "b", "c"]);
+    let status = instance.status();
+    assert!(status.system_exceptions > 0 && status.running, "{status:?}");
+    assert_eq!(status.restarts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_windows_at_once_are_all_seen() {
     let node = Node::start().await;
     let mut spec = function("f");

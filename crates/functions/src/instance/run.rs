@@ -116,6 +116,7 @@ enum Then {
 /// A commit that has ended.
 struct Ended {
     result: Result<()>,
+    acks: Vec<(InputId, MessageId)>,
     invocations: u64,
     published: u64,
     rows: Vec<Bytes>,
@@ -443,7 +444,12 @@ impl Run {
         if let Work::Window(fired) = work {
             plan.commit.changes.extend(fired.changes);
         }
-        self.merge(plan, plans);
+        if message.is_some_and(|message| message.redelivery_count > 0) {
+            self.commit_all(plans);
+            self.commit(plan);
+        } else {
+            self.merge(plan, plans);
+        }
         Ok(())
     }
 
@@ -662,12 +668,12 @@ impl Run {
 
     fn commit(&mut self, planned: Planned) {
         let Planned { commit, bytes: _, invocations, rows, then } = planned;
-        let published = commit.outputs.len() as u64;
+        let (published, acks) = (commit.outputs.len() as u64, commit.acks.clone());
         let begun: BoxFuture<'static, Result<()>> =
             if commit.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { self.session.commit(commit) };
         self.commits.push(Box::pin(async move {
             let result = begun.await;
-            Ended { result, invocations, published, rows, then }
+            Ended { result, acks, invocations, published, rows, then }
         }));
     }
 
@@ -677,7 +683,18 @@ impl Run {
 
     fn ended(&mut self, ended: Ended) -> Result<()> {
         self.state.end(&ended.rows);
-        ended.result?;
+        match ended.result {
+            // It can never be done as it is, and nothing of it was. These come again, each by itself, so that only one of them stays behind.
+            Err(Error::Invalid(why))
+                if !ended.acks.is_empty() && self.function.guarantee != Guarantee::EffectivelyOnce =>
+            {
+                self.system_exception(&why);
+                let at = self.now() + if ended.acks.len() > 1 { Duration::ZERO } else { REDELIVERY_DELAY };
+                self.refused.entry(at).or_default().extend(ended.acks);
+                return Ok(());
+            }
+            result => result?,
+        }
         self.shared.status.lock().processed(ended.invocations, ended.published);
         match ended.then {
             Then::Nothing => {}
