@@ -6,7 +6,7 @@
 use broker::{ConsumerHandle, Delivery};
 use bytes::{Bytes, BytesMut};
 use client::entries::{self, Ack, Batches, Opened};
-use functions::message::{InputId, Key, Message, MessageId};
+use functions::message::{InputId, Message, MessageId};
 use model::{Position, TopicName};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -102,36 +102,12 @@ impl Input {
         if let Err(error) = entries::read(&self.name, &delivery, opened, open.as_deref(), &mut messages) {
             return Received::Corrupt(error.to_string());
         }
-        out.extend(messages.into_iter().map(|message| self.message(message)));
+        out.extend(messages.into_iter().map(|message| Message::received(self.id, &self.topic, message)));
         let read = (out.len() - before) as u32;
         if claimed.is_some() {
             self.left.insert(position, (read, 0));
         }
         Received::Read { permits: 0 }
-    }
-
-    fn message(&self, message: client::Message) -> Message {
-        let position = message.id.position;
-        Message {
-            input: self.id,
-            topic: self.topic.clone(),
-            id: MessageId {
-                ledger: position.ledger,
-                entry: position.entry,
-                partition: self.partition,
-                batch_index: message.id.batch_index,
-                batch_size: if message.id.batch_index < 0 { 0 } else { message.batch_size },
-            },
-            key: message.key.map(|text| Key { text, is_base64: message.key_is_base64 }),
-            properties: message.properties,
-            event_time_ms: message.event_time_ms.unwrap_or(0),
-            publish_time_ms: message.publish_time_ms,
-            producer: message.producer_name,
-            sequence_id: message.sequence_id,
-            redelivery_count: message.redelivery_count,
-            schema_version: message.schema_version.unwrap_or_default(),
-            payload: message.payload,
-        }
     }
 
     /// Keeps a chunk; the whole message with the last one. Source: Pulsar's `ConsumerImpl.processMessageChunk`.
@@ -167,8 +143,7 @@ impl Input {
     /// A message is done with: what of which entries is to be acknowledged, and whether it was still here.
     pub(crate) fn ack(&mut self, id: MessageId, mut tell: impl FnMut(Position, Words)) -> bool {
         let position = Position { ledger: id.ledger, entry: id.entry };
-        let as_client = model::MessageId { position, partition: id.partition, batch_index: id.batch_index };
-        match self.batches.individual(as_client) {
+        match self.batches.individual(id.as_client()) {
             Ack::Entry => {
                 self.left.remove(&position);
                 tell(position, Words::new());

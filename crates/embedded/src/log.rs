@@ -7,7 +7,7 @@ use functions::{
     event_log::{Schema, topics_matching},
 };
 use model::TopicName;
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use crate::session::Open;
 
@@ -48,13 +48,7 @@ impl EventLog for Embedded {
     async fn matching(&self, pattern: &str) -> Result<Vec<TopicName>> {
         let wanted = topics_matching(pattern)?;
         let topics = self.broker.topics_of_namespace(&wanted.namespace).await.map_err(error)?;
-        let topics = topics.into_iter().map(|topic| topic.partitioned());
-        let found: BTreeSet<TopicName> = topics.filter(|topic| wanted.is_match(topic)).collect();
-        Ok(found.into_iter().collect())
-    }
-
-    async fn put_schema(&self, topic: &TopicName, schema: &Schema) -> Result<()> {
-        self.broker.put_schema(topic, broker_schema(schema)).await.map(drop).map_err(error)
+        Ok(wanted.among(topics.into_iter()))
     }
 
     async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()> {

@@ -293,18 +293,8 @@ impl Session for Open {
         self.submit();
     }
 
-    fn is_atomic(&self) -> bool {
-        true
-    }
-
     fn max_message_bytes(&self) -> usize {
         self.on.broker.config().max_message_size
-    }
-
-    async fn close_input(&mut self, input: InputId) {
-        if let Some(input) = self.inputs.get_mut(input as usize).and_then(Option::take) {
-            input.handle.close().await;
-        }
     }
 }
 

@@ -60,10 +60,6 @@ impl Tables for StoreTables {
         self.store.delete_table(&mut batch, table).map_err(error)?;
         self.commit(batch).await
     }
-
-    async fn settled(&self) -> Result<()> {
-        self.store.wait(self.store.last()).await.map_err(error)
-    }
 }
 
 impl StoreTables {

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use model::{InitialPosition, NamespaceName, SubscriptionType, TopicName};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     error::{Error, Result},
@@ -31,12 +34,6 @@ pub trait EventLog: Send + Sync + 'static {
     /// # Errors
     /// The pattern is not one; the namespace does not exist.
     async fn matching(&self, pattern: &str) -> Result<Vec<TopicName>>;
-
-    /// Sets the schema of a topic, as a producer would.
-    ///
-    /// # Errors
-    /// It is not compatible with what is there.
-    async fn put_schema(&self, topic: &TopicName, schema: &Schema) -> Result<()>;
 
     /// Removes a subscription, if it is there.
     ///
@@ -153,14 +150,8 @@ pub trait Session: Send {
     /// Gives messages back, to be delivered again.
     fn redeliver(&mut self, ids: &[(InputId, MessageId)]);
 
-    /// Whether a commit is one atomic and durable step, or a row of them: outputs, state, acknowledgements.
-    fn is_atomic(&self) -> bool;
-
     /// The largest message the broker takes, headers included.
     fn max_message_bytes(&self) -> usize;
-
-    /// Closes an input; others get what it has.
-    async fn close_input(&mut self, input: InputId);
 }
 
 /// What happens together.
@@ -251,16 +242,7 @@ pub trait Tables: Send + Sync + 'static {
     /// # Errors
     /// The storage has failed.
     async fn delete_table(&self, table: &str) -> Result<()>;
-
-    /// Resolves when what was read before is durable.
-    ///
-    /// # Errors
-    /// The storage has failed.
-    async fn settled(&self) -> Result<()>;
 }
-
-/// How long a message that was refused stays away. Pulsar: `negativeAckRedeliveryDelayMs`.
-pub const REDELIVERY_DELAY: Duration = Duration::from_secs(60);
 
 /// Topics a pattern asks for.
 pub struct Matching {
@@ -297,9 +279,14 @@ pub fn topics_matching(pattern: &str) -> Result<Matching> {
 }
 
 impl Matching {
-    /// Whether this topic (without its partition) is one of them. Pulsar's own topics never are.
+    /// Those of these topics that are asked for, partitioned ones by their own name. Pulsar's own topics never are.
     #[must_use]
-    pub fn is_match(&self, topic: &TopicName) -> bool {
+    pub fn among(&self, topics: impl Iterator<Item = TopicName>) -> Vec<TopicName> {
+        let topics = topics.map(|topic| topic.partitioned()).filter(|topic| self.is_match(topic));
+        topics.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn is_match(&self, topic: &TopicName) -> bool {
         topic.domain() == self.domain
             && *topic.namespace() == self.namespace
             && !topic.is_system()

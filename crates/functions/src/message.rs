@@ -1,7 +1,7 @@
 //! One message as a function sees it, and what a function makes of it.
 
 use bytes::Bytes;
-use model::TopicName;
+use model::{Position, TopicName};
 use std::sync::Arc;
 
 /// Which input of an instance a message came from: the index of the consumer in its [`crate::Session`].
@@ -62,6 +62,43 @@ pub struct Message {
     pub schema_version: Bytes,
     /// What it says.
     pub payload: Bytes,
+}
+
+impl Message {
+    /// What a client read from an entry of `topic`, which came through `input`.
+    #[must_use]
+    pub fn received(input: InputId, topic: &Arc<TopicName>, message: client::Message) -> Self {
+        let client::Message { id, .. } = message;
+        Self {
+            input,
+            topic: topic.clone(),
+            id: MessageId {
+                ledger: id.position.ledger,
+                entry: id.position.entry,
+                partition: id.partition,
+                batch_index: id.batch_index,
+                batch_size: if id.batch_index < 0 { 0 } else { message.batch_size },
+            },
+            key: message.key.map(|text| Key { text, is_base64: message.key_is_base64 }),
+            properties: message.properties,
+            event_time_ms: message.event_time_ms.unwrap_or(0),
+            publish_time_ms: message.publish_time_ms,
+            producer: message.producer_name,
+            sequence_id: message.sequence_id,
+            redelivery_count: message.redelivery_count,
+            schema_version: message.schema_version.unwrap_or_default(),
+            payload: message.payload,
+        }
+    }
+}
+
+impl MessageId {
+    /// As clients know it.
+    #[must_use]
+    pub fn as_client(&self) -> model::MessageId {
+        let position = Position { ledger: self.ledger, entry: self.entry };
+        model::MessageId { position, partition: self.partition, batch_index: self.batch_index }
+    }
 }
 
 /// A partition key as it is on the wire.

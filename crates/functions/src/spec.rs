@@ -236,6 +236,59 @@ pub struct FunctionSpec {
 }
 
 impl FunctionSpec {
+    /// What there is of a function before anything is said of it: no topics, one instance, no limits, and the rest as Pulsar has it where
+    /// a configuration says nothing. Its language is that of code that is part of this program.
+    #[must_use]
+    pub fn new(kind: Kind, tenant: &str, namespace: &str, name: &str, code: Code) -> Self {
+        Self {
+            kind,
+            id: String::new(),
+            version: 0,
+            tenant: tenant.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            language: Language::Builtin,
+            class_name: String::new(),
+            code,
+            guarantee: Guarantee::AtleastOnce,
+            inputs: BTreeMap::new(),
+            output: OutputConfig::default(),
+            subscription: format!("{tenant}/{namespace}/{name}"),
+            subscription_type: SubscriptionType::Shared,
+            initial_position: InitialPosition::Latest,
+            skip_to_latest: false,
+            cleanup_subscription: true,
+            auto_ack: true,
+            max_message_retries: None,
+            dead_letter_topic: None,
+            log_topic: None,
+            timeout: None,
+            max_pending_async: 1000,
+            forward_source_properties: true,
+            window: None,
+            parallelism: 1,
+            limits: Limits::default(),
+            user_config: serde_json::Map::new(),
+            secrets: BTreeMap::new(),
+            runtime_options: None,
+            runtime_flags: Vec::new(),
+            service_url: String::new(),
+            admin_url: String::new(),
+            cluster: String::new(),
+        }
+    }
+
+    /// What consumers and producers of an instance say of themselves. Source: Pulsar's `InstanceUtils.getProperties`.
+    #[must_use]
+    pub fn client_metadata(&self, instance_id: u32) -> BTreeMap<String, String> {
+        let pairs = [
+            ("application", "pulsar-function".to_owned()),
+            ("id", self.fqfn()),
+            ("instance_id", instance_id.to_string()),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// `tenant/namespace/name`.
     #[must_use]
     pub fn fqfn(&self) -> String {

@@ -10,9 +10,7 @@ use bytes::Bytes;
 use functions::{
     Code, FunctionSpec, Kind, Language, Message, MessageId, Runtime as _,
     runtime::{Event, Input, InstanceSpec, Invocation, Link, Request},
-    spec::{Guarantee, Limits, OutputConfig},
 };
-use model::{InitialPosition, SubscriptionType};
 use runtime_wasm::{Config, WasmRuntime};
 use std::{
     collections::BTreeMap,
@@ -150,40 +148,6 @@ fn instance(function: &Arc<FunctionSpec>, instance_id: u32) -> InstanceSpec {
 }
 
 fn function(component: PathBuf) -> FunctionSpec {
-    FunctionSpec {
-        kind: Kind::Function,
-        id: "f1".to_owned(),
-        version: 0,
-        tenant: "public".to_owned(),
-        namespace: "default".to_owned(),
-        name: "overhead".to_owned(),
-        language: Language::Wasm,
-        class_name: String::new(),
-        code: Code::File(component),
-        guarantee: Guarantee::AtleastOnce,
-        inputs: BTreeMap::new(),
-        output: OutputConfig::default(),
-        subscription: "public/default/overhead".to_owned(),
-        subscription_type: SubscriptionType::Shared,
-        initial_position: InitialPosition::Latest,
-        skip_to_latest: false,
-        cleanup_subscription: true,
-        auto_ack: true,
-        max_message_retries: None,
-        dead_letter_topic: None,
-        log_topic: None,
-        timeout: None,
-        max_pending_async: 1000,
-        forward_source_properties: true,
-        window: None,
-        parallelism: 1,
-        limits: Limits::default(),
-        user_config: serde_json::Map::new(),
-        secrets: BTreeMap::new(),
-        runtime_options: None,
-        runtime_flags: Vec::new(),
-        service_url: String::new(),
-        admin_url: String::new(),
-        cluster: "standalone".to_owned(),
-    }
+    let function = FunctionSpec::new(Kind::Function, "public", "default", "overhead", Code::File(component));
+    FunctionSpec { language: Language::Wasm, ..function }
 }

@@ -2,7 +2,7 @@
 
 use model::TopicName;
 use rustc_hash::FxHashSet;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     error::{Error, Result},
@@ -69,14 +69,7 @@ impl Inputs {
 
     fn input(&self, topic: TopicName) -> InputSpec {
         let function = &self.function;
-        let metadata: BTreeMap<String, String> = [
-            ("application", "pulsar-function".to_owned()),
-            ("id", function.fqfn()),
-            ("instance_id", self.instance_id.to_string()),
-        ]
-        .into_iter()
-        .map(|(k, v)| (k.to_owned(), v))
-        .collect();
+        let metadata = function.client_metadata(self.instance_id);
         InputSpec {
             topic,
             subscription: function.subscription.clone(),

@@ -208,21 +208,3 @@ async fn run_once(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) -> R
     shared.is_running();
     Ok(run.run(&shared.stop).await)
 }
-
-/// What `create` and `status` say of how often a message takes effect.
-#[must_use]
-pub fn delivery(function: &FunctionSpec, is_atomic: bool) -> &'static str {
-    use crate::spec::{Guarantee, Language};
-    match (function.guarantee, function.language) {
-        (_, Language::Go) => {
-            "as the Pulsar Go instance gives it: the function has a consumer and a producer of its own"
-        }
-        (Guarantee::AtmostOnce, _) => "at most once: acknowledged durably before the function is called",
-        (Guarantee::Manual, _) => "as the function acknowledges",
-        (Guarantee::AtleastOnce | Guarantee::EffectivelyOnce, _) if is_atomic => {
-            "exactly once: acknowledgement, outputs and state are one commit"
-        }
-        (Guarantee::AtleastOnce, _) => "at least once",
-        (Guarantee::EffectivelyOnce, _) => "effectively once: outputs are deduplicated by the broker",
-    }
-}

@@ -76,14 +76,7 @@ impl Outputs {
         let output = &function.output;
         let is_output = output.topic.as_deref().is_some_and(|t| t == topic);
         let schema = if is_output { output_schema(&output.schema_type, &output.schema_properties) } else { None };
-        let metadata: BTreeMap<String, String> = [
-            ("application", "pulsar-function".to_owned()),
-            ("id", function.fqfn()),
-            ("instance_id", self.instance_id.to_string()),
-        ]
-        .into_iter()
-        .map(|(k, v)| (k.to_owned(), v))
-        .collect();
+        let metadata = function.client_metadata(self.instance_id);
         let spec = |topic: TopicName| OutputSpec {
             topic,
             producer: None,

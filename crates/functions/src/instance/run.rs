@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    event_log::{Arrived, Commit, REDELIVERY_DELAY, RowChange, Session, TableChange},
+    event_log::{Arrived, Commit, RowChange, Session, TableChange},
     message::{InputId, Message, MessageId, Record},
     runtime::{
         Answer, Event, Exit, InstanceSpec, Invocation, Link, LogLine, Outcome, Question, Request, UserException,
@@ -39,6 +39,8 @@ use crate::{
 const INVOKE_MAX: usize = 256;
 /// Payload handed over together, unless one message alone is more.
 const INVOKE_BYTES_MAX: usize = 1 << 20;
+/// How long a message that was refused stays away. Pulsar: `negativeAckRedeliveryDelayMs`.
+const REDELIVERY_DELAY: Duration = Duration::from_secs(60);
 /// Windows in hand at which no more elements are asked for.
 const WINDOWS_MAX: usize = 16;
 /// Bytes of outputs and state at which outcomes are not put into one commit any more; a broker has a largest commit.

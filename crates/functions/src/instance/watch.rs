@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use crate::{
         Error, EventLog, FunctionSpec, Result, Runtime, Session, Tables,
-        event_log::{Row, Schema, TableChange},
+        event_log::{Row, TableChange},
         instance::{Exception, Instance, Parts},
         runtime::{InstanceSpec, LinkEnd, LogLevel, LogLine, Report, StartError, link},
         spec::{Code, Guarantee, Kind, Language, Limits, OutputConfig},
@@ -71,9 +71,6 @@ mod tests {
         async fn matching(&self, _: &str) -> Result<Vec<TopicName>> {
             Err(Error::Closed("self-driven code looks up nothing".into()))
         }
-        async fn put_schema(&self, _: &TopicName, _: &Schema) -> Result<()> {
-            Ok(())
-        }
         async fn unsubscribe(&self, _: &TopicName, _: &str) -> Result<()> {
             Ok(())
         }
@@ -91,9 +88,6 @@ mod tests {
             Ok(())
         }
         async fn delete_table(&self, _: &str) -> Result<()> {
-            Ok(())
-        }
-        async fn settled(&self) -> Result<()> {
             Ok(())
         }
     }

@@ -8,11 +8,11 @@ mod session;
 use async_trait::async_trait;
 use client::Client;
 use model::TopicName;
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     error::{Error, Result},
-    event_log::{EventLog, Schema, Session, Tables, topics_matching},
+    event_log::{EventLog, Session, Tables, topics_matching},
 };
 
 /// See the module. Clones share connections.
@@ -43,14 +43,7 @@ impl EventLog for Remote {
     async fn matching(&self, pattern: &str) -> Result<Vec<TopicName>> {
         let wanted = topics_matching(pattern)?;
         let names = self.client.topics(wanted.namespace.as_str()).await.map_err(error)?;
-        let topics = names.iter().filter_map(|name| name.parse::<TopicName>().ok()).map(|topic| topic.partitioned());
-        let found: BTreeSet<TopicName> = topics.filter(|topic| wanted.is_match(topic)).collect();
-        Ok(found.into_iter().collect())
-    }
-
-    async fn put_schema(&self, topic: &TopicName, schema: &Schema) -> Result<()> {
-        let producer = self.client.producer(&topic.to_string()).schema(session::wire_schema(schema));
-        producer.create().await.map_err(error)?.close().await.map_err(error)
+        Ok(wanted.among(names.iter().filter_map(|name| name.parse().ok())))
     }
 
     async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()> {

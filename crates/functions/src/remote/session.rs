@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use client::{Batching, Client, CompressionType, Consumer, Outgoing, Producer, Publication};
 use futures::future::BoxFuture;
-use model::{Position, TopicName};
+use model::TopicName;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -14,7 +14,7 @@ use super::error;
 use crate::{
     error::{Error, Result},
     event_log::{Arrived, Commit, Compression, InputSpec, OutputSpec, Schema, Session, TableChange, Tables},
-    message::{InputId, Key, Message, MessageId, OutputId, Record},
+    message::{InputId, Message, MessageId, OutputId, Record},
 };
 
 /// Messages of one input handed over at a time.
@@ -142,47 +142,18 @@ async fn receive(
             }
         };
         permit.forget();
-        let mut messages = vec![message(id, &topic, first)];
+        let mut messages = vec![Message::received(id, &topic, first)];
         while messages.len() < ARRIVED_MAX
             && let Ok(permit) = permits.try_acquire()
         {
             let Ok(Some(next)) = consumer.try_receive() else { break };
             permit.forget();
-            messages.push(message(id, &topic, next));
+            messages.push(Message::received(id, &topic, next));
         }
         if arrives.send(Ok(Arrived::Messages(messages))).await.is_err() {
             return;
         }
     }
-}
-
-fn message(input: InputId, topic: &Arc<TopicName>, message: client::Message) -> Message {
-    let single = message.id.batch_index < 0;
-    Message {
-        input,
-        topic: topic.clone(),
-        id: MessageId {
-            ledger: message.id.position.ledger,
-            entry: message.id.position.entry,
-            partition: message.id.partition,
-            batch_index: message.id.batch_index,
-            batch_size: if single { 0 } else { message.batch_size },
-        },
-        key: message.key.map(|text| Key { text, is_base64: message.key_is_base64 }),
-        properties: message.properties,
-        event_time_ms: message.event_time_ms.unwrap_or(0),
-        publish_time_ms: message.publish_time_ms,
-        producer: message.producer_name,
-        sequence_id: message.sequence_id,
-        redelivery_count: message.redelivery_count,
-        schema_version: message.schema_version.unwrap_or_default(),
-        payload: message.payload,
-    }
-}
-
-fn client_id(id: &MessageId) -> model::MessageId {
-    let position = Position { ledger: id.ledger, entry: id.entry };
-    model::MessageId { position, partition: id.partition, batch_index: id.batch_index }
 }
 
 impl From<Record> for Outgoing {
@@ -275,8 +246,8 @@ impl Session for Connected {
         let mut acks: Vec<(InputId, Vec<model::MessageId>)> = Vec::new();
         for (input, id) in &commit.acks {
             match acks.iter_mut().find(|(known, _)| known == input) {
-                Some((_, ids)) => ids.push(client_id(id)),
-                None => acks.push((*input, vec![client_id(id)])),
+                Some((_, ids)) => ids.push(id.as_client()),
+                None => acks.push((*input, vec![id.as_client()])),
             }
         }
         let acks = acks.into_iter().filter_map(|(input, ids)| Some((self.input(input)?.consumer.clone(), ids)));
@@ -293,24 +264,14 @@ impl Session for Connected {
     fn redeliver(&mut self, ids: &[(InputId, MessageId)]) {
         for (input, id) in ids {
             if let Some(input) = self.input(*input) {
-                input.consumer.nack(client_id(id));
+                input.consumer.nack(id.as_client());
             }
         }
-    }
-
-    fn is_atomic(&self) -> bool {
-        false
     }
 
     fn max_message_bytes(&self) -> usize {
         // As brokers are configured unless somebody changes it; one that takes less says so when something larger comes.
         5 << 20
-    }
-
-    async fn close_input(&mut self, input: InputId) {
-        if let Some(input) = self.inputs.get_mut(input as usize).and_then(Option::take) {
-            input.task.abort();
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::{
     Commit, Error, EventLog, Message, MessageId, Record, Result, Session, Tables,
-    event_log::{Arrived, InputSpec, OutputSpec, Schema},
+    event_log::{Arrived, InputSpec, OutputSpec},
     message::{InputId, OutputId},
 };
 
@@ -101,10 +101,6 @@ impl EventLog for MemoryLog {
 
     async fn matching(&self, _pattern: &str) -> Result<Vec<TopicName>> {
         Ok(Vec::new())
-    }
-
-    async fn put_schema(&self, _topic: &TopicName, _schema: &Schema) -> Result<()> {
-        Ok(())
     }
 
     async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()> {
@@ -227,17 +223,7 @@ impl Session for Open {
         self.shared.published.notify_waiters();
     }
 
-    fn is_atomic(&self) -> bool {
-        true
-    }
-
     fn max_message_bytes(&self) -> usize {
         5 * 1024 * 1024
-    }
-
-    async fn close_input(&mut self, input: InputId) {
-        if let Some(open) = self.inputs.get_mut(input as usize) {
-            *open = None;
-        }
     }
 }

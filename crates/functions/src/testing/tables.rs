@@ -65,8 +65,4 @@ impl Tables for MemoryTables {
         self.rows.lock().retain(|(name, _), _| name != table);
         Ok(())
     }
-
-    async fn settled(&self) -> Result<()> {
-        Ok(())
-    }
 }

@@ -27,7 +27,7 @@ pub(super) fn spec(row: &Row, code: Code, settings: &Settings) -> Result<Functio
         service_url: settings.service_url.clone(),
         admin_url: settings.admin_url.clone(),
         cluster: settings.cluster.clone(),
-        ..blank(row.config.kind(), row.name(), code)
+        ..blank(row.config.kind(), &row.name(), code)
     };
     Ok(FunctionSpec { parallelism: row.instances(), ..filled(&row.config, blank)? })
 }
@@ -67,7 +67,7 @@ impl Foreign {
             service_url: self.service_url,
             admin_url: self.admin_url,
             cluster: self.cluster,
-            ..blank(self.config.kind(), self.config.name()?, self.code)
+            ..blank(self.config.kind(), &self.config.name()?, self.code)
         };
         filled(&self.config, blank)
     }
@@ -91,45 +91,9 @@ pub(super) fn topic(topic: &str) -> Result<TopicName> {
     topic.parse().map_err(|error| Error::Invalid(format!("topic {topic:?}: {error}")))
 }
 
-/// What does not depend on the kind, and for the rest what a kind that has none of it has. Its language is that of code that is part of
-/// this program, until something else is known.
-fn blank(kind: Kind, name: Name, code: Code) -> FunctionSpec {
-    FunctionSpec {
-        kind,
-        id: String::new(),
-        version: 0,
-        subscription: name.to_string(),
-        tenant: name.tenant,
-        namespace: name.namespace,
-        name: name.name,
-        language: Language::Builtin,
-        class_name: String::new(),
-        code,
-        guarantee: Guarantee::AtleastOnce,
-        inputs: BTreeMap::new(),
-        output: OutputConfig::default(),
-        subscription_type: model::SubscriptionType::Shared,
-        initial_position: model::InitialPosition::Latest,
-        skip_to_latest: false,
-        cleanup_subscription: true,
-        auto_ack: true,
-        max_message_retries: None,
-        dead_letter_topic: None,
-        log_topic: None,
-        timeout: None,
-        max_pending_async: 1000,
-        forward_source_properties: true,
-        window: None,
-        parallelism: 1,
-        limits: Limits::default(),
-        user_config: Map::new(),
-        secrets: BTreeMap::new(),
-        runtime_options: None,
-        runtime_flags: Vec::new(),
-        service_url: String::new(),
-        admin_url: String::new(),
-        cluster: String::new(),
-    }
+/// What does not depend on the kind, and for the rest what a kind that has none of it has.
+fn blank(kind: Kind, name: &Name, code: Code) -> FunctionSpec {
+    FunctionSpec::new(kind, &name.tenant, &name.namespace, &name.name, code)
 }
 
 fn function(config: &FunctionConfig, blank: FunctionSpec) -> Result<FunctionSpec> {

@@ -1,9 +1,8 @@
 //! What the tests share: a function, an instance of it, and its link with what came of it.
 
 use functions::{
-    Code, FunctionSpec, Kind, Language, Message, MessageId, Runtime,
+    Code, FunctionSpec, Language, Message, MessageId, Runtime,
     runtime::{Answer, Event, Exit, Input, InstanceSpec, Invocation, Link, LogLine, Outcome, Question, Request},
-    spec::{Guarantee, InputConfig, OutputConfig},
 };
 use runtime_process::{Children, Limits};
 use std::{
@@ -25,42 +24,8 @@ pub(crate) fn children() -> Children {
 }
 
 pub(crate) fn spec(language: Language, code: Code, class_name: &str) -> FunctionSpec {
-    FunctionSpec {
-        kind: Kind::Function,
-        id: "id-1".into(),
-        version: 3,
-        tenant: "public".into(),
-        namespace: "default".into(),
-        name: "f".into(),
-        language,
-        class_name: class_name.into(),
-        code,
-        guarantee: Guarantee::AtleastOnce,
-        inputs: BTreeMap::from([(IN.into(), InputConfig::default())]),
-        output: OutputConfig { topic: Some("persistent://public/default/out".into()), ..OutputConfig::default() },
-        subscription: "public/default/f".into(),
-        subscription_type: model::SubscriptionType::Shared,
-        initial_position: model::InitialPosition::Latest,
-        skip_to_latest: false,
-        cleanup_subscription: true,
-        auto_ack: true,
-        max_message_retries: None,
-        dead_letter_topic: None,
-        log_topic: None,
-        timeout: None,
-        max_pending_async: 1000,
-        forward_source_properties: true,
-        window: None,
-        parallelism: 1,
-        limits: functions::spec::Limits::default(),
-        user_config: serde_json::Map::new(),
-        secrets: BTreeMap::new(),
-        runtime_options: None,
-        runtime_flags: Vec::new(),
-        service_url: "pulsar://127.0.0.1:6650".into(),
-        admin_url: "http://127.0.0.1:8080".into(),
-        cluster: "standalone".into(),
-    }
+    let spec = functions::testing::spec("f");
+    FunctionSpec { id: "id-1".into(), version: 3, language, class_name: class_name.into(), code, ..spec }
 }
 
 pub(crate) fn instance(function: FunctionSpec, work_dir: &Path) -> InstanceSpec {

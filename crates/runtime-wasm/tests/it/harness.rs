@@ -8,9 +8,8 @@ use functions::{
         Answer, Effects, Event, Exit, Input, InstanceSpec, Invocation, Link, LogLine, Outcome, Question, Request,
         Secret, StartError, StateChange,
     },
-    spec::{Guarantee, InputConfig, Limits, OutputConfig, Span, WindowSpec},
+    spec::{InputConfig, OutputConfig, Span, WindowSpec},
 };
-use model::{InitialPosition, SubscriptionType};
 use runtime_wasm::{Config, WasmRuntime};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -72,41 +71,15 @@ pub(crate) fn runtime(config: Config, dir: &Path) -> WasmRuntime {
 }
 
 pub(crate) fn function(code: impl Into<PathBuf>) -> FunctionSpec {
+    let topic = |local: &str| format!("persistent://public/default/{local}");
     FunctionSpec {
-        kind: Kind::Function,
         id: "f1".to_owned(),
-        version: 0,
-        tenant: "public".to_owned(),
-        namespace: "default".to_owned(),
-        name: "test".to_owned(),
         language: Language::Wasm,
-        class_name: String::new(),
-        code: Code::File(code.into()),
-        guarantee: Guarantee::AtleastOnce,
-        inputs: BTreeMap::from([("persistent://public/default/in".to_owned(), InputConfig::default())]),
-        output: OutputConfig { topic: Some("persistent://public/default/out".to_owned()), ..OutputConfig::default() },
-        subscription: "public/default/test".to_owned(),
-        subscription_type: SubscriptionType::Shared,
-        initial_position: InitialPosition::Latest,
-        skip_to_latest: false,
-        cleanup_subscription: true,
-        auto_ack: true,
-        max_message_retries: None,
-        dead_letter_topic: None,
-        log_topic: None,
-        timeout: None,
-        max_pending_async: 1000,
-        forward_source_properties: true,
-        window: None,
+        inputs: BTreeMap::from([(topic("in"), InputConfig::default())]),
+        output: OutputConfig { topic: Some(topic("out")), ..OutputConfig::default() },
         parallelism: 2,
-        limits: Limits::default(),
-        user_config: serde_json::Map::new(),
-        secrets: BTreeMap::new(),
-        runtime_options: None,
-        runtime_flags: Vec::new(),
-        service_url: String::new(),
-        admin_url: String::new(),
         cluster: "standalone".to_owned(),
+        ..FunctionSpec::new(Kind::Function, "public", "default", "test", Code::File(code.into()))
     }
 }
 
