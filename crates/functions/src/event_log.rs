@@ -7,6 +7,7 @@ use model::{InitialPosition, NamespaceName, SubscriptionType, TopicName};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
@@ -40,6 +41,66 @@ pub trait EventLog: Send + Sync + 'static {
     /// # Errors
     /// Somebody is connected; the broker cannot be reached.
     async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()>;
+
+    /// What waits on the inputs of a function, whether or not it has an instance. Cheap: topics that nobody uses are not loaded for it
+    /// each time. `None`: this broker does not say.
+    ///
+    /// # Errors
+    /// A pattern is none, a namespace does not exist, the broker cannot be reached.
+    async fn input_stats(&self, _reads: &Reads) -> Result<Option<InputStats>> {
+        Ok(None)
+    }
+
+    /// Resolves as soon as there is something to do for a function without instances: a message that can be delivered, now or when it is
+    /// published or its time comes; or a topic that its pattern matches comes into being. Nobody asks again and again for it, and while
+    /// it waits it costs some memory and no task. While the subscription has consumers it waits for them to go. May be dropped.
+    ///
+    /// The subscriptions are made where they are missing, so that nothing published from now on is missed.
+    ///
+    /// # Errors
+    /// As for [`Self::input_stats`], and [`Error::Invalid`]: this broker does not tell.
+    async fn wake(&self, _reads: Reads) -> Result<()> {
+        Err(Error::Invalid("this broker does not tell when a message comes".into()))
+    }
+}
+
+/// What a function reads: one subscription over topics, all their partitions, all that patterns match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reads {
+    /// Topics (complete names) or patterns, and whether it is one.
+    pub topics: Vec<(String, bool)>,
+    /// Name of the subscription.
+    pub subscription: String,
+    /// How it is shared.
+    pub kind: SubscriptionType,
+    /// Where it begins where it is missing.
+    pub initial_position: InitialPosition,
+}
+
+/// What waits on the inputs of a function. Messages are those of clients: a batch holds many.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InputStats {
+    /// By topic or partition, messages ever published to it. Rises as long as the topic is there; see [`Self::arrived_since`].
+    pub published: BTreeMap<TopicName, u64>,
+    /// Messages not acknowledged, those in the hands of instances too. Where entries hold different numbers of messages, and were
+    /// published before the topic was last loaded, they are taken to hold the same.
+    pub backlog: u64,
+    /// Since the oldest message that is not acknowledged was published, by its producer's clock; zero when there is none.
+    pub oldest: Duration,
+    /// Instances that can work at once; `None`: any number.
+    pub parallelism_max: Option<u32>,
+    /// Share of the most frequent key among the messages of late, 0 to 1. Only where keys have an order to keep (Key_Shared); else 0.
+    pub hottest_key: f64,
+}
+
+impl InputStats {
+    /// Messages published since `before`. What a topic held when it was first seen did not arrive since.
+    #[must_use]
+    pub fn arrived_since(&self, before: &Self) -> u64 {
+        let since =
+            |(topic, now): (&TopicName, &u64)| before.published.get(topic).map_or(0, |then| now.saturating_sub(*then));
+        self.published.iter().map(since).sum()
+    }
 }
 
 /// A schema, as CommandProducer carries it.

@@ -5,7 +5,7 @@
 use model::{InitialPosition, SubscriptionType};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use crate::event_log::Compression;
+use crate::event_log::{Compression, Reads};
 
 /// What stands between topics and user code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -287,6 +287,18 @@ impl FunctionSpec {
             ("instance_id", instance_id.to_string()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// What it reads; `None` for a source.
+    #[must_use]
+    pub fn reads(&self) -> Option<Reads> {
+        let topics: Vec<_> = self.inputs.iter().map(|(name, input)| (name.clone(), input.is_pattern)).collect();
+        (!topics.is_empty()).then(|| Reads {
+            topics,
+            subscription: self.subscription.clone(),
+            kind: self.subscription_type,
+            initial_position: self.initial_position,
+        })
     }
 
     /// `tenant/namespace/name`.
