@@ -15,6 +15,7 @@ use std::{
 use super::{
     BUILTIN, Config, INSTANCES_MAX, Name, Worker, resolve,
     row::{CodeRef, Row},
+    vault::{Values, Vault},
 };
 use crate::{Code, Error, FunctionSpec, Kind, Result, packages::Stored};
 
@@ -29,9 +30,15 @@ pub enum Given {
 }
 
 /// Code that is at hand, and stays so while this is held.
-struct AtHand {
+pub(super) struct AtHand {
     code: CodeRef,
     _stored: Option<Stored>,
+}
+
+impl AtHand {
+    pub(super) fn code(&self) -> &CodeRef {
+        &self.code
+    }
 }
 
 impl Worker {
@@ -48,8 +55,7 @@ impl Worker {
             let Some(at_hand) = worker.take(&config, given).await? else {
                 return Err(Error::Invalid(format!("{} Package is not provided", kind.title())));
             };
-            let now = worker.shared.clock.now_ms();
-            let row = Row::new(&name, config, at_hand.code.clone(), new_id(&name, now), now);
+            let row = worker.create_row(&name, config, at_hand.code.clone());
             worker.must_run(&row).await?;
             row.write(&*worker.shared.tables).await?;
             worker.subscribe(&row).await;
@@ -142,7 +148,10 @@ impl Worker {
         }
         let state = crate::spec::state_table(&name.tenant, &name.namespace, &name.name);
         self.shared.tables.delete_table(&state).await?;
-        row.delete(&*self.shared.tables).await?;
+        let mut changes = row.deletion();
+        changes.push(Vault::change(name, &Values::new())?);
+        self.shared.tables.write(changes).await?;
+        self.shared.around.secrets.keep(name, Values::new());
         self.shared.functions.write().remove(name);
         Ok(())
     }
@@ -151,7 +160,7 @@ impl Worker {
     async fn clean_up(&self, spec: &FunctionSpec) {
         if spec.cleanup_subscription {
             for (topic, config) in &spec.inputs {
-                if let Err(error) = self.unsubscribe(spec, topic, config.is_pattern).await {
+                if let Err(error) = self.unsubscribe_from(topic, config.is_pattern, &spec.subscription).await {
                     tracing::warn!(function = spec.fqfn(), topic, %error, "the subscription of a deleted function stays");
                 }
             }
@@ -165,23 +174,24 @@ impl Worker {
         }
     }
 
-    async fn unsubscribe(&self, spec: &FunctionSpec, topic: &str, is_pattern: bool) -> Result<()> {
+    /// Removes a subscription from a topic, all its partitions, or all topics of a pattern.
+    pub(super) async fn unsubscribe_from(&self, topic: &str, is_pattern: bool, subscription: &str) -> Result<()> {
         let log = &self.shared.log;
         let topics = if is_pattern { log.matching(topic).await? } else { vec![resolve::topic(topic)?] };
         for topic in topics {
             let partitions = if topic.partition().is_some() { 0 } else { log.partitions(&topic).await? };
             if partitions == 0 {
-                log.unsubscribe(&topic, &spec.subscription).await?;
+                log.unsubscribe(&topic, subscription).await?;
             }
             for number in 0..partitions {
-                log.unsubscribe(&topic.with_partition(number), &spec.subscription).await?;
+                log.unsubscribe(&topic.with_partition(number), subscription).await?;
             }
         }
         Ok(())
     }
 
     /// Names are shared by the three kinds, as their subscriptions and their state are.
-    fn must_be_free(&self, kind: Kind, name: &Name) -> Result<()> {
+    pub(super) fn must_be_free(&self, kind: Kind, name: &Name) -> Result<()> {
         if self.shared.functions.read().contains_key(name) {
             return Err(Error::Exists(format!("{} {} already exists", kind.title(), name.name)));
         }
@@ -192,7 +202,7 @@ impl Worker {
     }
 
     /// Stores the code that came, if some did.
-    async fn take(&self, config: &Config, given: Given) -> Result<Option<AtHand>> {
+    pub(super) async fn take(&self, config: &Config, given: Given) -> Result<Option<AtHand>> {
         let builtin = |name: &str| {
             let is_there = self.shared.connectors.iter().any(|connector| {
                 let class = match config.kind() {
@@ -223,14 +233,25 @@ impl Worker {
         Ok(Some(AtHand { code: CodeRef::Blob(stored.id().clone()), _stored: Some(stored) }))
     }
 
+    /// A row of something new.
+    pub(super) fn create_row(&self, name: &Name, config: Config, code: CodeRef) -> Row {
+        let now = self.shared.clock.now_ms();
+        Row::new(name, config, code, new_id(name, now), now)
+    }
+
     /// Checks that this can run here, and prepares it.
     async fn must_run(&self, row: &Row) -> Result<()> {
+        self.must_run_with(row, &self.shared.around.secrets.of(&row.name())).await
+    }
+
+    /// The same with other values of secrets than it has.
+    pub(super) async fn must_run_with(&self, row: &Row, secrets: &Values) -> Result<()> {
         if row.instances() > INSTANCES_MAX {
             return Err(Error::Invalid(format!("a function may have {INSTANCES_MAX} instances")));
         }
         let spec = self.spec(row).await?;
         self.shared.runtimes.get(spec.language)?;
-        self.shared.around.secrets.resolve(&spec.tenant, &spec.secrets).map_err(Error::Invalid)?;
+        self.shared.around.secrets.resolve_with(&spec, secrets).map_err(Error::Invalid)?;
         let starter = self.shared.around.starter.clone();
         // A task of its own, so that a panic ends there.
         let prepared = tokio::spawn(async move { starter.prepare(&spec).await }).await;
@@ -239,7 +260,7 @@ impl Worker {
 
     /// Makes the subscriptions, so that nothing published after the answer is missed, however long the code takes to start. What cannot
     /// be subscribed to now, the instances try again, and say why not.
-    async fn subscribe(&self, row: &Row) {
+    pub(super) async fn subscribe(&self, row: &Row) {
         let subscribed = match self.spec(row).await {
             Ok(spec) => crate::instance::subscribe(&self.shared.log, spec).await,
             Err(error) => Err(error),

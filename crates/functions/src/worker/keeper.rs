@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     plan::{Made, Step, Wanted},
     running::{Running, Starter},
-    secrets::Secrets,
+    vault::Vault,
 };
 use crate::{
     instance::{Line, Status},
@@ -34,7 +34,7 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// What every keeper needs of its worker.
 pub(super) struct Around {
     pub(super) starter: Arc<dyn Starter>,
-    pub(super) secrets: Arc<dyn Secrets>,
+    pub(super) secrets: Arc<Vault>,
     /// Where instances have their directories.
     pub(super) work_dir: PathBuf,
     /// How many functions may be starting at once.
@@ -300,7 +300,7 @@ fn revive_one(around: &Arc<Around>, wanted: &Wanted, id: u32, kept: &mut Kept) -
     let spec = &wanted.spec;
     let work_dir = super::work_dir(&around.work_dir, spec).join(id.to_string());
     seams::make_dir(&work_dir).map_err(|error| format!("make {}: {error}", work_dir.display()))?;
-    let secrets = around.secrets.resolve(&spec.tenant, &spec.secrets)?;
+    let secrets = around.secrets.resolve(spec)?;
     let instance = InstanceSpec { function: spec.clone(), instance_id: id, secrets, work_dir };
     let panicked = Shutdown::new();
     let tasks = Tasks::new(panicked.clone());

@@ -10,6 +10,7 @@
 
 mod changes;
 mod config;
+mod declare;
 mod deploy;
 mod gates;
 mod keeper;
@@ -24,13 +25,16 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod trigger;
+mod vault;
 
 pub use config::Config;
+pub use declare::{Declaration, Done, Stamp, secret_values};
 pub use deploy::Given;
 pub use name::Name;
 pub use report::Observed;
 pub use resolve::Foreign;
 pub use secrets::{EnvironmentSecrets, Secrets};
+pub use vault::Values;
 
 use model::function::ConnectorDefinition;
 use std::{
@@ -175,7 +179,7 @@ impl Worker {
     ) -> Result<Self> {
         let around = Arc::new(Around {
             starter,
-            secrets: parts.secrets,
+            secrets: Arc::new(vault::Vault::open(&*parts.tables, parts.secrets).await?),
             work_dir: settings.dir.join("instances"),
             starts: Semaphore::new(STARTS),
         });

@@ -102,13 +102,19 @@ impl Row {
         vec![TableChange { table: TABLE.into(), key: self.key().into(), change }]
     }
 
-    pub(super) async fn write(&self, tables: &dyn Tables) -> Result<()> {
+    /// What to write so that it is there.
+    pub(super) fn put(&self) -> Result<Vec<TableChange>> {
         let value = serde_json::to_vec(self).map_err(|error| crate::Error::Invalid(error.to_string()))?;
-        tables.write(self.change(RowChange::Put(value.into()))).await
+        Ok(self.change(RowChange::Put(value.into())))
     }
 
-    pub(super) async fn delete(&self, tables: &dyn Tables) -> Result<()> {
-        tables.write(self.change(RowChange::Delete)).await
+    /// What to write so that it is gone.
+    pub(super) fn deletion(&self) -> Vec<TableChange> {
+        self.change(RowChange::Delete)
+    }
+
+    pub(super) async fn write(&self, tables: &dyn Tables) -> Result<()> {
+        tables.write(self.put()?).await
     }
 }
 

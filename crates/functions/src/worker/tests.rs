@@ -8,7 +8,10 @@ use seams::{SystemClock, Tasks};
 use serde_json::json;
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-use super::{Config, EnvironmentSecrets, Given, Name, Parts, Runtimes, Settings, Worker, running};
+use super::{
+    Config, Declaration, Done, EnvironmentSecrets, Given, Name, Parts, Runtimes, Settings, Worker, running,
+    secret_values,
+};
 use crate::{
     Error, FunctionSpec, Kind, Language, Record, Result, Tables,
     instance::{Line, Status},
@@ -504,6 +507,72 @@ async fn changes_of_one_name_take_turns() {
     let created = futures::future::join_all((0..8).map(|_| node.create("f", config()))).await;
     assert_eq!(created.iter().filter(|result| result.is_ok()).count(), 1);
     assert!(created.iter().all(|result| matches!(result, Ok(()) | Err(Error::Exists(_)))));
+}
+
+impl Node {
+    async fn declare(
+        &self,
+        name: &str,
+        config: serde_json::Value,
+        code: &[u8],
+        secrets: &[(&str, &str)],
+    ) -> Result<Done> {
+        let given = Given::Uploaded(self.package(code).await);
+        let secrets = secret_values(secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let declaration =
+            Declaration { kind: Kind::Function, name: named(name), config: config.to_string(), given, secrets };
+        self.worker.declare(declaration).await.map(|(done, _)| done)
+    }
+}
+
+#[tokio::test]
+async fn what_is_declared_is_made_changed_where_it_differs_and_else_left_alone() {
+    let (node, all) = puppets().await;
+    let version = || node.worker.stamp(Kind::Function, &named("f")).unwrap().version;
+    let with_user = json!({"className": "c.F", "inputs": ["in"], "py": "c.py", "userConfig": {"a": 1}});
+    assert_eq!(node.declare("f", with_user.clone(), b"code", &[]).await.unwrap(), Done::Created);
+    node.runs("f", 1).await;
+    assert_eq!(node.declare("f", with_user.clone(), b"code", &[]).await.unwrap(), Done::Unchanged);
+    assert_eq!((version(), all.started.lock().len()), (0, 1));
+    assert_eq!(node.declare("f", with_user.clone(), b"code 2", &[]).await.unwrap(), Done::Changed);
+    // What is no longer said is no longer so, which an update could not say.
+    let without = json!({"className": "c.F", "inputs": ["in"], "py": "c.py"});
+    assert_eq!(node.declare("f", without, b"code 2", &[]).await.unwrap(), Done::Changed);
+    let shown = node.worker.get(Kind::Function, &named("f")).unwrap().to_json();
+    assert!(shown["userConfig"].as_object().is_none_or(|config| config.is_empty()), "{shown}");
+    until("instances follow", || all.started.lock().last() == Some(&(0, 2))).await;
+}
+
+#[tokio::test]
+async fn a_declaration_may_change_what_an_update_may_not() {
+    let node = Node::start().await;
+    let reads = |topics: &[&str], ordered: bool| json!({"className": "c.F", "inputs": topics, "py": "c.py", "parallelism": 2, "retainOrdering": ordered});
+    node.declare("f", reads(&["a", "b"], false), b"code", &[]).await.unwrap();
+    node.runs("f", 2).await;
+    let subscriptions = |topic: &str| node.log.subscriptions(&format!("persistent://public/default/{topic}")).len();
+    assert_eq!((subscriptions("a"), subscriptions("b"), subscriptions("c")), (1, 1, 0));
+    assert!(node.update("f", reads(&["b", "c"], true), Given::Nothing).await.is_err());
+    assert_eq!(node.declare("f", reads(&["b", "c"], true), b"code", &[]).await.unwrap(), Done::Changed);
+    node.runs("f", 2).await;
+    assert_eq!((subscriptions("a"), subscriptions("b"), subscriptions("c")), (0, 1, 1));
+}
+
+#[tokio::test]
+async fn secrets_that_come_with_a_function_are_its_own_and_survive_a_start() {
+    let node = Node::start().await;
+    let wants =
+        json!({"className": "c.F", "inputs": ["in"], "py": "c.py", "secrets": {"KEY": {"path": "db", "key": "k"}}});
+    assert!(refusal(node.declare("f", wants.clone(), b"code", &[]).await).contains("KEY"));
+    node.declare("f", wants.clone(), b"code", &[("KEY", "hunter2")]).await.unwrap();
+    assert_eq!(node.declare("f", wants.clone(), b"code", &[("KEY", "hunter2")]).await.unwrap(), Done::Unchanged);
+    assert!(refusal(node.declare("g", wants.clone(), b"code", &[]).await).contains("KEY"));
+    let shown = node.worker.get(Kind::Function, &named("f")).unwrap().to_json().to_string();
+    assert!(shown.contains("KEY") && !shown.contains("hunter2"), "{shown}");
+    let node = node.restart().await;
+    node.runs("f", 1).await;
+    assert_eq!(node.declare("f", wants.clone(), b"code", &[("KEY", "other")]).await.unwrap(), Done::Changed);
+    node.worker.delete(Kind::Function, named("f")).await.unwrap();
+    assert!(!node.tables.tables().contains(&"function-secrets".to_owned()));
 }
 
 /// Not a test: this must be possible, whatever a request's future is awaited in.

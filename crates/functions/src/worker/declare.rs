@@ -1,0 +1,224 @@
+//! A function as somebody describes it whole: made where it is not there, changed where it differs, left alone where it is so already.
+//!
+//! [`Worker::update`] has Pulsar's rules of what may change. Here everything may but the kind: who describes the whole thing, as a mesh's
+//! manifest does, means what it says. Instances are replaced one after the other where old and new ones can work side by side; where
+//! they cannot, since they would share a subscription in different ways, all stop before the first new one starts.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Config, Given, Name, Worker,
+    deploy::whole,
+    row::Row,
+    vault::{Values, Vault},
+};
+use crate::{Error, FunctionSpec, Kind, Result, runtime::Secret};
+
+/// All there is to say of a function.
+pub struct Declaration {
+    /// Which of the three.
+    pub kind: Kind,
+    /// Which one.
+    pub name: Name,
+    /// Its configuration in JSON: what it does not say is as if it had never been said.
+    pub config: String,
+    /// Its code.
+    pub given: Given,
+    /// Values of secrets its configuration names; those it names besides, the node finds.
+    pub secrets: Values,
+}
+
+/// What a declaration did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It was not there.
+    Created,
+    /// It was, and differed.
+    Changed,
+    /// It is as it was; nothing was touched.
+    Unchanged,
+}
+
+/// Which function it is: another one of the same name, or one that was changed since, differs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Stamp {
+    /// Made when it was created.
+    pub id: String,
+    /// Rises with each change of configuration, code or secrets.
+    pub version: u64,
+}
+
+impl Worker {
+    /// Makes a function what is said of it. Returns when it will survive a restart; whether it runs, its status says.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with what is wrong with configuration, secrets or code; [`Error::Exists`]: something of another kind has the name.
+    pub async fn declare(&self, declaration: Declaration) -> Result<(Done, Stamp)> {
+        let worker = self.clone();
+        whole(async move {
+            let Declaration { kind, name, config, given, secrets } = declaration;
+            let _turn = worker.shared.gates.enter(&name).await;
+            let config = Config::new(kind, &name, &config)?;
+            let Some(at_hand) = worker.take(&config, given).await? else {
+                return Err(Error::Invalid(format!("the code of {kind} {name} is not given")));
+            };
+            let Ok(function) = worker.function(kind, &name) else {
+                worker.must_be_free(kind, &name)?;
+                let row = worker.create_row(&name, config, at_hand.code().clone());
+                worker.must_run_with(&row, &secrets).await?;
+                worker.write_declared(&row, &secrets).await?;
+                worker.subscribe(&row).await;
+                tracing::info!(function = %name, %kind, "created");
+                let stamp = row.stamp();
+                worker.admit(row).await;
+                return Ok((Done::Created, stamp));
+            };
+            let old = function.row.lock().clone();
+            if config == old.config && *at_hand.code() == old.code && secrets == worker.shared.around.secrets.of(&name)
+            {
+                return Ok((Done::Unchanged, old.stamp()));
+            }
+            let scaled_to = old.scaled_to.filter(|_| config.parallelism() == old.config.parallelism());
+            let row = Row {
+                version: old.version + 1,
+                code_before: Some(old.code.clone()),
+                config,
+                code: at_hand.code().clone(),
+                scaled_to,
+                ..old.clone()
+            };
+            worker.must_run_with(&row, &secrets).await?;
+            let stamp = row.stamp();
+            let left = match (worker.spec(&old).await, worker.spec(&row).await) {
+                (Ok(old), Ok(new)) => Left::between(&old, &new),
+                // What does not run has nothing open.
+                _ => Left::default(),
+            };
+            if left.is_nothing() {
+                worker.write_declared(&row, &secrets).await?;
+                worker.subscribe(&row).await;
+                worker.put(&name, &function, row).await?;
+            } else {
+                // While nothing of it runs; and before it is written, so that who dies in between does it again.
+                if let Ok(keeper) = &function.keeper {
+                    keeper.close().await;
+                }
+                let written = match worker.leave(&left).await {
+                    Ok(()) => worker.write_declared(&row, &secrets).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = written {
+                    worker.admit(old).await;
+                    return Err(error);
+                }
+                worker.subscribe(&row).await;
+                worker.admit(row).await;
+            }
+            tracing::info!(function = %name, %kind, version = stamp.version, "changed");
+            worker.sweep().await;
+            Ok((Done::Changed, stamp))
+        })
+        .await
+    }
+
+    /// Which function there is under this name, if there is one of this kind.
+    #[must_use]
+    pub fn stamp(&self, kind: Kind, name: &Name) -> Option<Stamp> {
+        self.function(kind, name).ok().map(|function| function.row.lock().stamp())
+    }
+
+    /// What there is under this name, of whichever kind.
+    #[must_use]
+    pub fn kind(&self, name: &Name) -> Option<Kind> {
+        self.shared.functions.read().get(name).map(|function| function.row.lock().config.kind())
+    }
+
+    async fn write_declared(&self, row: &Row, secrets: &Values) -> Result<()> {
+        let name = row.name();
+        let mut changes = row.put()?;
+        changes.push(Vault::change(&name, secrets)?);
+        self.shared.tables.write(changes).await?;
+        self.shared.around.secrets.keep(&name, secrets.clone());
+        Ok(())
+    }
+
+    async fn leave(&self, left: &Left) -> Result<()> {
+        for (topic, is_pattern) in &left.topics {
+            self.unsubscribe_from(topic, *is_pattern, &left.subscription).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    fn stamp(&self) -> Stamp {
+        Stamp { id: self.id.clone(), version: self.version }
+    }
+}
+
+/// What of a function's subscriptions nobody reads any more after a change.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Left {
+    /// Old and new instances would get in each other's way.
+    must_stop: bool,
+    subscription: String,
+    /// Each with whether it is a pattern; to be unsubscribed from.
+    topics: BTreeSet<(String, bool)>,
+}
+
+impl Left {
+    fn between(old: &FunctionSpec, new: &FunctionSpec) -> Self {
+        let is_renamed = old.subscription != new.subscription;
+        let stays = |topic: &String| !is_renamed && new.inputs.contains_key(topic);
+        let gone = old.inputs.iter().filter(|(topic, _)| !stays(topic));
+        let gone: BTreeSet<_> = gone.map(|(topic, config)| (topic.clone(), config.is_pattern)).collect();
+        Self {
+            must_stop: is_renamed || old.subscription_type != new.subscription_type || !gone.is_empty(),
+            subscription: old.subscription.clone(),
+            // As when it is deleted: who wants to keep its place says so.
+            topics: if new.cleanup_subscription { gone } else { BTreeSet::new() },
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        !self.must_stop
+    }
+}
+
+/// Values of secrets, of plain texts.
+#[must_use]
+pub fn secret_values(plain: impl IntoIterator<Item = (String, String)>) -> Values {
+    plain.into_iter().map(|(name, value)| (name, Secret(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{spec::InputConfig, testing};
+
+    fn reads(topics: &[&str]) -> FunctionSpec {
+        let inputs = topics.iter().map(|topic| ((*topic).to_owned(), InputConfig::default())).collect();
+        FunctionSpec { inputs, ..testing::spec("f") }
+    }
+
+    #[test]
+    fn only_what_gets_in_each_others_way_stops_first() {
+        let old = reads(&["a", "b"]);
+        assert!(Left::between(&old, &FunctionSpec { class_name: "other".to_owned(), ..old.clone() }).is_nothing());
+        assert!(Left::between(&old, &reads(&["a", "b", "c"])).is_nothing());
+        let exclusive = model::SubscriptionType::Exclusive;
+        let other_way = Left::between(&old, &FunctionSpec { subscription_type: exclusive, ..old.clone() });
+        assert!(other_way.must_stop && other_way.topics.is_empty());
+    }
+
+    #[test]
+    fn what_is_read_no_more_is_left_unless_its_place_is_to_be_kept() {
+        let old = reads(&["a", "b"]);
+        let left = Left::between(&old, &reads(&["b"]));
+        assert_eq!((left.must_stop, left.topics), (true, BTreeSet::from([("a".to_owned(), false)])));
+        let keeps = FunctionSpec { cleanup_subscription: false, ..reads(&["b"]) };
+        assert!(Left::between(&old, &keeps).topics.is_empty());
+        let renamed = FunctionSpec { subscription: "other".to_owned(), ..old.clone() };
+        assert_eq!(Left::between(&old, &renamed).topics.len(), 2);
+    }
+}
