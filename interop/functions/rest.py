@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+import types
 import urllib.error
 import urllib.request
 import uuid
@@ -18,6 +19,14 @@ class Server:
         self.log = open(log, "ab")
         self.ports = ("0", "0")
         self.start()
+
+    @classmethod
+    def at(cls, service, admin, pid):
+        """One that somebody else started and stops."""
+        server = cls.__new__(cls)
+        server.service, server.admin = service, admin
+        server.process = types.SimpleNamespace(pid=pid)
+        return server
 
     def start(self, tries=40):
         """Starts it. While it is down a client's own connection may take its port for a moment."""

@@ -193,7 +193,7 @@ fn if_there<T>(report: &mut Report, what: &str, made: Result<T, Missing>) -> Res
 }
 
 /// The harness of Java functions, tested by its own tests, and the tests' functions in Java: the path of these.
-fn jar(root: &Path) -> Result<PathBuf, Missing> {
+pub(crate) fn jar(root: &Path) -> Result<PathBuf, Missing> {
     need("javac", "-version", "a JDK, 17 or later")?;
     need("mvn", "--version", "Maven")?;
     quiet(Command::new("mvn").args(["-B", "-q", "-f"]).arg(root.join("java")).arg("package"))?;
@@ -201,7 +201,7 @@ fn jar(root: &Path) -> Result<PathBuf, Missing> {
 }
 
 /// The tests' functions as components, in one directory: the path of one of them.
-fn component(root: &Path) -> Result<PathBuf, Missing> {
+pub(crate) fn component(root: &Path) -> Result<PathBuf, Missing> {
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(root).output();
     if !installed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("wasm32-wasip2")) {
         return Err(Missing::Tool(
@@ -216,7 +216,7 @@ fn component(root: &Path) -> Result<PathBuf, Missing> {
     Ok(target.join("wasm32-wasip2/release/conform.wasm"))
 }
 
-enum Missing {
+pub(crate) enum Missing {
     /// The language is not installed.
     Tool(String),
     /// It is, but preparing failed.
@@ -274,7 +274,7 @@ fn prepare(client: Client, root: &Path) -> Result<Command, Missing> {
 }
 
 /// The Python of a virtual environment of its own, after `pip install` of what is asked for.
-fn python(root: &Path, install: &[&str]) -> Result<PathBuf, Missing> {
+pub(crate) fn python(root: &Path, install: &[&str]) -> Result<PathBuf, Missing> {
     need("python3", "--version", "Python 3 with venv")?;
     let venv = root.join("interop/.venv");
     let python = venv.join("bin/python");

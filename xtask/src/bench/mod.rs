@@ -1,6 +1,7 @@
 //! `cargo xtask bench --peer`: Geminga and Apache Pulsar measured alternately, by the same client, with the same promise
 //! (synced before it is acknowledged), and written to `docs/benchmarks.md` as medians and ratios.
 
+mod functions;
 mod limits;
 mod server;
 
@@ -11,14 +12,17 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 /// Measure Geminga, alone or beside Apache Pulsar
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Measure Apache Pulsar too, alternating with Geminga, and write docs/benchmarks.md
     #[arg(long)]
     peer: bool,
@@ -31,6 +35,13 @@ pub(crate) struct Args {
     /// Only the rows whose name contains this
     #[arg(long)]
     only: Option<String>,
+}
+
+/// What is measured in place of the broker.
+#[derive(Debug, clap::Subcommand)]
+enum Part {
+    /// Functions: one instance in each language, beside Pulsar's own
+    Functions(functions::Args),
 }
 
 /// A number of a report of `geminga perf`: what it is called, and where it is.
@@ -148,12 +159,25 @@ type Figures = BTreeMap<(usize, &'static str, &'static str, &'static str), BTree
 
 /// Runs the comparison and writes its page.
 pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
+    match &args.part {
+        Some(Part::Functions(args)) => functions::run(args, root),
+        None => run_broker(args, root),
+    }
+}
+
+/// Where servers write, once the product is built.
+fn prepare(root: &Path) -> Result<PathBuf> {
     let status = Command::new("cargo").args(["build", "--release"]).current_dir(root).status()?;
     if !status.success() {
         bail!("the release build failed");
     }
     let work = root.join("target/bench");
     fs::create_dir_all(&work)?;
+    Ok(work)
+}
+
+fn run_broker(args: &Args, root: &Path) -> Result<()> {
+    let work = prepare(root)?;
     let kinds: &[Kind] = if args.peer { &[Kind::Pulsar, Kind::Geminga] } else { &[Kind::Geminga] };
     let mut figures = Figures::new();
     let mut limits = Limits::default();
@@ -165,7 +189,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
         }
         for &kind in kinds {
             println!("{} of {}: {}", pair + 1, args.pairs, kind.name());
-            let server = Server::start(kind, root, &work)?;
+            let server = Server::start(kind, root, &work, false)?;
             let first = first_message(&server, root)?;
             record(&mut figures, 0, "start", "to the first acknowledged message", "ms", kind, first * 1000.0);
             for (n, scenario) in SCENARIOS.iter().enumerate() {
@@ -268,6 +292,26 @@ fn page(figures: &Figures, limits: &Limits, args: &Args) -> String {
         "{} runs each, {} seconds a measurement, {cores} cores, medians (lowest to highest).\n",
         args.pairs, args.seconds
     );
+    table(&mut text, figures);
+    if let (Some(disk), Some(loopback)) = (median(&limits.disk), median(&limits.loopback)) {
+        let _ = writeln!(
+            text,
+            "\nThe machine in the same run: a file read in order from the disk {disk:.0} MB/s, one TCP connection over \
+             loopback {loopback:.0} MB/s."
+        );
+        let read = figures.iter().find(|((_, scenario, metric, _), _)| (*scenario, *metric) == (CATCH_UP, "read"));
+        for (kind, values) in read.iter().flat_map(|(_, by_kind)| by_kind.iter()) {
+            if let Some(rate) = median(values) {
+                let percent = rate * 100.0 / disk.min(loopback);
+                let _ = writeln!(text, "{}'s catch-up read is {percent:.0} % of the lower one.", kind.name());
+            }
+        }
+    }
+    text
+}
+
+/// A row for each figure.
+fn table(text: &mut String, figures: &Figures) {
     text.push_str("| What | | Unit | Geminga | Pulsar | Ratio |\n|---|---|---|---|---|---|\n");
     for ((_, scenario, metric, unit), by_kind) in figures {
         let cell = |kind| {
@@ -284,21 +328,6 @@ fn page(figures: &Figures, limits: &Limits, args: &Args) -> String {
         let show = |cell: &Option<(f64, String)>| cell.as_ref().map(|(_, text)| text.clone()).unwrap_or_default();
         let _ = writeln!(text, "| {scenario} | {metric} | {unit} | {} | {} | {ratio} |", show(&ours), show(&theirs));
     }
-    if let (Some(disk), Some(loopback)) = (median(&limits.disk), median(&limits.loopback)) {
-        let _ = writeln!(
-            text,
-            "\nThe machine in the same run: a file read in order from the disk {disk:.0} MB/s, one TCP connection over \
-             loopback {loopback:.0} MB/s."
-        );
-        let read = figures.iter().find(|((_, scenario, metric, _), _)| (*scenario, *metric) == (CATCH_UP, "read"));
-        for (kind, values) in read.iter().flat_map(|(_, by_kind)| by_kind.iter()) {
-            if let Some(rate) = median(values) {
-                let percent = rate * 100.0 / disk.min(loopback);
-                let _ = writeln!(text, "{}'s catch-up read is {percent:.0} % of the lower one.", kind.name());
-            }
-        }
-    }
-    text
 }
 
 fn number(value: f64) -> String {

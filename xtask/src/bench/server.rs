@@ -29,13 +29,16 @@ impl Kind {
 pub(super) struct Server {
     child: Child,
     pub(super) url: String,
+    pub(super) admin_url: String,
     pub(super) started: Instant,
     data: PathBuf,
 }
 
 impl Server {
     /// Starts a server on an empty directory below `work` and waits until its port answers.
-    pub(super) fn start(kind: Kind, root: &Path, work: &Path) -> Result<Self> {
+    ///
+    /// Pulsar's functions are left out unless `functions`: they cost it memory, and are not measured otherwise.
+    pub(super) fn start(kind: Kind, root: &Path, work: &Path, functions: bool) -> Result<Self> {
         let data = work.join(format!("{}-data", kind.name()));
         let _ = fs::remove_dir_all(&data); // may not be there
         fs::create_dir_all(&data)?;
@@ -48,7 +51,15 @@ impl Server {
                 command.args(["--broker-port", &broker.to_string(), "--web-port", &web.to_string()]);
                 command
             }
-            Kind::Pulsar => pulsar(root, work, &data, broker, web, bookie)?,
+            Kind::Pulsar => {
+                let mut command = pulsar(root, work, &data, (broker, web, bookie))?;
+                if functions {
+                    command.arg("-fwc").arg(functions_worker(work, &data, broker, web)?);
+                } else {
+                    command.arg("-nfw");
+                }
+                command
+            }
         };
         let started = Instant::now();
         let child = command
@@ -57,7 +68,8 @@ impl Server {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {}", kind.name()))?;
-        let mut server = Self { child, url: format!("pulsar://127.0.0.1:{broker}"), started, data };
+        let (url, admin_url) = (format!("pulsar://127.0.0.1:{broker}"), format!("http://127.0.0.1:{web}"));
+        let mut server = Self { child, url, admin_url, started, data };
         let deadline = started + Duration::from_secs(120);
         while TcpStream::connect(("127.0.0.1", broker)).is_err() {
             if let Some(status) = server.child.try_wait()? {
@@ -90,7 +102,34 @@ impl Drop for Server {
     }
 }
 
-fn pulsar(root: &Path, work: &Path, data: &Path, broker: u16, web: u16, bookie: u16) -> Result<Command> {
+/// The configuration of its function worker, whose instances are threads of the broker: what it starts as processes is in no registry.
+/// Source: Pulsar's `conf/functions_worker.yml`.
+fn functions_worker(work: &Path, data: &Path, broker: u16, web: u16) -> Result<PathBuf> {
+    let conf = work.join("functions_worker.yml");
+    let dirs = ["download", "connectors", "functions"].map(|name| data.join(name));
+    for dir in &dirs {
+        fs::create_dir_all(dir)?;
+    }
+    let [download, connectors, functions] = dirs.map(|dir| dir.display().to_string());
+    let text = format!(
+        "workerId: standalone\nworkerHostname: localhost\nworkerPort: {web}\ninitializedDlogMetadata: true\n\
+         pulsarServiceUrl: pulsar://127.0.0.1:{broker}\npulsarWebServiceUrl: http://127.0.0.1:{web}\n\
+         configurationStoreServers: localhost\npulsarFunctionsNamespace: public/functions\n\
+         pulsarFunctionsCluster: standalone\nfunctionMetadataTopicName: metadata\n\
+         clusterCoordinationTopicName: coordinate\nfunctionAssignmentTopicName: assignments\n\
+         numFunctionPackageReplicas: 1\ndownloadDirectory: {download}\nconnectorsDirectory: {connectors}\n\
+         functionsDirectory: {functions}\nfailureCheckFreqMs: 30000\nrescheduleTimeoutMs: 60000\n\
+         rescheduleCheckFreqSec: 60\ninitialBrokerReconnectMaxRetries: 60\nassignmentWriteMaxRetries: 60\n\
+         instanceLivenessCheckFreqMs: 30000\ntopicCompactionFrequencySec: 1800\n\
+         schedulerClassName: org.apache.pulsar.functions.worker.scheduler.RoundRobinScheduler\n\
+         functionRuntimeFactoryClassName: org.apache.pulsar.functions.runtime.thread.ThreadRuntimeFactory\n\
+         functionRuntimeFactoryConfigs:\n  threadGroupName: functions\n"
+    );
+    fs::write(&conf, text)?;
+    Ok(conf)
+}
+
+fn pulsar(root: &Path, work: &Path, data: &Path, (broker, web, bookie): (u16, u16, u16)) -> Result<Command> {
     let peer = root.join("interop/peer");
     let lib = root.join("target/peer/lib");
     if !lib.join(".complete").exists() {
@@ -138,7 +177,7 @@ fn pulsar(root: &Path, work: &Path, data: &Path, broker: u16, web: u16, bookie: 
         .arg(data.join("bk"))
         .arg("--metadata-dir")
         .arg(data.join("meta"))
-        .args(["-nss", "-nfw", "--bookkeeper-port", &bookie.to_string()])
+        .args(["-nss", "--bookkeeper-port", &bookie.to_string()])
         .current_dir(work);
     Ok(command)
 }
