@@ -84,6 +84,25 @@ pub struct Link {
     pub requests: mpsc::Sender<Request>,
     /// What user code did, a batch at a time.
     pub events: mpsc::Receiver<Vec<Event>>,
+    /// Measures what it takes of the machine, where somebody can.
+    pub usage: Option<Arc<dyn Usage>>,
+}
+
+/// Measures one run of user code, also while it runs and after its end.
+pub trait Usage: std::fmt::Debug + Send + Sync {
+    /// What it has taken; `None` when that cannot be read now.
+    fn used(&self) -> Option<Used>;
+}
+
+/// What a run of user code has taken of the machine, with all that it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// CPU time since its start.
+    pub cpu: Duration,
+    /// Bytes of memory now.
+    pub memory_bytes: Option<u64>,
+    /// How often it was killed for its use of memory.
+    pub out_of_memory: u32,
 }
 
 /// What an instance's runtime holds of its link.
@@ -100,7 +119,7 @@ pub struct LinkEnd {
 pub fn link() -> (Link, LinkEnd) {
     let (requests, takes) = mpsc::channel(REQUESTS_QUEUED);
     let (gives, events) = mpsc::channel(EVENTS_QUEUED);
-    (Link { requests, events }, LinkEnd { requests: takes, events: gives })
+    (Link { requests, events, usage: None }, LinkEnd { requests: takes, events: gives })
 }
 
 /// From the loop to user code.

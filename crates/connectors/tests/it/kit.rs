@@ -131,7 +131,7 @@ impl Running {
 
     /// Asks for the end, as the loop does.
     pub(crate) async fn stop(self) {
-        let Self { link: Link { requests, mut events }, .. } = self;
+        let Self { link: Link { requests, mut events, .. }, .. } = self;
         drop(requests);
         let ended = tokio::time::timeout(PATIENCE, async {
             while let Some(batch) = events.recv().await {

@@ -3,6 +3,7 @@
 mod demand;
 mod in_hand;
 mod inputs;
+mod meter;
 mod outputs;
 mod records;
 mod run;
@@ -11,6 +12,7 @@ mod stats;
 mod watch;
 mod window;
 
+pub use meter::{Load, Meter};
 pub use records::{INPUT_MESSAGE_ID, INPUT_TOPIC, serialized};
 pub use stats::{Counts, Exception, Latency, Line, Status, UserMetric};
 
@@ -19,7 +21,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -28,7 +30,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     error::{Error, Result},
     event_log::{EventLog, Tables},
-    runtime::{InstanceSpec, Runtime},
+    runtime::{InstanceSpec, Runtime, Usage},
     spec::FunctionSpec,
 };
 use futures::FutureExt;
@@ -77,6 +79,10 @@ impl View {
 struct Shared {
     status: Mutex<Status>,
     lines: Mutex<stats::Lines>,
+    meter: Meter,
+    /// How many instances share what there is to do.
+    parallelism: AtomicU32,
+    others_changed: Notify,
     /// Finish and stop.
     stop: Arc<Notify>,
     is_stopping: AtomicBool,
@@ -85,7 +91,8 @@ struct Shared {
 }
 
 impl Shared {
-    fn is_running(&self) {
+    fn is_running(&self, now: Duration, usage: Option<Arc<dyn Usage>>) {
+        self.meter.ready(now, usage);
         let mut status = self.status.lock();
         status.running = true;
         status.error.clear();
@@ -96,7 +103,11 @@ impl Instance {
     /// Starts an instance as a task of `tasks`. It is there at once; whether it runs, its status says.
     #[must_use]
     pub fn start(parts: Parts, spec: InstanceSpec, tasks: &seams::Tasks) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            meter: Meter::new(parts.clock.monotonic()),
+            parallelism: spec.function.parallelism.into(),
+            ..Shared::default()
+        });
         shared.status.lock().roll(parts.clock.now_ms());
         let (ends, ended) = oneshot::channel();
         let name = format!("function {} instance {}", spec.function.fqfn(), spec.instance_id);
@@ -107,6 +118,7 @@ impl Instance {
                 () = supervised.abandon.notified() => {}
             }
             supervised.status.lock().running = false;
+            supervised.meter.ended(parts.clock.monotonic());
             let _ = ends.send(());
         });
         Self { shared, ended }
@@ -122,6 +134,19 @@ impl Instance {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status.lock().clone()
+    }
+
+    /// What it does with its time.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.shared.meter.clone()
+    }
+
+    /// Tells it how many instances share what there is to do; those of this number and higher have ended.
+    pub fn share(&self, parallelism: u32) {
+        if self.shared.parallelism.swap(parallelism, SeqCst) > parallelism {
+            self.shared.others_changed.notify_one();
+        }
     }
 
     /// The lines user code logged, those numbered `from` and later; a thousand are kept.
@@ -177,6 +202,7 @@ async fn supervise(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) {
         if parts.clock.monotonic().saturating_sub(began) > RECOVERED_AFTER {
             back_off = BACK_OFF.0;
         }
+        shared.meter.ended(parts.clock.monotonic());
         {
             let mut status = shared.status.lock();
             status.running = false;
@@ -201,10 +227,11 @@ fn after(reason: &str) -> String {
 async fn run_once(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) -> Result<End> {
     let link = parts.runtime.start(spec.clone()).await?;
     if parts.runtime.is_self_driven(&spec.function) {
-        shared.is_running();
+        shared.is_running(parts.clock.monotonic(), link.usage.clone());
         return Ok(watch::watch(&*parts.clock, shared, link).await);
     }
+    let usage = link.usage.clone();
     let run = Run::open(parts.clone(), spec, shared.clone(), link).await?;
-    shared.is_running();
+    shared.is_running(parts.clock.monotonic(), usage);
     Ok(run.run(&shared.stop).await)
 }

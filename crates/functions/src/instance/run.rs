@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
 use tokio::sync::{Notify, mpsc};
@@ -91,6 +91,8 @@ pub(super) struct Run {
     unacked: BTreeMap<u64, Arc<Message>>,
     look_at: Option<Duration>,
     is_stopping: bool,
+    /// Messages done with that the meter does not know of.
+    done: u64,
 }
 
 /// What belongs to one commit.
@@ -100,6 +102,8 @@ struct Planned {
     /// About what it takes.
     bytes: usize,
     invocations: u64,
+    /// Records for the function's output.
+    written: u64,
     rows: Vec<Bytes>,
     then: Then,
 }
@@ -121,6 +125,7 @@ struct Ended {
     acks: Vec<(InputId, MessageId)>,
     invocations: u64,
     published: u64,
+    written: u64,
     rows: Vec<Bytes>,
     then: Then,
 }
@@ -140,7 +145,7 @@ impl Run {
         let windows = match &function.window {
             Some(config) => {
                 let table = window::table(&function.fqfn());
-                let (id, of, inputs) = (spec.instance_id, function.parallelism, function.inputs.len());
+                let (id, of, inputs) = (spec.instance_id, shared.parallelism.load(SeqCst), function.inputs.len());
                 Some(Windows::load(&*parts.tables, table, id, of, inputs, config.clone()).await?)
             }
             None => None,
@@ -171,6 +176,7 @@ impl Run {
             refused: BTreeMap::new(),
             unacked: BTreeMap::new(),
             is_stopping: false,
+            done: 0,
         })
     }
 
@@ -191,6 +197,7 @@ impl Run {
     }
 
     async fn drive(&mut self, stop: &Notify) -> Result<End> {
+        let shared = self.shared.clone();
         self.plan_look();
         self.fire_windows();
         loop {
@@ -225,6 +232,7 @@ impl Run {
                 Some((call, answer)) = self.answers.next() => self.requests.push_back(Request::Answer { call, answer }),
                 room = room(&self.link.requests), if sends => self.send(room),
                 () = stop.notified() => self.stop(),
+                () = shared.others_changed.notified() => self.adopt().await?,
                 () = sleep(wait) => self.tick().await?,
             }
         }
@@ -253,7 +261,10 @@ impl Run {
         }
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
+        let windows = self.windows.as_ref().is_some_and(Windows::waits_for_time);
+        let in_hand = self.demand.held().max(u32::try_from(self.in_hand.len()).unwrap_or(u32::MAX));
+        self.shared.meter.moved(self.now(), in_hand, std::mem::take(&mut self.done), windows);
         let mut status = self.shared.status.lock();
         status.in_hand = u64::from(self.demand.held());
         status.window = u64::from(self.demand.window());
@@ -367,6 +378,7 @@ impl Run {
         self.commit_all(&mut plans);
         if !emitted_ids.is_empty() {
             self.shared.status.lock().received(emitted_ids.len() as u64);
+            self.done += emitted_ids.len() as u64;
             emitted.invocations = emitted_ids.len() as u64;
             emitted.then = Then::Emitted(emitted_ids);
             self.commit(emitted);
@@ -396,6 +408,7 @@ impl Run {
         }
         let message = work.message().cloned();
         if let Some(message) = &message {
+            self.done += 1;
             self.demand.done(message.input, 1);
         }
         let refusal = outcome.effects.changes.iter().find_map(State::refusal);
@@ -483,6 +496,7 @@ impl Run {
                 into.commit.outputs.extend(plan.commit.outputs);
                 into.commit.changes.extend(plan.commit.changes);
                 into.invocations += plan.invocations;
+                into.written += plan.written;
                 into.rows.extend(plan.rows);
             }
             None => plans.push((input, plan)),
@@ -498,6 +512,7 @@ impl Run {
         }
         let output = self.outputs.route(&mut self.session, &topic, record.key.as_ref()).await?;
         plan.bytes += bytes;
+        plan.written += u64::from(self.function.output.topic.as_ref() == Some(&topic));
         plan.commit.outputs.push((output, record));
         Ok(())
     }
@@ -631,6 +646,7 @@ impl Run {
                 Some(change) => planned.commit.changes.push(change),
                 None => late.push(message),
             }
+            self.done += 1;
             self.demand.done(message.input, 1);
         }
         let late_topic = self.function.window.as_ref().and_then(|w| w.late_data_topic.clone());
@@ -648,6 +664,16 @@ impl Run {
         }
         self.commit(planned);
         self.fire_windows();
+        Ok(())
+    }
+
+    /// Takes over what instances have left that are there no longer.
+    async fn adopt(&mut self) -> Result<()> {
+        let parallelism = self.shared.parallelism.load(SeqCst);
+        if let Some(windows) = self.windows.as_mut().filter(|_| !self.is_stopping) {
+            windows.adopt(&*self.parts.tables, parallelism).await?;
+            self.fire_windows();
+        }
         Ok(())
     }
 
@@ -669,13 +695,13 @@ impl Run {
     // Commits.
 
     fn commit(&mut self, planned: Planned) {
-        let Planned { commit, bytes: _, invocations, rows, then } = planned;
+        let Planned { commit, bytes: _, invocations, written, rows, then } = planned;
         let (published, acks) = (commit.outputs.len() as u64, commit.acks.clone());
         let begun: BoxFuture<'static, Result<()>> =
             if commit.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { self.session.commit(commit) };
         self.commits.push(Box::pin(async move {
             let result = begun.await;
-            Ended { result, acks, invocations, published, rows, then }
+            Ended { result, acks, invocations, published, written, rows, then }
         }));
     }
 
@@ -698,6 +724,7 @@ impl Run {
             result => result?,
         }
         self.shared.status.lock().processed(ended.invocations, ended.published);
+        self.shared.meter.wrote(ended.written);
         match ended.then {
             Then::Nothing => {}
             Then::Invoke(messages) => messages.into_iter().for_each(|message| self.invoke(Work::Message(message))),

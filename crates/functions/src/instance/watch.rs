@@ -7,7 +7,7 @@ use crate::runtime::{Event, Exit, Link};
 
 /// Shows what the code says until it ends. When the instance is to stop, the code is asked to end.
 pub(super) async fn watch(clock: &dyn seams::Clock, shared: &Arc<Shared>, link: Link) -> End {
-    let Link { requests, mut events } = link;
+    let Link { requests, mut events, .. } = link;
     let mut requests = Some(requests);
     loop {
         let batch = tokio::select! {
@@ -33,7 +33,10 @@ pub(super) async fn watch(clock: &dyn seams::Clock, shared: &Arc<Shared>, link: 
 fn show(event: Event, clock: &dyn seams::Clock, shared: &Shared) -> Option<Exit> {
     match event {
         Event::Exited(exit) => return Some(exit),
-        Event::Reported(report) => shared.status.lock().reported(report, clock.now_ms()),
+        Event::Reported(report) => {
+            shared.meter.reported(clock.monotonic(), report.processed + report.user_exceptions, report.took.0);
+            shared.status.lock().reported(report, clock.now_ms());
+        }
         Event::Log(line) => shared.lines.lock().push(&line, clock.now_ms()),
         // Nothing was asked of it, and it may ask for nothing.
         Event::Done { .. } | Event::Call { .. } | Event::Emit { .. } => {}

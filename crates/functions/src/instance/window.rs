@@ -5,7 +5,11 @@
 //! keeps elements in memory.
 //!
 //! Elements are ordered by time and arrival. Time is that of arrival, or the element's own; then a *watermark* says up to where all
-//! is there: the latest time seen on every input, less the lag that is allowed. Pure: the caller knows the time.
+//! is there: the latest time seen on every input, less the lag that is allowed. But for reading and adopting, all of it is pure.
+//!
+//! An element belongs to the instance whose number its row's key begins with. Those of instances that are there no longer are *adopted*:
+//! their rows are moved to the keys of an instance that is, so that whatever is scaled when, each element is in one instance's hands.
+//!
 //! Source of the rules: Pulsar's `WindowManager`, `CountTriggerPolicy`, `TimeEvictionPolicy`, `WaterMarkEventGenerator`.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -34,6 +38,11 @@ const FIRE_MAX: usize = 64;
 const FUTURE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// In the place of an element's number: the row that says how far windows have come.
 const MARK: u64 = u64::MAX;
+/// Bytes of elements that are adopted in one write, unless one alone is more.
+const ADOPT_BYTES: usize = 4 << 20;
+
+/// Rows are read and adopted by one instance at a time: who reads must not see what another one is about to move.
+static READING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The table of a function's windows.
 pub(super) fn table(fqfn: &str) -> String {
@@ -88,7 +97,7 @@ pub(super) struct Fired {
 }
 
 impl Windows {
-    /// Brings back what was stored. Elements of instances that are there no longer go to those that are.
+    /// Brings back what was stored, and adopts what instances numbered `parallelism` and higher have left.
     pub(super) async fn load(
         tables: &dyn Tables,
         table: String,
@@ -98,16 +107,88 @@ impl Windows {
         config: WindowSpec,
     ) -> Result<Self> {
         let mut windows = Self::new(table, instance_id, inputs, config);
+        let _turn = READING.lock().await;
         let mut after: Option<Bytes> = None;
         loop {
-            let rows = tables.scan(&windows.table, &[], after.as_deref(), SCAN).await?;
+            let rows = tables.scan(&windows.table, &instance_id.to_be_bytes(), after.as_deref(), SCAN).await?;
             let Some((last, _)) = rows.last() else { break };
             after = Some(last.clone());
             for (key, row) in rows {
-                windows.restore(parallelism.max(1), key, &row.value)?;
+                windows.restore(key, &row.value)?;
             }
         }
+        windows.take_over(tables, parallelism.max(1)).await?;
         Ok(windows)
+    }
+
+    /// Takes over its share of what instances numbered `parallelism` and higher have left; none of these runs.
+    pub(super) async fn adopt(&mut self, tables: &dyn Tables, parallelism: u32) -> Result<()> {
+        let _turn = READING.lock().await;
+        self.take_over(tables, parallelism.max(1)).await
+    }
+
+    async fn take_over(&mut self, tables: &dyn Tables, parallelism: u32) -> Result<()> {
+        // The mark of the last one that is there, which nothing of it follows.
+        let mut after = make_key(parallelism - 1, MARK);
+        let (mut moves, mut bytes) = (Vec::new(), 0);
+        loop {
+            let rows = tables.scan(&self.table, &[], Some(&after), SCAN).await?;
+            let Some((last, _)) = rows.last() else { break };
+            after = last.clone();
+            for (key, stored) in rows {
+                let (owner, number) = split_key(&key).ok_or_else(|| self.damaged())?;
+                // A mark is of use to an instance of that number that comes back.
+                if owner % parallelism != self.instance_id || number == MARK {
+                    continue;
+                }
+                let (at_ms, message) = decode(&stored.value).ok_or_else(|| self.damaged())?;
+                bytes += stored.value.len();
+                moves.push((key, at_ms, message));
+                if bytes >= ADOPT_BYTES {
+                    self.take(tables, std::mem::take(&mut moves)).await?;
+                    bytes = 0;
+                }
+            }
+        }
+        self.take(tables, moves).await
+    }
+
+    async fn take(&mut self, tables: &dyn Tables, moves: Vec<(Bytes, u64, Message)>) -> Result<()> {
+        if moves.is_empty() {
+            return Ok(());
+        }
+        let (mut changes, mut taken) = (Vec::with_capacity(2 * moves.len()), Vec::with_capacity(moves.len()));
+        for (old, at_ms, message) in moves {
+            let number = self.next_number;
+            self.next_number += 1;
+            // One whose window has passed here is in the next one: it came in time.
+            let at_ms = at_ms.max(self.first_open_ms());
+            let key = make_key(self.instance_id, number);
+            changes.push(row(&self.table, old, RowChange::Delete));
+            changes.push(row(&self.table, key.clone(), RowChange::Put(encode(at_ms, &message))));
+            taken.push(((at_ms, number), Element { key, message: Arc::new(message) }));
+        }
+        tables.write(changes).await?;
+        for (order, element) in taken {
+            self.saw(&element.message, order.0);
+            self.elements.insert(order, element);
+        }
+        Ok(())
+    }
+
+    /// The first time that a window to come has in it.
+    fn first_open_ms(&self) -> u64 {
+        let after_time = match (self.config.slide, self.config.length) {
+            (Span::Time(slide), Span::Time(length)) if self.mark.end_ms > 0 => {
+                (self.mark.end_ms + millis(slide)).saturating_sub(millis(length)) + 1
+            }
+            _ => 0,
+        };
+        after_time.max(self.mark.fired.0).max(self.mark.watermark_ms)
+    }
+
+    fn damaged(&self) -> Error {
+        Error::Invalid(format!("a row of table {} cannot be read", self.table))
     }
 
     fn new(table: String, instance_id: u32, inputs: usize, config: WindowSpec) -> Self {
@@ -125,22 +206,13 @@ impl Windows {
         }
     }
 
-    fn restore(&mut self, parallelism: u32, key: Bytes, value: &[u8]) -> Result<()> {
-        let damaged = || Error::Invalid(format!("a row of table {} cannot be read", self.table));
-        let (owner, number) = split_key(&key).ok_or_else(damaged)?;
-        let is_own = owner == self.instance_id;
-        let is_orphan = owner >= parallelism && owner % parallelism == self.instance_id;
-        if !is_own && !is_orphan {
-            return Ok(());
-        }
+    fn restore(&mut self, key: Bytes, value: &[u8]) -> Result<()> {
+        let (_, number) = split_key(&key).ok_or_else(|| self.damaged())?;
         if number == MARK {
-            if is_own {
-                self.mark = serde_json::from_slice(value).map_err(|_| damaged())?;
-            }
+            self.mark = serde_json::from_slice(value).map_err(|_| self.damaged())?;
             return Ok(());
         }
-        let (at_ms, message) = decode(value).ok_or_else(damaged)?;
-        let number = if is_own { number } else { self.next_number };
+        let (at_ms, message) = decode(value).ok_or_else(|| self.damaged())?;
         self.next_number = self.next_number.max(number + 1);
         self.saw(&message, at_ms);
         self.elements.insert((at_ms, number), Element { key, message: Arc::new(message) });
@@ -189,6 +261,11 @@ impl Windows {
             Span::Count(_) => None,
             Span::Time(slide) => self.next_end(millis(slide)),
         }
+    }
+
+    /// Whether time alone will close a window that has something in it.
+    pub(super) fn waits_for_time(&self) -> bool {
+        !self.config.event_time && matches!(self.config.slide, Span::Time(_)) && !self.elements.is_empty()
     }
 
     /// Whether more is due than was fired, whatever the time.
@@ -409,6 +486,7 @@ fn decode(value: &[u8]) -> Option<(u64, Message)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::MemoryTables;
     use expect_test::{Expect, expect};
 
     fn config(length: Span, slide: Span) -> WindowSpec {
@@ -462,10 +540,10 @@ mod tests {
             }
         }
 
-        fn load(&self, config: &WindowSpec, instance_id: u32, parallelism: u32) -> Windows {
-            let mut windows = Windows::new("w".into(), instance_id, 1, config.clone());
+        fn load(&self, config: &WindowSpec) -> Windows {
+            let mut windows = Windows::new("w".into(), 0, 1, config.clone());
             for (key, value) in &self.0 {
-                windows.restore(parallelism, key.clone(), value).unwrap();
+                windows.restore(key.clone(), value).unwrap();
             }
             windows
         }
@@ -485,11 +563,11 @@ mod tests {
     /// before each.
     fn run(config: &WindowSpec, times: &[u64], crash: bool) -> String {
         let mut stored = Stored::default();
-        let mut windows = stored.load(config, 0, 1);
+        let mut windows = stored.load(config);
         let mut shows = String::new();
         for (n, &at_ms) in times.iter().enumerate() {
             if crash {
-                windows = stored.load(config, 0, 1);
+                windows = stored.load(config);
             }
             match windows.add(element(n as u64 + 1, "persistent://t/n/a", at_ms), at_ms) {
                 Some(change) => stored.apply([change]),
@@ -643,20 +721,72 @@ mod tests {
         assert_eq!(windows.due(30).iter().map(shown).collect::<Vec<_>>(), ["[2] less 2"]);
     }
 
-    #[test]
-    fn elements_of_instances_that_are_gone_are_taken_over() {
+    const TOPIC: &str = "persistent://t/n/a";
+
+    async fn load(tables: &MemoryTables, config: &WindowSpec, instance_id: u32, parallelism: u32) -> Windows {
+        Windows::load(tables, "w".to_owned(), instance_id, parallelism, 1, config.clone()).await.unwrap()
+    }
+
+    /// Fires what is due, commits it, and says what was shown.
+    async fn fire(tables: &MemoryTables, windows: &mut Windows, now_ms: u64) -> Vec<String> {
+        let due = windows.due(now_ms);
+        let all = due.iter().map(shown).collect();
+        tables.write(due.into_iter().flat_map(|fired| fired.changes).collect()).await.unwrap();
+        all
+    }
+
+    async fn add(tables: &MemoryTables, windows: &mut Windows, id: u64, now_ms: u64) {
+        tables.write(windows.add(element(id, TOPIC, 0), now_ms).into_iter().collect()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn elements_of_instances_that_are_gone_are_taken_over() {
         let config = config(Span::Count(2), Span::Count(2));
-        let mut stored = Stored::default();
+        let tables = MemoryTables::default();
         for instance_id in 0..3 {
-            let mut windows = stored.load(&config, instance_id, 3);
-            stored.apply(windows.add(element(u64::from(instance_id), "persistent://t/n/a", 0), 5));
+            let mut windows = load(&tables, &config, instance_id, 3).await;
+            add(&tables, &mut windows, u64::from(instance_id), 5).await;
         }
-        let mut left = stored.load(&config, 0, 2);
-        let due = left.due(6);
-        assert_eq!(due.iter().map(shown).collect::<Vec<_>>(), ["[0 2] less 0 2"]);
-        stored.apply(due.into_iter().flat_map(|fired| fired.changes));
-        assert_eq!(stored.load(&config, 0, 2).due(9).len(), 0);
-        assert_eq!(stored.load(&config, 1, 2).elements.len(), 1);
+        let mut left = load(&tables, &config, 0, 2).await;
+        assert_eq!(fire(&tables, &mut left, 6).await, ["[0 2] less 0 2"]);
+        assert_eq!(load(&tables, &config, 0, 2).await.due(9).len(), 0);
+        assert_eq!(load(&tables, &config, 1, 2).await.elements.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_comes_back_leaves_what_was_adopted_where_it_is() {
+        let config = config(Span::Count(2), Span::Count(2));
+        let tables = MemoryTables::default();
+        let mut first = load(&tables, &config, 0, 2).await;
+        let mut second = load(&tables, &config, 1, 2).await;
+        add(&tables, &mut second, 7, 5).await;
+        // Down to one while the first one runs, and up again.
+        first.adopt(&tables, 1).await.unwrap();
+        let mut second = load(&tables, &config, 1, 2).await;
+        assert_eq!((first.elements.len(), second.elements.len()), (1, 0));
+        add(&tables, &mut second, 8, 6).await;
+        add(&tables, &mut first, 9, 6).await;
+        assert_eq!(fire(&tables, &mut first, 7).await, ["[7 9] less 7 9"]);
+        assert!(fire(&tables, &mut second, 7).await.is_empty());
+        // The first one starts again and finds that it is done with what it adopted.
+        assert!(load(&tables, &config, 0, 2).await.elements.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_adopted_after_its_window_has_passed_is_in_the_next() {
+        let tables = MemoryTables::default();
+        for (config, more) in [(config(ms(100), ms(100)), 350), (config(Span::Count(2), Span::Count(2)), 150)] {
+            tables.delete_table("w").await.unwrap();
+            let (mut first, mut gone) = (load(&tables, &config, 0, 2).await, load(&tables, &config, 1, 2).await);
+            add(&tables, &mut gone, 1, 110).await;
+            for id in [2, 3] {
+                add(&tables, &mut first, id, 120).await;
+            }
+            assert_eq!(fire(&tables, &mut first, 250).await, ["[2 3] less 2 3"]);
+            first.adopt(&tables, 1).await.unwrap();
+            add(&tables, &mut first, 4, 260).await;
+            assert_eq!(fire(&tables, &mut first, more).await, ["[1 4] less 1 4"]);
+        }
     }
 
     #[test]
@@ -669,7 +799,7 @@ mod tests {
             assert!(decode(&bytes[..end]).is_none(), "cut at {end}");
         }
         let mut windows = Windows::new("w".into(), 0, 1, config(Span::Count(1), Span::Count(1)));
-        windows.restore(1, make_key(0, 1), b"garbage").unwrap_err();
-        windows.restore(1, Bytes::from_static(b"x"), &bytes).unwrap_err();
+        windows.restore(make_key(0, 1), b"garbage").unwrap_err();
+        windows.restore(Bytes::from_static(b"x"), &bytes).unwrap_err();
     }
 }

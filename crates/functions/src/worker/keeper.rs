@@ -2,13 +2,14 @@
 //!
 //! One task for each function compares the two and takes one step after the other, until there is none; then it waits for another wish,
 //! for an instance that panics, or until it is time to try again what failed. A panic stays within its instance: that one is started
-//! again, later each time, and its status says so.
+//! again, later each time, and its status says so. Instances that are too many finish what they have in hand beside all that, so that
+//! others can start meanwhile.
 
 use seams::{Shutdown, Tasks};
 use std::{collections::BTreeMap, future::Future, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     vault::Vault,
 };
 use crate::{
-    instance::{Line, Status},
+    instance::{Line, Meter, Status},
     runtime::InstanceSpec,
 };
 
@@ -25,6 +26,11 @@ use crate::{
 pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Beyond that, it is given up.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long one that is too many may take for what it has in hand: what it leaves, another one begins anew. Kubernetes:
+/// `terminationGracePeriodSeconds`.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+/// And beyond that, until it is given up.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(35);
 /// Waiting times after something failed: the first, and the longest.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(60);
@@ -52,6 +58,10 @@ pub(super) struct Keeper {
 #[derive(Default)]
 struct State {
     running: parking_lot::Mutex<BTreeMap<u32, Kept>>,
+    /// Those that finish what they have in hand.
+    going: parking_lot::Mutex<BTreeMap<u32, Meter>>,
+    /// How many both are.
+    live: watch::Sender<usize>,
     /// Why nothing of it can start.
     failure: parking_lot::Mutex<Option<String>>,
 }
@@ -91,6 +101,24 @@ impl Keeper {
         }
     }
 
+    /// What instances do with their time: those that run or start, and those that are going.
+    pub(super) fn meters(&self) -> (Vec<(u32, Meter)>, Vec<(u32, Meter)>) {
+        let meter = |(id, kept): (&u32, &Kept)| Some((*id, kept.instance.as_ref()?.meter()));
+        let running = self.state.running.lock().iter().filter_map(meter).collect();
+        let going = self.state.going.lock().iter().map(|(id, meter)| (*id, meter.clone())).collect();
+        (running, going)
+    }
+
+    /// Instances that are up.
+    pub(super) fn up(&self) -> usize {
+        self.state.running.lock().values().filter(|kept| kept.is_up()).count()
+    }
+
+    /// How many instances there are, those that start or go too.
+    pub(super) fn live(&self) -> watch::Receiver<usize> {
+        self.state.live.subscribe()
+    }
+
     /// Lines an instance logged, those numbered `from` and later.
     pub(super) fn lines(&self, id: u32, from: u64) -> Vec<Line> {
         let running = self.state.running.lock();
@@ -123,17 +151,20 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
     let mut prepared = None;
     let mut failures = 0;
     let mut look = LOOKS.0;
+    let (mut drains, hurry) = (JoinSet::new(), Shutdown::new());
     loop {
         let now = wanted.borrow_and_update().clone();
         let Some(now) = now else { break };
         let next = {
             let running = state.running.lock();
             let made = running.iter().map(|(id, kept)| (*id, kept.made)).collect();
-            now.next(&made, |id| running.get(&id).is_some_and(Kept::is_up))
+            let going = state.going.lock().keys().copied().collect();
+            now.next(&made, &going, |id| running.get(&id).is_some_and(Kept::is_up))
         };
+        state.share(&now);
         let result = match next {
             Some(Step::Stop(ids)) => {
-                stop(&state, ids).await;
+                state.let_go(&ids, &mut drains, &hurry);
                 Ok(true)
             }
             Some(Step::Start(ids)) => start(&around, &state, &now, &mut prepared, &ids).await.map(|()| true),
@@ -177,6 +208,7 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
                 }
             }
             () = panicked => state.bury(),
+            Some(gone) = drains.join_next() => state.gone(gone),
             () = async {
                 match retry {
                     Some(wait) => tokio::time::sleep(wait).await,
@@ -185,8 +217,12 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
             } => {}
         }
     }
+    hurry.trigger();
     let all = state.running.lock().keys().copied().collect();
     stop(&state, all).await;
+    while let Some(gone) = drains.join_next().await {
+        state.gone(gone);
+    }
 }
 
 /// Time until the next try.
@@ -224,6 +260,54 @@ impl State {
             let all = watched.iter().map(|one| Box::pin(one.triggered()));
             futures::future::select_all(all).await;
         }
+    }
+
+    fn count(&self) {
+        let live = self.running.lock().len() + self.going.lock().len();
+        self.live.send_if_modified(|before| std::mem::replace(before, live) != live);
+    }
+
+    /// Instances that share what there is to do: those that are wanted, and those that have not ended.
+    fn sharing(&self, wanted: &Wanted) -> u32 {
+        let highest = |ids: Option<&u32>| ids.map_or(0, |id| id + 1);
+        let running = highest(self.running.lock().keys().next_back());
+        let going = highest(self.going.lock().keys().next_back());
+        u32::try_from(wanted.instances.len()).unwrap_or(u32::MAX).max(running).max(going)
+    }
+
+    /// Tells those that run how many they are.
+    fn share(&self, wanted: &Wanted) {
+        let all = self.sharing(wanted);
+        for kept in self.running.lock().values() {
+            if let Some(instance) = &kept.instance {
+                instance.share(all);
+            }
+        }
+    }
+
+    /// Lets instances finish what they have in hand.
+    fn let_go(&self, ids: &[u32], drains: &mut JoinSet<u32>, hurry: &Shutdown) {
+        {
+            let (mut running, mut going) = (self.running.lock(), self.going.lock());
+            for id in ids {
+                let Some(instance) = running.remove(id).and_then(|kept| kept.instance) else { continue };
+                going.insert(*id, instance.meter());
+                let (id, hurry) = (*id, hurry.clone());
+                drains.spawn(async move {
+                    drain(instance, hurry).await;
+                    id
+                });
+            }
+        }
+        self.count();
+    }
+
+    fn gone(&self, id: Result<u32, tokio::task::JoinError>) {
+        // What can panic in it is in a task of its own.
+        if let Ok(id) = id {
+            self.going.lock().remove(&id);
+        }
+        self.count();
     }
 
     /// Takes instances that panicked out of service.
@@ -278,30 +362,35 @@ async fn start(
         let Some(made) = wanted.made(*id) else { continue };
         let mut kept =
             Kept { made, instance: None, panicked: Shutdown::new(), panics: 0, failure: None, retry_at: None };
-        revive_one(around, wanted, *id, &mut kept)?;
+        revive_one(around, state.sharing(wanted), wanted, *id, &mut kept)?;
         state.running.lock().insert(*id, kept);
     }
+    state.count();
     Ok(())
 }
 
 /// Starts instances again that are due.
 fn revive(around: &Arc<Around>, state: &State, wanted: &Wanted) {
-    let now = tokio::time::Instant::now();
+    let (now, sharing) = (tokio::time::Instant::now(), state.sharing(wanted));
     for (id, kept) in state.running.lock().iter_mut() {
         if kept.retry_at.is_some_and(|at| at <= now)
-            && let Err(why) = revive_one(around, wanted, *id, kept)
+            && let Err(why) = revive_one(around, sharing, wanted, *id, kept)
         {
             kept.fail(why);
         }
     }
 }
 
-fn revive_one(around: &Arc<Around>, wanted: &Wanted, id: u32, kept: &mut Kept) -> Result<(), String> {
+fn revive_one(around: &Arc<Around>, sharing: u32, wanted: &Wanted, id: u32, kept: &mut Kept) -> Result<(), String> {
     let spec = &wanted.spec;
     let work_dir = super::work_dir(&around.work_dir, spec).join(id.to_string());
     seams::make_dir(&work_dir).map_err(|error| format!("make {}: {error}", work_dir.display()))?;
     let secrets = around.secrets.resolve(spec)?;
-    let instance = InstanceSpec { function: spec.clone(), instance_id: id, secrets, work_dir };
+    let mut function = spec.clone();
+    if function.parallelism != sharing {
+        Arc::make_mut(&mut function).parallelism = sharing;
+    }
+    let instance = InstanceSpec { function, instance_id: id, secrets, work_dir };
     let panicked = Shutdown::new();
     let tasks = Tasks::new(panicked.clone());
     let started = std::panic::catch_unwind(AssertUnwindSafe(|| around.starter.start(instance, &tasks)));
@@ -315,12 +404,29 @@ fn revive_one(around: &Arc<Around>, wanted: &Wanted, id: u32, kept: &mut Kept) -
     Ok(())
 }
 
+/// Lets one instance finish; sooner, when all is to end.
+async fn drain(instance: Box<dyn Running>, hurry: Shutdown) {
+    let mut task = tokio::spawn(instance.stop(DRAIN_PATIENCE));
+    let hurried = async {
+        hurry.triggered().await;
+        tokio::time::sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        _ = &mut task => return,
+        () = hurried => {}
+        () = tokio::time::sleep(DRAIN_DEADLINE) => tracing::warn!("an instance did not finish in time and is given up"),
+    }
+    task.abort();
+    let _ = task.await;
+}
+
 /// Stops instances together; one that does not end is given up.
 async fn stop(state: &State, ids: Vec<u32>) {
     let gone: Vec<Kept> = {
         let mut running = state.running.lock();
         ids.iter().filter_map(|id| running.remove(id)).collect()
     };
+    state.count();
     let stopping = gone.into_iter().filter_map(|kept| kept.instance).map(|instance| {
         let task = tokio::spawn(instance.stop(STOP_PATIENCE));
         async move {

@@ -1,6 +1,9 @@
 //! What to do next so that what runs of a function becomes what is wanted. Pure: values in, one step out.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::FunctionSpec;
 
@@ -30,7 +33,7 @@ pub(super) struct Made {
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Stop these, all at once.
+    /// Let these finish what they have in hand, and go.
     Stop(Vec<u32>),
     /// Start these, all at once.
     Start(Vec<u32>),
@@ -45,15 +48,21 @@ impl Wanted {
         Some(Made { version: self.spec.version, restarts: slot.restarts })
     }
 
-    /// The next step, if there is one. `is_up` says whether an instance works: one that does not goes first, since nothing is
+    /// The next step, if there is one. Of those that are going none is started before it has gone. `is_up` says whether an instance works: one that does not goes first, since nothing is
     /// lost by replacing it, and while one does not that was replaced already, none that works is touched.
-    pub(super) fn next(&self, running: &BTreeMap<u32, Made>, is_up: impl Fn(u32) -> bool) -> Option<Step> {
+    pub(super) fn next(
+        &self,
+        running: &BTreeMap<u32, Made>,
+        going: &BTreeSet<u32>,
+        is_up: impl Fn(u32) -> bool,
+    ) -> Option<Step> {
         let surplus: Vec<u32> = running.keys().copied().filter(|id| self.made(*id).is_none()).collect();
         if !surplus.is_empty() {
             return Some(Step::Stop(surplus));
         }
         let all = 0..u32::try_from(self.instances.len()).unwrap_or(u32::MAX);
-        let missing: Vec<u32> = all.filter(|id| self.made(*id).is_some() && !running.contains_key(id)).collect();
+        let is_missing = |id: &u32| self.made(*id).is_some() && !running.contains_key(id) && !going.contains(id);
+        let missing: Vec<u32> = all.filter(is_missing).collect();
         if !missing.is_empty() {
             return Some(Step::Start(missing));
         }
@@ -83,7 +92,7 @@ mod tests {
     }
 
     fn check(wanted: &Wanted, runs: &[(u32, u64)], down: &[u32], step: Option<Step>) {
-        assert_eq!(wanted.next(&running(runs), |id| !down.contains(&id)), step);
+        assert_eq!(wanted.next(&running(runs), &BTreeSet::new(), |id| !down.contains(&id)), step);
     }
 
     #[test]
@@ -92,6 +101,14 @@ mod tests {
         check(&wanted(0, &["run", "stopped"]), &[(0, 0), (1, 0), (2, 0)], &[], Some(Step::Stop(vec![1, 2])));
         check(&wanted(0, &["run", "stopped"]), &[(0, 0)], &[], None);
         check(&wanted(0, &[]), &[], &[], None);
+    }
+
+    #[test]
+    fn one_that_is_going_is_waited_for_and_holds_up_no_other() {
+        let three = wanted(0, &["run", "run", "run"]);
+        let next = |going: &[u32]| three.next(&running(&[(0, 0)]), &going.iter().copied().collect(), |_| true);
+        assert_eq!(next(&[1]), Some(Step::Start(vec![2])));
+        assert_eq!(next(&[1, 2]), None);
     }
 
     #[test]

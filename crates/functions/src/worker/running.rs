@@ -6,7 +6,7 @@ use seams::Tasks;
 use std::time::Duration;
 
 use crate::{
-    instance::{Instance, Line, Parts, Status},
+    instance::{Instance, Line, Meter, Parts, Status},
     runtime::InstanceSpec,
 };
 
@@ -23,6 +23,9 @@ pub(super) trait Starter: Send + Sync + 'static {
 pub(super) trait Running: Send + Sync {
     fn status(&self) -> Status;
     fn lines(&self, from: u64) -> Vec<Line>;
+    fn meter(&self) -> Meter;
+    /// See [`Instance::share`].
+    fn share(&self, parallelism: u32);
     async fn stop(self: Box<Self>, patience: Duration);
 }
 
@@ -34,6 +37,14 @@ impl Running for Instance {
 
     fn lines(&self, from: u64) -> Vec<Line> {
         Instance::lines(self, from)
+    }
+
+    fn meter(&self) -> Meter {
+        Instance::meter(self)
+    }
+
+    fn share(&self, parallelism: u32) {
+        Instance::share(self, parallelism);
     }
 
     async fn stop(self: Box<Self>, patience: Duration) {

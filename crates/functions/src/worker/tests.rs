@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error, FunctionSpec, Kind, Language, Record, Result, Tables,
-    instance::{Line, Status},
+    instance::{Line, Meter, Status},
     packages::{self, Packages, Stored},
     runtime::InstanceSpec,
     testing::{Echo, MemoryLog, MemoryTables, Refuses},
@@ -390,6 +390,12 @@ impl running::Running for Puppet {
     fn lines(&self, _from: u64) -> Vec<Line> {
         Vec::new()
     }
+
+    fn meter(&self) -> Meter {
+        Meter::default()
+    }
+
+    fn share(&self, _parallelism: u32) {}
 
     async fn stop(self: Box<Self>, _patience: Duration) {}
 }

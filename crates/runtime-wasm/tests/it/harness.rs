@@ -214,7 +214,7 @@ impl Instance {
 
     /// Ends it as the loop does.
     pub(crate) async fn stop(self) -> (Vec<LogLine>, Exit) {
-        let Link { requests, mut events } = self.link;
+        let Link { requests, mut events, .. } = self.link;
         drop(requests);
         let mut logs = self.logs;
         loop {
