@@ -1,5 +1,6 @@
 //! What a policy says.
 
+use crate::Sample;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -10,6 +11,24 @@ pub struct Decision {
     pub replicas: u32,
     /// Why.
     pub reason: Reason,
+}
+
+impl Decision {
+    /// `replicas`, brought between the sample's bounds.
+    pub(crate) fn within(sample: &Sample, replicas: u32, code: &str, text: impl Into<String>) -> Self {
+        let reason = Reason { code: code.to_owned(), text: text.into() };
+        Self { replicas: bounded(sample, replicas), reason }
+    }
+
+    /// As many as there are.
+    pub(crate) fn keep(sample: &Sample, code: &str, text: impl Into<String>) -> Self {
+        Self::within(sample, sample.replicas, code, text)
+    }
+}
+
+/// Between the sample's `min` and `max`; bounds that contradict each other give `max`.
+pub(crate) fn bounded(sample: &Sample, replicas: u32) -> u32 {
+    replicas.max(sample.min).min(sample.max)
 }
 
 /// Why a decision is what it is: a word for programs, a sentence for people.

@@ -1,0 +1,5 @@
+//! KEDA: backlog per instance.
+
+mod spec;
+
+pub use spec::Spec;
