@@ -16,6 +16,7 @@ mod shard;
 mod subscription;
 mod topic;
 mod transaction;
+mod waiting;
 
 pub use broker::{Addresses, Broker, SchemaHistory, SchemaVersion, TopicChange};
 pub use config::Config;
@@ -28,3 +29,4 @@ pub use requests::{
 pub use subscription::rfc3339;
 pub use topic::seek::SeekTarget;
 pub use transaction::{COMMIT_BYTES_MAX, Commit, Committed, OutputEntry, TableChange, TableOp};
+pub use waiting::{Bell, Waiting};

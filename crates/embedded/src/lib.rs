@@ -6,6 +6,7 @@
 mod incoming;
 mod log;
 mod outgoing;
+mod reads;
 mod session;
 mod tables;
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use broker::{Broker, PeerInfo};
 use functions::{
     Error, EventLog, Result, Session,
-    event_log::{Schema, topics_matching},
+    event_log::{InputStats, Reads, Schema, topics_matching},
 };
 use model::TopicName;
 use std::sync::Arc;
@@ -49,6 +49,14 @@ impl EventLog for Embedded {
         let wanted = topics_matching(pattern)?;
         let topics = self.broker.topics_of_namespace(&wanted.namespace).await.map_err(error)?;
         Ok(wanted.among(topics.into_iter()))
+    }
+
+    async fn input_stats(&self, reads: &Reads) -> Result<Option<InputStats>> {
+        Self::input_stats(self, reads).await.map(Some)
+    }
+
+    async fn wake(&self, reads: Reads) -> Result<()> {
+        Self::wake(self, reads).await
     }
 
     async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()> {

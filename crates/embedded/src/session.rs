@@ -1,7 +1,7 @@
 //! What one instance has open on the broker.
 
 use async_trait::async_trait;
-use broker::{NewConsumer, NewProducer, Outgoing, Peer, Requests, SeekTarget};
+use broker::{NewProducer, Outgoing, Peer, Requests, SeekTarget};
 use functions::{
     Commit, Error, Result, Session,
     event_log::{Arrived, InputSpec, OutputSpec, RowChange, TableChange},
@@ -17,6 +17,7 @@ use crate::{
     incoming::{Input, Received, Words},
     log::{broker_schema, error},
     outgoing::{Entry, Output},
+    reads::new_consumer,
 };
 
 /// See the module.
@@ -190,26 +191,7 @@ fn commit_error(failed: broker::Error) -> Error {
 impl Session for Open {
     async fn subscribe(&mut self, spec: InputSpec) -> Result<InputId> {
         let id = self.inputs.len() as InputId;
-        let request = NewConsumer {
-            topic: spec.topic.clone(),
-            subscription: spec.subscription,
-            kind: spec.kind,
-            consumer_id: u64::from(id),
-            name: spec.consumer,
-            priority_level: 0,
-            durable: spec.durable,
-            start_message_id: None,
-            start_rollback: None,
-            initial_position: spec.initial_position,
-            read_compacted: false,
-            force_topic_creation: true,
-            replicate_subscription_state: false,
-            metadata: spec.metadata,
-            subscription_properties: Default::default(),
-            key_shared: (spec.kind == model::SubscriptionType::KeyShared).then(Default::default),
-            schema: None,
-            epoch: None,
-        };
+        let request = new_consumer(&spec, u64::from(id));
         let mut handle = self.on.broker.subscribe(&self.peer, request.clone()).await.map_err(error)?;
         if spec.skip_to_latest {
             handle.seek(SeekTarget::Latest).await.map_err(error)?;

@@ -347,7 +347,9 @@ impl Matching {
         topics.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    fn is_match(&self, topic: &TopicName) -> bool {
+    /// Whether it asks for this topic; a partitioned one goes by its own name.
+    #[must_use]
+    pub fn is_match(&self, topic: &TopicName) -> bool {
         topic.domain() == self.domain
             && *topic.namespace() == self.namespace
             && !topic.is_system()

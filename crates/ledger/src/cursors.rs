@@ -181,6 +181,33 @@ impl ManagedLedger {
         self.with(|s| s.cursor(id.0).map_or(0, |c| c.backlog(s.after(self.last_confirmed()))))
     }
 
+    /// About how many messages the confirmed entries from `from` on hold that are not acknowledged: exact where entries are alike, or none
+    /// of them is acknowledged.
+    #[must_use]
+    pub fn unacked_messages_from(&self, id: CursorId, from: Position) -> u64 {
+        self.unacked_messages(id, Some(from), None)
+    }
+
+    /// The same of those before `to`.
+    #[must_use]
+    pub fn unacked_messages_before(&self, id: CursorId, to: Position) -> u64 {
+        self.unacked_messages(id, None, Some(to))
+    }
+
+    fn unacked_messages(&self, id: CursorId, from: Option<Position>, to: Option<Position>) -> u64 {
+        let ordinal = |s: &State, position: Position| s.after(position.previous());
+        self.with(|s| {
+            let Some(cursor) = s.cursor(id.0) else { return 0 };
+            let start = from.map_or(0, |from| ordinal(s, from)).max(cursor.next).max(s.first_ordinal());
+            let confirmed = s.after(self.last_confirmed());
+            let end = to.map_or(confirmed, |to| ordinal(s, to).min(confirmed));
+            let Some(entries) = end.checked_sub(start).filter(|entries| *entries > 0) else { return 0 };
+            let left = entries - cursor.islands().count_within(start, end).min(entries);
+            let messages = s.milestones.before(end).saturating_sub(s.milestones.before(start));
+            (u128::from(messages) * u128::from(left)).div_ceil(u128::from(entries)) as u64
+        })
+    }
+
     /// Bytes of the backlog, taking the entries of one ledger to be of one size.
     #[must_use]
     pub fn backlog_bytes(&self, id: CursorId) -> u64 {

@@ -23,6 +23,7 @@ mod cursors;
 mod delta;
 mod error;
 mod managed;
+mod milestones;
 mod overlay;
 mod ranges;
 mod read;

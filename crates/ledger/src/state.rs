@@ -18,6 +18,7 @@ use crate::{
     codec::{Decoded, Malformed, Reader, put_i64, put_map, put_option, put_str, put_u64},
     cursor::Cursor,
     delta::{Delta, encode_dedup},
+    milestones::Milestones,
 };
 
 /// How long and how much is kept of what every subscription has acknowledged. A ledger goes when either bound is passed.
@@ -101,6 +102,7 @@ pub(crate) struct State {
     pub(crate) bytes_added: u64,
 
     // What follows is not part of the row.
+    pub(crate) milestones: Milestones,
     /// In the list of what the next checkpoint writes.
     pub(crate) dirty: bool,
     pub(crate) loaded: bool,
@@ -273,6 +275,7 @@ impl State {
 
     /// Takes the next entry of the current ledger.
     pub(crate) fn append(&mut self, bytes: u64, messages: u32) -> Position {
+        self.milestones.append(self.total(), self.messages_added, messages);
         self.messages_added += u64::from(messages);
         self.bytes_added += bytes;
         let meta = self.last_mut();
@@ -333,6 +336,8 @@ impl State {
         // A jump means that a damaged file took entries with it; their numbers are not given twice.
         meta.entries = entry + 1;
         meta.bytes += bytes;
+        let ordinal = meta.base + entry;
+        self.milestones.append(ordinal, self.messages_added, messages);
         self.messages_added += u64::from(messages);
         self.bytes_added += bytes;
         true
@@ -597,6 +602,7 @@ impl State {
             let highest = r.i64()?;
             state.dedup.insert(name.into(), Dedup { highest, committed: Some(highest), dirty: false });
         }
+        state.milestones = Milestones::of(state.total(), state.messages_added);
         state.lift_cursors();
         Ok((name, state))
     }

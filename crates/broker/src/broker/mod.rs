@@ -4,6 +4,7 @@ mod administration;
 mod schemas;
 mod topics;
 mod transactions;
+mod waiting;
 
 use model::{NamespaceName, TopicName};
 use rustc_hash::FxHasher;

@@ -20,13 +20,18 @@ impl Shard {
         for id in self.round.split_off(self.round.len().saturating_sub(self.round_share)) {
             let Some(topic) = self.topics.get_mut(&id) else { continue };
             topic.maintain(&mut self.cx);
-            if topic.is_idle() && topic.idle_for_ms(now) >= unload_after && !topic.has_ephemeral() {
+            if topic.is_idle()
+                && topic.idle_for_ms(now) >= unload_after
+                && !topic.has_ephemeral()
+                && !topic.has_alarm(&self.cx)
+            {
                 idle.push(id);
             }
         }
         for id in idle {
             self.unload(id);
         }
+        self.resting.forget(now);
         self.round_steps as u32
     }
 

@@ -4,10 +4,12 @@
 //! each connection in one batch. Nothing here waits for the disk: a commit's consequences are kept in `pending` until
 //! the journal reports them durable.
 
+mod bells;
 mod commit;
 mod event;
 mod maintenance;
 mod outbox;
+mod resting;
 mod transaction;
 
 pub(crate) use commit::{After, Append, DUPLICATE};
@@ -38,7 +40,9 @@ use crate::{
     publish_buffer::PublishBuffer,
     topic::Topic,
 };
+use bells::Bells;
 use commit::Pending;
+use resting::Resting;
 
 /// Events one wake-up takes at most, so that durable commits are answered in between.
 const EVENTS_PER_TURN: usize = 256;
@@ -53,6 +57,8 @@ pub(crate) struct Shard {
     unretired: Vec<Topic>,
     /// Topics being deleted: nobody may load them before they are gone.
     pub(crate) leaving: FxHashSet<TopicName>,
+    /// What is known of topics that are not loaded.
+    pub(crate) resting: Resting,
     failed: Arc<AtomicBool>,
     next_maintenance: Option<Instant>,
     /// Topics this round of maintenance has still to look at, in how many steps it goes over all, how many a step.
@@ -94,6 +100,8 @@ pub(crate) struct Context {
     pub(crate) delayed: std::collections::BTreeSet<(u64, u64)>,
     /// Wall clock, milliseconds, read once a turn.
     pub(crate) now_ms: u64,
+    /// Who sleeps until a subscription has something for a consumer.
+    pub(crate) bells: Bells,
     listener: Arc<dyn journal::Listener>,
     next_id: u64,
 }
@@ -168,6 +176,7 @@ impl Shard {
             flush_acks_now: false,
             ack_weight: 0,
             delayed: std::collections::BTreeSet::new(),
+            bells: Bells::default(),
             listener,
             next_id: 0,
         };
@@ -178,6 +187,7 @@ impl Shard {
             pending: VecDeque::new(),
             unretired: Vec::new(),
             leaving: FxHashSet::default(),
+            resting: Resting::default(),
             failed,
             next_maintenance: None,
             round: Vec::new(),
@@ -335,7 +345,11 @@ impl Shard {
 
     fn loaded(&mut self, name: &TopicName, ledger: ledger::ManagedLedger) -> Result<u64> {
         let id = self.cx.next_id();
-        let topic = Topic::load(id, ledger, &mut self.cx)?;
+        self.resting.stirs(name);
+        let mut topic = Topic::load(id, ledger, &mut self.cx)?;
+        if self.cx.bells.on(name) {
+            topic.set_ready(&mut self.cx);
+        }
         self.names.insert(name.clone(), id);
         self.topics.insert(id, topic);
         Ok(id)
@@ -352,6 +366,9 @@ impl Shard {
     /// Closes a loaded topic: producers and consumers are told to look up again, acknowledgements are journaled.
     pub(crate) fn unload(&mut self, id: u64) {
         if let Some(mut topic) = self.topics.remove(&id) {
+            if !self.leaving.contains(topic.name()) {
+                self.resting.rests(&mut topic, self.cx.now_ms);
+            }
             topic.close(&mut self.cx);
             self.names.remove(topic.name());
             // What is still on its way to the disk is committed before the row is given back.

@@ -105,6 +105,15 @@ impl Shard {
 
     /// An entry of a topic of this shard is durable. A topic that is not loaded finds it when it is.
     pub(super) fn output_published(&mut self, published: Published) {
+        let name = &published.output.topic;
+        if !self.names.contains_key(name) {
+            self.resting.stirs(name);
+            if self.cx.bells.on(name)
+                && let Err(error) = self.topic(name)
+            {
+                tracing::debug!(topic = %name, %error, "nobody is woken");
+            }
+        }
         let topic = self.names.get(&published.output.topic).and_then(|id| self.topics.get_mut(id));
         if let Some(topic) = topic.filter(|topic| published.output.is_of(&topic.ledger)) {
             topic.output_published(&mut self.cx, published);

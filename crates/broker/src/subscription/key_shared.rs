@@ -8,7 +8,7 @@ use ledger::{Entry, ManagedLedger};
 use model::Position;
 use rustc_hash::FxHashSet;
 
-use super::{READ_ENTRIES, Subscription, replay::Fetch};
+use super::{Head, READ_ENTRIES, Subscription, replay::Fetch};
 use crate::shard::Context;
 
 /// Entries that may wait before reading ahead stops. Pulsar: `keySharedLookAheadMsgInReplayThresholdPerSubscription`.
@@ -40,16 +40,19 @@ impl Subscription {
                 if ledger.is_acked(self.cursor, entry.position) {
                     continue;
                 }
-                let (hash, deliver_at) = key_of(&entry);
-                if self.delay(cx, &entry, deliver_at) {
+                let head = head_of(&entry);
+                if self.delay(cx, &entry, head.deliver_at) {
                     continue;
                 }
-                let behind = !self.allow_out_of_order && self.replay.has_hash(hash);
-                match self.taker(hash).filter(|_| !behind) {
+                if let Some(keys) = &mut self.keys {
+                    keys.add(head.hash, entry.messages.max(1));
+                }
+                let behind = !self.allow_out_of_order && self.replay.has_hash(head.hash);
+                match self.taker(head.hash).filter(|_| !behind) {
                     Some(at) => {
-                        self.deliver(ledger, cx, at, entry, hash);
+                        self.deliver(ledger, cx, at, entry, head);
                     }
-                    None => self.replay.hold(entry, hash),
+                    None => self.replay.hold(entry, head.hash),
                 }
             }
         }
@@ -82,10 +85,11 @@ impl Subscription {
                 Fetch::Ready => {}
             }
             let Some(entry) = self.replay.remove(position) else { continue };
-            let (hash, _) = key_of(&entry);
+            let head = head_of(&entry);
+            let hash = head.hash;
             match self.taker(hash).filter(|_| self.allow_out_of_order || !blocked.contains(&hash)) {
                 Some(at) => {
-                    self.deliver(ledger, cx, at, entry, hash);
+                    self.deliver(ledger, cx, at, entry, head);
                 }
                 None => {
                     blocked.insert(hash);
@@ -109,10 +113,14 @@ impl Subscription {
     }
 }
 
-/// Hash of an entry's key, and when it asks to be delivered. An entry that does not parse is treated as having no key.
-fn key_of(entry: &Entry) -> (u32, Option<i64>) {
+/// An entry that does not parse is treated as having no key.
+fn head_of(entry: &Entry) -> Head {
     match wire::entry::metadata(&entry.data) {
-        Ok(metadata) => (wire::entry::sticky_hash(&metadata.sticky_key()), metadata.deliver_at_time),
-        Err(_) => (1, None),
+        Ok(metadata) => Head {
+            hash: wire::entry::sticky_hash(&metadata.sticky_key()),
+            published_ms: metadata.publish_time,
+            deliver_at: metadata.deliver_at_time,
+        },
+        Err(_) => Head { hash: 1, ..Head::default() },
     }
 }

@@ -6,14 +6,17 @@
 mod buffer;
 mod consumer;
 mod key_shared;
+mod keys;
 mod replay;
 mod selector;
 mod shared;
 mod single;
 mod stats;
+mod waiting;
 
 pub(crate) use consumer::Consumer;
 pub use stats::rfc3339;
+pub(crate) use waiting::{Finds, Oldest, published_ms};
 
 use ledger::{CursorId, Entry, ManagedLedger, Read};
 use model::{KeySharedMode, Position, SubscriptionType};
@@ -29,6 +32,7 @@ use crate::{
     shard::{Context, Event},
 };
 use buffer::Buffer;
+use keys::Keys;
 use replay::Replay;
 use selector::Selector;
 
@@ -50,6 +54,19 @@ pub(crate) struct PendingAck {
     messages: u32,
     /// Hash of its key, 0 for Shared.
     hash: u32,
+    /// Wall clock milliseconds, by its producer's clock.
+    published_ms: u64,
+}
+
+/// What a dispatcher reads of an entry.
+#[derive(Clone, Copy, Default)]
+struct Head {
+    /// Hash of its key (Key_Shared), 0 where that does not matter.
+    hash: u32,
+    /// Wall clock milliseconds, by its producer's clock.
+    published_ms: u64,
+    /// When it asks to be delivered.
+    deliver_at: Option<i64>,
 }
 
 /// See the module.
@@ -104,6 +121,10 @@ pub(crate) struct Subscription {
     key_shared_mode: KeySharedMode,
     /// Who holds messages of a hash, and how many: another consumer gets that hash only when it is zero (PIP-379).
     holders: FxHashMap<u32, (u64, u32)>,
+    /// Which keys are frequent (Key_Shared).
+    keys: Option<Box<Keys>>,
+    /// The oldest entry that is not acknowledged, and when it was published, as last read from disk.
+    oldest: Option<(Position, u64)>,
     msg_out: Rate,
     bytes_out: Rate,
     redelivered: Rate,
@@ -155,6 +176,8 @@ impl Subscription {
             allow_out_of_order: false,
             key_shared_mode: KeySharedMode::AutoSplit,
             holders: FxHashMap::default(),
+            keys: None,
+            oldest: None,
             msg_out: Rate::default(),
             bytes_out: Rate::default(),
             redelivered: Rate::default(),
@@ -291,6 +314,11 @@ impl Subscription {
         let key_shared = request.key_shared.clone().unwrap_or_default();
         self.key_shared_mode = key_shared.mode;
         self.allow_out_of_order = key_shared.allow_out_of_order;
+        if request.kind == SubscriptionType::KeyShared {
+            self.keys.get_or_insert_default();
+        } else {
+            self.keys = None;
+        }
         self.selector = (request.kind == SubscriptionType::KeyShared).then(|| match key_shared.mode {
             KeySharedMode::AutoSplit => Selector::auto_split(),
             KeySharedMode::Sticky => Selector::sticky(),
@@ -724,7 +752,7 @@ impl Subscription {
     }
 
     /// Sends one entry and keeps the accounts. `false` when the entry is acknowledged and nothing was sent.
-    fn deliver(&mut self, ledger: &ManagedLedger, cx: &mut Context, at: usize, entry: Entry, hash: u32) -> bool {
+    fn deliver(&mut self, ledger: &ManagedLedger, cx: &mut Context, at: usize, entry: Entry, head: Head) -> bool {
         if ledger.is_acked(self.cursor, entry.position) {
             self.redeliveries.remove(&entry.position);
             return false;
@@ -757,7 +785,8 @@ impl Subscription {
         if individual {
             consumer.unacked += i64::from(messages);
             self.unacked += i64::from(messages);
-            self.pending.insert(entry.position, PendingAck { consumer: consumer.key, messages, hash });
+            let Head { hash, published_ms, .. } = head;
+            self.pending.insert(entry.position, PendingAck { consumer: consumer.key, messages, hash, published_ms });
             if hash != 0 {
                 let holder = self.holders.entry(hash).or_insert((consumer.key, 0));
                 holder.0 = consumer.key;

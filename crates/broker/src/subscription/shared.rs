@@ -5,7 +5,7 @@
 use ledger::{Entry, ManagedLedger};
 use model::Position;
 
-use super::{READ_ENTRIES, Subscription, replay::Fetch};
+use super::{Head, READ_ENTRIES, Subscription, replay::Fetch};
 use crate::shard::Context;
 
 /// Messages one consumer gets before it is the next one's turn. Pulsar: `dispatcherMaxRoundRobinBatchSize`.
@@ -44,12 +44,12 @@ impl Subscription {
             sent += entries.len();
             let mut entries = entries.into_iter();
             while let Some(entry) = entries.next() {
-                let metadata = wire::entry::metadata(&entry.data).ok();
-                if fresh && self.delay(cx, &entry, metadata.and_then(|m| m.deliver_at_time)) {
+                let head = head_of(&entry);
+                if fresh && self.delay(cx, &entry, head.deliver_at) {
                     continue;
                 }
                 let messages = i64::from(entry.messages.max(1));
-                if self.deliver(ledger, cx, at, entry, 0) {
+                if self.deliver(ledger, cx, at, entry, head) {
                     turn -= messages;
                 }
                 if (turn <= 0 || !self.consumers[at].available()) && entries.len() > 0 {
@@ -89,4 +89,12 @@ impl Subscription {
         }
         entries
     }
+}
+
+/// An entry that does not parse is sent like any other: its consumer says what is wrong with it.
+fn head_of(entry: &Entry) -> Head {
+    wire::entry::metadata(&entry.data).map_or_else(
+        |_| Head::default(),
+        |metadata| Head { hash: 0, published_ms: metadata.publish_time, deliver_at: metadata.deliver_at_time },
+    )
 }

@@ -6,7 +6,7 @@ use ledger::ManagedLedger;
 use model::SubscriptionType;
 use std::collections::BTreeMap;
 
-use super::{Consumer, READ_ENTRIES, Subscription};
+use super::{Consumer, Head, READ_ENTRIES, Subscription};
 use crate::{shard::Context, topic::Topic};
 
 /// Points of one consumer on the ring that picks the active one of a topic that is no partition.
@@ -126,7 +126,7 @@ impl Subscription {
             sent += entries.len();
             let mut entries = entries.into_iter();
             while let Some(entry) = entries.next() {
-                self.deliver(ledger, cx, at, entry, 0);
+                self.deliver(ledger, cx, at, entry, Head::default());
                 if !self.consumers[at].available() && entries.len() > 0 {
                     self.put_back(entries);
                     break;

@@ -220,6 +220,9 @@ impl Topic {
         if let Some(mut subscription) = self.remove_subscription(id) {
             subscription.disconnect_all(&mut self.ledger, cx);
             self.ledger.delete_cursor(&mut cx.batch, subscription.cursor());
+            if cx.bells.on(self.name()) {
+                self.set_ready(cx);
+            }
         }
     }
 

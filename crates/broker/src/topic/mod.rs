@@ -10,6 +10,7 @@ mod producers;
 mod publish;
 pub(crate) mod seek;
 mod stats;
+mod waiting;
 
 use ledger::ManagedLedger;
 use model::{Position, TopicName};
@@ -63,6 +64,8 @@ pub(crate) struct Topic {
     /// Any subscription may have something to send; else only those listed.
     all_ready: bool,
     ready_subscriptions: Vec<u64>,
+    /// Subscriptions that somebody watches, see [`crate::Broker::waiting`].
+    watched: Vec<String>,
     /// Wall clock milliseconds when the last client left.
     idle_since: u64,
     msg_in: Rate,
@@ -95,6 +98,7 @@ impl Topic {
             ready: false,
             all_ready: false,
             ready_subscriptions: Vec::new(),
+            watched: Vec::new(),
             idle_since: cx.now_ms,
             msg_in: Rate::default(),
             bytes_in: Rate::default(),
@@ -178,6 +182,9 @@ impl Topic {
                 read_by_all = Some(read_by_all.map_or(at, |p: Position| p.min(at)));
             }
         }
+        if cx.bells.on(self.name()) {
+            again |= self.ring(cx);
+        }
         // What every connected subscription has read is no longer the tail that somebody follows.
         if let Some(position) = read_by_all {
             self.ledger.cache_evict_before(position);
@@ -204,6 +211,9 @@ impl Topic {
         if !self.ready_subscriptions.is_empty() {
             self.ready = true;
             cx.ready.push(self.id);
+        }
+        if cx.bells.on(self.name()) && self.ring(cx) {
+            self.set_ready(cx);
         }
     }
 
@@ -256,6 +266,7 @@ impl Topic {
                 }
             }
         }
+        self.ring_alarms(cx);
         for subscription in self.subscriptions.values_mut() {
             if let Some(due) = subscription.first_due() {
                 cx.delayed.remove(&(due, self.id));

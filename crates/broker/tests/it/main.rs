@@ -7,6 +7,7 @@ mod producers;
 mod schemas;
 mod subscriptions;
 mod transactions;
+mod waiting;
 
 use broker::{Ack, Error, KeyShared, Outgoing, SeekTarget};
 use harness::{TestBroker, entry, new_consumer, new_producer, text, topic};

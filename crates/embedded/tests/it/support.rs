@@ -42,9 +42,9 @@ pub(crate) fn texts(messages: &[Message]) -> Vec<String> {
 
 /// A broker and what functions need of it.
 pub(crate) struct Node {
-    log: Embedded,
+    pub(crate) log: Embedded,
     tables: StoreTables,
-    broker: Broker,
+    pub(crate) broker: Broker,
     clock: Arc<SystemClock>,
     tasks: Tasks,
     shutdown: Shutdown,

@@ -1,17 +1,21 @@
-//! Topics in memory: what is published goes to those who are subscribed, and to nobody twice.
+//! Topics in memory: what is published goes to those who are subscribed, each message to one of them until that gives it back or goes.
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use model::TopicName;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     Commit, Error, EventLog, Message, MessageId, Record, Result, Session, Tables,
-    event_log::{Arrived, InputSpec, OutputSpec},
+    event_log::{Arrived, InputSpec, InputStats, OutputSpec, Reads},
     message::{InputId, OutputId},
 };
 
@@ -25,13 +29,33 @@ pub struct MemoryLog {
 #[derive(Default)]
 struct Shared {
     topics: parking_lot::Mutex<BTreeMap<String, Topic>>,
+    sessions: AtomicU64,
+    /// Something was published, or given back, or asked for.
     published: Notify,
 }
 
 #[derive(Default)]
 struct Topic {
     messages: Vec<Message>,
-    subscriptions: BTreeMap<String, VecDeque<usize>>,
+    published_at: Vec<Instant>,
+    subscriptions: BTreeMap<String, Subscription>,
+}
+
+#[derive(Default)]
+struct Subscription {
+    queue: VecDeque<usize>,
+    /// Messages that sessions have, and which one.
+    held: BTreeMap<usize, u64>,
+    /// Sessions that are subscribed.
+    consumers: BTreeSet<u64>,
+}
+
+impl Subscription {
+    fn give_back(&mut self, wanted: impl Fn(usize, u64) -> bool) {
+        let back: Vec<usize> =
+            self.held.extract_if(.., |index, session| wanted(*index, *session)).map(|(at, _)| at).collect();
+        back.into_iter().rev().for_each(|index| self.queue.push_front(index));
+    }
 }
 
 impl MemoryLog {
@@ -80,8 +104,9 @@ impl Shared {
             schema_version: bytes::Bytes::new(),
             payload: record.payload,
         });
-        for queue in topic.subscriptions.values_mut() {
-            queue.push_back(index);
+        topic.published_at.push(Instant::now());
+        for subscription in topic.subscriptions.values_mut() {
+            subscription.queue.push_back(index);
         }
         drop(topics);
         self.published.notify_waiters();
@@ -92,7 +117,8 @@ impl Shared {
 impl EventLog for MemoryLog {
     async fn session(&self, _name: &str) -> Result<Box<dyn Session>> {
         let (shared, tables) = (self.shared.clone(), self.tables.clone());
-        Ok(Box::new(Open { shared, tables, inputs: Vec::new(), outputs: Vec::new(), passing: Vec::new() }))
+        let id = shared.sessions.fetch_add(1, Relaxed);
+        Ok(Box::new(Open { id, shared, tables, inputs: Vec::new(), outputs: Vec::new(), passing: Vec::new() }))
     }
 
     async fn partitions(&self, _topic: &TopicName) -> Result<u32> {
@@ -109,9 +135,50 @@ impl EventLog for MemoryLog {
         }
         Ok(())
     }
+
+    async fn input_stats(&self, reads: &Reads) -> Result<Option<InputStats>> {
+        let topics = self.shared.topics.lock();
+        let mut stats = InputStats::default();
+        for (name, _) in &reads.topics {
+            let Some(topic) = topics.get(name) else { continue };
+            let parsed = name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?;
+            stats.published.insert(parsed, topic.messages.len() as u64);
+            if let Some(Subscription { queue, held, .. }) = topic.subscriptions.get(&reads.subscription) {
+                stats.backlog += (queue.len() + held.len()) as u64;
+                let oldest = queue.iter().chain(held.keys()).min().and_then(|index| topic.published_at.get(*index));
+                stats.oldest = stats.oldest.max(oldest.map_or(Duration::ZERO, Instant::elapsed));
+            }
+        }
+        Ok(Some(stats))
+    }
+
+    async fn wake(&self, reads: Reads) -> Result<()> {
+        {
+            let mut topics = self.shared.topics.lock();
+            for (name, _) in &reads.topics {
+                let topic = topics.entry(name.clone()).or_default();
+                topic.subscriptions.entry(reads.subscription.clone()).or_default();
+            }
+        }
+        loop {
+            let published = self.shared.published.notified();
+            tokio::pin!(published);
+            published.as_mut().enable();
+            let waits = |(name, _): &(String, bool)| {
+                let topics = self.shared.topics.lock();
+                let subscription = topics.get(name).and_then(|topic| topic.subscriptions.get(&reads.subscription));
+                subscription.is_none_or(|one| one.consumers.is_empty() && !one.queue.is_empty())
+            };
+            if reads.topics.iter().any(waits) {
+                return Ok(());
+            }
+            published.await;
+        }
+    }
 }
 
 struct Open {
+    id: u64,
     shared: Arc<Shared>,
     tables: Arc<dyn Tables>,
     /// Topic, subscription, permits; `None` once closed.
@@ -129,20 +196,43 @@ impl Drop for Open {
                 topic.subscriptions.remove(subscription);
             }
         }
+        for (topic, subscription, _) in self.inputs.iter().flatten() {
+            if let Some(known) = topics.get_mut(topic).and_then(|topic| topic.subscriptions.get_mut(subscription)) {
+                known.give_back(|_, session| session == self.id);
+                known.consumers.remove(&self.id);
+            }
+        }
+        self.shared.published.notify_waiters();
     }
 }
 
 impl Open {
+    /// All of them, or none when one is not held here.
+    fn acknowledge(&self, acks: &[(InputId, MessageId)]) -> bool {
+        let mut topics = self.shared.topics.lock();
+        let mut with_each = |mut work: Box<dyn FnMut(&mut Subscription, usize) -> bool + '_>| {
+            acks.iter().all(|(input, id)| {
+                let Some(Some((name, subscription, _))) = self.inputs.get(*input as usize) else { return false };
+                let known = topics.get_mut(name).and_then(|topic| topic.subscriptions.get_mut(subscription));
+                known.is_some_and(|known| work(known, id.entry as usize))
+            })
+        };
+        with_each(Box::new(|known, index| known.held.get(&index) == Some(&self.id)))
+            && with_each(Box::new(|known, index| known.held.remove(&index).is_some()))
+    }
+
     fn take(&mut self) -> Option<Vec<Message>> {
         let mut topics = self.shared.topics.lock();
         for (input, open) in (0..).zip(&mut self.inputs) {
             let Some((name, subscription, permits)) = open else { continue };
             let Some(topic) = topics.get_mut(name) else { continue };
-            let Some(queue) = topic.subscriptions.get_mut(subscription) else { continue };
-            let count = queue.len().min(*permits as usize);
+            let Some(known) = topic.subscriptions.get_mut(subscription) else { continue };
+            let count = known.queue.len().min(*permits as usize);
             if count > 0 {
                 *permits -= count as u32;
-                let messages = queue.drain(..count).map(|index| Message { input, ..topic.messages[index].clone() });
+                let taken: Vec<usize> = known.queue.drain(..count).collect();
+                known.held.extend(taken.iter().map(|index| (*index, self.id)));
+                let messages = taken.into_iter().map(|index| Message { input, ..topic.messages[index].clone() });
                 return Some(messages.collect());
             }
         }
@@ -161,7 +251,9 @@ impl Session for Open {
             .or_default()
             .subscriptions
             .entry(input.subscription.clone())
-            .or_default();
+            .or_default()
+            .consumers
+            .insert(self.id);
         if !input.durable {
             self.passing.push((topic.clone(), input.subscription.clone()));
         }
@@ -195,6 +287,9 @@ impl Session for Open {
     }
 
     fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>> {
+        if !self.acknowledge(&commit.acks) {
+            return Box::pin(std::future::ready(Err(Error::Conflict)));
+        }
         let outputs: Vec<_> = commit
             .outputs
             .into_iter()
@@ -215,9 +310,9 @@ impl Session for Open {
         let mut topics = self.shared.topics.lock();
         for (input, id) in ids {
             if let Some(Some((name, subscription, _))) = self.inputs.get(*input as usize)
-                && let Some(queue) = topics.get_mut(name).and_then(|topic| topic.subscriptions.get_mut(subscription))
+                && let Some(known) = topics.get_mut(name).and_then(|topic| topic.subscriptions.get_mut(subscription))
             {
-                queue.push_back(id.entry as usize);
+                known.give_back(|index, session| index == id.entry as usize && session == self.id);
             }
         }
         self.shared.published.notify_waiters();

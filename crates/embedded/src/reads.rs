@@ -1,0 +1,183 @@
+//! What waits on a function's inputs, and how it is woken.
+
+use broker::{Bell, NewConsumer, TopicChange};
+use functions::{
+    Error, EventLog, Result,
+    event_log::{InputSpec, InputStats, Reads, topics_matching},
+};
+use futures::future::select_all;
+use model::{InitialPosition, SubscriptionType, TopicName};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::{Embedded, log::error};
+
+impl Embedded {
+    /// All topics and partitions, and the numbers of partitions of those that have some; 0 for those that have none.
+    async fn topics(&self, reads: &Reads) -> Result<(Vec<TopicName>, Vec<u32>)> {
+        let mut wanted = Vec::new();
+        for (name, is_pattern) in &reads.topics {
+            if *is_pattern {
+                wanted.extend(self.matching(name).await?);
+            } else {
+                wanted.push(name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?);
+            }
+        }
+        wanted.sort();
+        wanted.dedup();
+        let (mut topics, mut partitions) = (Vec::new(), Vec::new());
+        for topic in wanted {
+            // Nobody creates a topic by looking at it.
+            let count =
+                if topic.partition().is_some() { None } else { self.broker.partitions(&topic).map_err(error)? };
+            partitions.push(count.unwrap_or(0));
+            match count {
+                Some(n) => topics.extend((0..n).map(|n| topic.with_partition(n))),
+                None => topics.push(topic),
+            }
+        }
+        Ok((topics, partitions))
+    }
+
+    pub(crate) async fn input_stats(&self, reads: &Reads) -> Result<InputStats> {
+        let (topics, partitions) = self.topics(reads).await?;
+        let waiting = self.broker.waiting(&topics, &reads.subscription).await.map_err(error)?;
+        let oldest_ms = waiting.iter().filter_map(|one| one.oldest_ms).min();
+        let (dispatched, hottest) =
+            waiting.iter().fold((0, 0), |(all, hot), one| (all + one.dispatched, hot + one.hottest));
+        Ok(InputStats {
+            backlog: waiting.iter().map(|one| one.backlog).sum(),
+            oldest: oldest_ms
+                .map_or(Duration::ZERO, |ms| Duration::from_millis(self.clock.now_ms().saturating_sub(ms))),
+            parallelism_max: parallelism_max(reads.kind, &partitions),
+            hottest_key: if dispatched == 0 { 0.0 } else { hottest as f64 / dispatched as f64 },
+            published: topics.into_iter().zip(waiting.iter().map(|one| one.published)).collect(),
+        })
+    }
+
+    pub(crate) async fn wake(&self, reads: Reads) -> Result<()> {
+        // Watched first, so that no topic comes in between.
+        let mut patterns = Vec::new();
+        for (pattern, _) in reads.topics.iter().filter(|(_, is_pattern)| *is_pattern) {
+            let wanted = topics_matching(pattern)?;
+            patterns.push((self.broker.watch_topics(&wanted.namespace).map_err(error)?, wanted));
+        }
+        let bell = Bell::new();
+        // Partitions that are added have the subscriptions of the first, and are looked for when the function runs.
+        for topic in self.topics_to_subscribe(&reads).await? {
+            self.hang(&reads, topic, reads.initial_position, &bell).await?;
+        }
+        let mut new_topics: Vec<_> =
+            patterns.into_iter().map(|(changes, wanted)| Box::pin(new_topic(changes, wanted))).collect();
+        if new_topics.is_empty() {
+            bell.rung().await;
+            return Ok(());
+        }
+        tokio::select! {
+            () = bell.rung() => {}
+            (topic, ..) = select_all(&mut new_topics) => {
+                if let Some(topic) = topic {
+                    // All that is in it is new.
+                    self.hang(&reads, topic, InitialPosition::Earliest, &bell).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As for [`Self::topics`], but what is partitioned by policy when it is created is created.
+    async fn topics_to_subscribe(&self, reads: &Reads) -> Result<Vec<TopicName>> {
+        for (name, _) in reads.topics.iter().filter(|(_, is_pattern)| !is_pattern) {
+            let topic: TopicName = name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?;
+            if topic.partition().is_none() {
+                self.partitions(&topic).await?;
+            }
+        }
+        Ok(self.topics(reads).await?.0)
+    }
+
+    async fn hang(&self, reads: &Reads, topic: TopicName, from: InitialPosition, bell: &Arc<Bell>) -> Result<()> {
+        let input = InputSpec {
+            topic,
+            subscription: reads.subscription.clone(),
+            kind: reads.kind,
+            initial_position: from,
+            durable: true,
+            skip_to_latest: false,
+            consumer: String::new(),
+            metadata: BTreeMap::new(),
+        };
+        self.broker.hang(new_consumer(&input, 0), bell).await.map_err(error)
+    }
+}
+
+/// The next topic that comes into being and is wanted; `None` when some may have been missed.
+async fn new_topic(mut changes: Receiver<TopicChange>, wanted: functions::event_log::Matching) -> Option<TopicName> {
+    loop {
+        match changes.recv().await {
+            Ok(TopicChange::Created(topic)) => {
+                if wanted.is_match(&topic.partitioned()) {
+                    return Some(topic);
+                }
+            }
+            Ok(TopicChange::Deleted(_)) => {}
+            Err(RecvError::Lagged(_)) => return None,
+            // The broker is stopping: there is nothing to come.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+/// Instances that can have something to do: one for each partition, of several topics those with the same number go to the same one;
+/// a topic without partitions goes to any.
+fn parallelism_max(kind: SubscriptionType, partitions: &[u32]) -> Option<u32> {
+    match kind {
+        SubscriptionType::Shared | SubscriptionType::KeyShared => None,
+        SubscriptionType::Exclusive => Some(1),
+        SubscriptionType::Failover => {
+            let most = partitions.iter().copied().max().unwrap_or(0);
+            let single = partitions.iter().filter(|count| **count == 0).count();
+            Some(most.saturating_add(u32::try_from(single).unwrap_or(u32::MAX)).max(1))
+        }
+    }
+}
+
+/// How an input is asked for.
+pub(crate) fn new_consumer(input: &InputSpec, consumer_id: u64) -> NewConsumer {
+    NewConsumer {
+        topic: input.topic.clone(),
+        subscription: input.subscription.clone(),
+        kind: input.kind,
+        consumer_id,
+        name: input.consumer.clone(),
+        priority_level: 0,
+        durable: input.durable,
+        start_message_id: None,
+        start_rollback: None,
+        initial_position: input.initial_position,
+        read_compacted: false,
+        force_topic_creation: true,
+        replicate_subscription_state: false,
+        metadata: input.metadata.clone(),
+        subscription_properties: BTreeMap::default(),
+        key_shared: (input.kind == SubscriptionType::KeyShared).then(Default::default),
+        schema: None,
+        epoch: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_bound_the_instances_of_a_subscription_with_one_active_consumer() {
+        let check = |kind, partitions: &[u32], most| assert_eq!(parallelism_max(kind, partitions), most);
+        check(SubscriptionType::Shared, &[4], None);
+        check(SubscriptionType::KeyShared, &[0], None);
+        check(SubscriptionType::Failover, &[0], Some(1));
+        check(SubscriptionType::Failover, &[4, 6], Some(6));
+        check(SubscriptionType::Failover, &[4, 0, 0], Some(6));
+        check(SubscriptionType::Exclusive, &[4], Some(1));
+    }
+}
