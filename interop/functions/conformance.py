@@ -107,9 +107,9 @@ class Box:
         found = [m.data().decode() for m in self.messages(len(texts), topic, quiet)]
         equal(sorted(found), sorted(texts), "output")
 
-    def backlog(self):
+    def backlog(self, name=None):
         stats = self.server.get(f"/admin/v2/persistent/public/default/{self.input}/stats")
-        return stats["subscriptions"][f"public/default/{self.name}"]["msgBacklog"]
+        return stats["subscriptions"][f"public/default/{name or self.name}"]["msgBacklog"]
 
     def drained(self):
         until("the input is acknowledged", lambda: self.backlog() == 0, 30)
@@ -323,6 +323,36 @@ def code_that_is_not_there_says_so(box):
         until("the status says why", lambda: box.instance()["error"], 30)
     elif status != 400 or not json.loads(body)["reason"]:
         raise AssertionError(f"{status} {body!r}")
+
+
+@scenario
+def connectors_of_the_language(box):
+    if box.language != "java":
+        return
+    server, count = box.server, 20_000
+    path = os.path.join(os.path.dirname(os.path.abspath(server.data)), f"{box.name}.lines")
+    place = {"tenant": "public", "namespace": "default", "archive": "f.jar"}
+    sink = {**place, "name": f"{box.name}-sink", "className": "geminga.Lines", "inputs": [box.input], "configs": {"path": path}}
+    source = {
+        **place, "name": f"{box.name}-source", "className": "geminga.Numbers", "topicName": box.input, "configs": {"count": count}
+    }
+    for kind, config in (("sinks", sink), ("sources", source)):
+        status, body = server.deploy(config, box.code["file"], kind=kind)
+        equal(status, 204, f"create {kind}: {body.decode()}")
+
+    def lines():
+        with open(path) as file:
+            return [line.split() for line in file if line.endswith("\n")]
+
+    until("the first lines are there", lambda: len(lines()) > 100, 30)
+    server.kill()
+    server.start()
+    # What the source had not heard of comes again, and so does what the sink had not acknowledged.
+    until("all numbers are there", lambda: {int(n) for _, n in lines()} == set(range(count)), 60)
+    equal({key for key, n in lines() if int(n) % 10 == 7}, {"key-7"}, "keys")
+    until("all is acknowledged", lambda: box.backlog(sink["name"]) == 0, 30)
+    for kind, config in (("sources", source), ("sinks", sink)):
+        equal(server.request("DELETE", f"/admin/v3/{kind}/public/default/{config['name']}")[0], 204, f"delete {kind}")
 
 
 def codes(args):

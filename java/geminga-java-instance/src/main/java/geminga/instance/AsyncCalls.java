@@ -34,7 +34,8 @@ final class AsyncCalls {
 
     AsyncCalls(Instance instance) {
         this.instance = instance;
-        slots = new Semaphore(instance.hello().maxPendingAsync);
+        // A sink gathers as many as it likes; what Geminga hands over bounds them.
+        slots = new Semaphore(instance.hello().isSink() ? Integer.MAX_VALUE : instance.hello().maxPendingAsync);
         keepsOrder = instance.keepsOrder();
         // A little early: Geminga, which knows nothing of futures, ends an instance in which nothing happens for as long.
         timeoutNanos = TimeUnit.MILLISECONDS.toNanos(instance.hello().timeoutMs) / 8 * 7;

@@ -21,6 +21,8 @@ import org.apache.pulsar.client.api.MessageId;
 import org.apache.pulsar.client.api.PulsarClient;
 import org.apache.pulsar.client.api.Schema;
 import org.apache.pulsar.client.api.TypedMessageBuilder;
+import org.apache.pulsar.common.io.SinkConfig;
+import org.apache.pulsar.common.io.SourceConfig;
 import org.apache.pulsar.functions.api.Context;
 import org.apache.pulsar.functions.api.Record;
 import org.apache.pulsar.functions.api.StateStore;
@@ -29,10 +31,12 @@ import org.apache.pulsar.functions.api.WindowContext;
 import org.apache.pulsar.functions.api.state.ByteBufferStateStore;
 import org.apache.pulsar.functions.api.state.CounterStateStore;
 import org.apache.pulsar.functions.api.utils.FunctionRecord;
+import org.apache.pulsar.io.core.SinkContext;
+import org.apache.pulsar.io.core.SourceContext;
 import org.slf4j.Logger;
 
 /**
- * What user code is handed beside its input. There is one for each invocation, so that what an asynchronous function asks for later
+ * What user code is handed beside its input, be it a function, a source or a sink. There is one for each invocation, so that what an asynchronous function asks for later
  * still belongs to the message it was called with.
  *
  * <p>Nothing that is published or changed here happens before the invocation has ended well; then all of it happens in one commit.
@@ -41,7 +45,7 @@ import org.slf4j.Logger;
  *
  * <p>Source: Pulsar's {@code ContextImpl}.
  */
-final class FunctionContext implements Context, WindowContext {
+final class FunctionContext implements Context, WindowContext, SinkContext, SourceContext {
     private final Instance instance;
     private final Hello hello;
     /** Null for the context that {@code initialize} is given. */
@@ -60,6 +64,33 @@ final class FunctionContext implements Context, WindowContext {
             throw new IllegalStateException("there is no current record outside of an invocation");
         }
         return now.inputs.get(now.inputs.size() - 1);
+    }
+
+    /** What a connector is opened with. */
+    Map<String, Object> connectorConfig() {
+        return hello.connectorConfig();
+    }
+
+    @Override
+    public String getSinkName() {
+        return hello.name;
+    }
+
+    @Override
+    public SinkConfig getSinkConfig() {
+        return SinkConfig.builder().tenant(hello.tenant).namespace(hello.namespace).name(hello.name).className(hello.className)
+            .inputs(hello.inputs.keySet()).configs(hello.connectorConfig()).parallelism(hello.parallelism).build();
+    }
+
+    @Override
+    public String getSourceName() {
+        return hello.name;
+    }
+
+    @Override
+    public SourceConfig getSourceConfig() {
+        return SourceConfig.builder().tenant(hello.tenant).namespace(hello.namespace).name(hello.name).className(hello.className)
+            .topicName(hello.output.topic()).configs(hello.connectorConfig()).parallelism(hello.parallelism).build();
     }
 
     @Override
@@ -164,6 +195,9 @@ final class FunctionContext implements Context, WindowContext {
 
     @Override
     public void recordMetric(String name, double value) {
+        if (hello.isSource()) {
+            return; // it has no outcomes that could carry it
+        }
         ask(effects -> effects.metric(name, value));
     }
 
@@ -303,6 +337,9 @@ final class FunctionContext implements Context, WindowContext {
     }
 
     private void ask(Predicate<Effects> question) {
+        if (hello.isSource()) {
+            throw new UnsupportedOperationException("a source has no invocations whose commit could change state: keep positions where it reads");
+        }
         Invocation now = active();
         if (now != null && question.test(now.effects)) {
             return;
@@ -332,18 +369,29 @@ final class FunctionContext implements Context, WindowContext {
 
         @Override
         public MessageId send() {
-            Encoded encoded = Encoded.of(schema, value);
-            boolean hasOwnKey = encoded.key() == null;
-            Out record = new Out(128 + (encoded.payload() == null ? 0 : encoded.payload().length));
-            new OutRecord(topic, hasOwnKey ? key : encoded.key(), hasOwnKey ? isKeyBase64 : true, encoded.payload(), properties, eventTime,
-                deliverAt, sequenceId).write(record);
-            ask(effects -> effects.publish(record));
-            return new StoredId(-1, -1, -1, -1, 0); // where it will be stored is not known yet
+            return instance.await(sendAsync());
         }
 
+        /** Complete when it was asked for; a source's when it is durable. */
         @Override
         public CompletableFuture<MessageId> sendAsync() {
-            return CompletableFuture.completedFuture(send());
+            Encoded encoded = Encoded.of(schema, value);
+            boolean hasOwnKey = encoded.key() == null;
+            OutRecord record = new OutRecord(topic, hasOwnKey ? key : encoded.key(), hasOwnKey ? isKeyBase64 : true, encoded.payload(),
+                properties, eventTime, deliverAt, sequenceId);
+            MessageId id = new StoredId(-1, -1, -1, -1, 0); // where it will be stored is not known yet
+            if (hello.isSource()) {
+                try {
+                    return instance.emissions().emit(record).thenApply(done -> id);
+                } catch (InterruptedException e) {
+                    Thread.currentThread().interrupt();
+                    return CompletableFuture.failedFuture(e);
+                }
+            }
+            Out out = new Out(128 + (encoded.payload() == null ? 0 : encoded.payload().length));
+            record.write(out);
+            ask(effects -> effects.publish(out));
+            return CompletableFuture.completedFuture(id);
         }
 
         @Override

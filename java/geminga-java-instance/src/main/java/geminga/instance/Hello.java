@@ -1,6 +1,8 @@
 package geminga.instance;
 
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 
 /** What an instance is told of its function, once. Holds secrets: never shown. */
@@ -73,6 +75,39 @@ final class Hello {
             throw new IllegalArgumentException("this harness speaks version 1 of the process protocol, not " + (long) protocol);
         }
         return new Hello(hello);
+    }
+
+    boolean isSource() {
+        return kind.equals("source");
+    }
+
+    boolean isSink() {
+        return kind.equals("sink");
+    }
+
+    /**
+     * What a connector is opened with: {@link #userConfig}, with whole numbers as such, where functions get doubles.
+     *
+     * <p>Source: Pulsar's {@code JavaInstanceRunnable.setupInput} and {@code setupOutput}, which read them with Jackson.
+     */
+    Map<String, Object> connectorConfig() {
+        return asObject(wholeNumbers(userConfig));
+    }
+
+    private static Object wholeNumbers(Object value) {
+        if (value instanceof Map<?, ?> map) {
+            Map<String, Object> copy = new LinkedHashMap<>();
+            map.forEach((name, member) -> copy.put((String) name, wholeNumbers(member)));
+            return copy;
+        }
+        if (value instanceof List<?> list) {
+            return new ArrayList<>(list.stream().map(Hello::wholeNumbers).toList());
+        }
+        if (value instanceof Double number && number == Math.rint(number) && Math.abs(number) <= 1L << 53) {
+            long whole = number.longValue();
+            return whole == (int) whole ? (Object) (int) whole : (Object) whole;
+        }
+        return value;
     }
 
     /** Whether messages are acknowledged by user code. */

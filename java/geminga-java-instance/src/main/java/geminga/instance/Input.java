@@ -6,6 +6,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import org.apache.pulsar.client.api.Message;
 import org.apache.pulsar.client.api.Schema;
 import org.apache.pulsar.functions.api.Record;
@@ -30,6 +31,8 @@ final class Input implements Record<Object> {
     private final int partition;
     private Map<String, String> properties;
     private Invocation owner;
+    /** Completed by whoever says what became of it; null where the end of the call says so. */
+    private CompletableFuture<Void> settled;
 
     /** Reads the record at {@code at}, whose lengths were checked by {@link #checkedEnd}, and decodes its value. */
     Input(Instance instance, byte[] frame, int at) {
@@ -86,6 +89,12 @@ final class Input implements Record<Object> {
     /** The call it is an argument of. */
     Invocation owner() {
         return owner;
+    }
+
+    /** Leaves it to user code to say what became of this, by {@link #ack} and {@link #fail}. */
+    CompletableFuture<Void> settledByUser() {
+        settled = new CompletableFuture<>();
+        return settled;
     }
 
     byte[] frame() {
@@ -212,11 +221,19 @@ final class Input implements Record<Object> {
 
     @Override
     public void ack() {
+        if (settled != null) {
+            settled.complete(null);
+            return;
+        }
         instance.acknowledge(this);
     }
 
     @Override
     public void fail() {
+        if (settled != null) {
+            settled.completeExceptionally(new IllegalStateException("the sink called fail on the record"));
+            return;
+        }
         instance.fail(this);
     }
 

@@ -48,6 +48,7 @@ final class Instance {
     /** Null where what the function returns is dropped, or it returns nothing. */
     private final Schema<?> outputSchema;
     private final AsyncCalls async;
+    private final Emissions emissions;
     private final Logger logger;
     private final Thread thread;
     private final ExecutorService handOver;
@@ -63,11 +64,13 @@ final class Instance {
      *
      * @throws UserCode.Unusable in words for the one who deployed it
      */
-    Instance(Hello hello, ClassLoader loader, Outbox outbox, Requests requests, Calls calls) throws UserCode.Unusable {
+    Instance(Hello hello, ClassLoader loader, Outbox outbox, Requests requests, Calls calls, Emissions emissions)
+        throws UserCode.Unusable {
         this.hello = hello;
         this.outbox = outbox;
         this.requests = requests;
         this.calls = calls;
+        this.emissions = emissions;
         thread = Thread.currentThread();
         logger = LoggerFactory.getLogger("function-" + hello.name);
         handOver = Executors.newCachedThreadPool(task -> {
@@ -90,7 +93,8 @@ final class Instance {
         try {
             code.initialize(new FunctionContext(this, null));
         } catch (Exception | Error e) {
-            throw new UserCode.Unusable(hello.className + ".initialize failed: " + e, e);
+            String method = hello.kind.equals("function") ? "initialize" : "open";
+            throw new UserCode.Unusable(code.name() + "." + method + " failed: " + e, e);
         }
     }
 
@@ -104,6 +108,20 @@ final class Instance {
 
     /** Runs until no more requests come. */
     void run() throws InterruptedException {
+        if (hello.isSource()) {
+            emissions.run(code, this::output, logger);
+        } else {
+            takeInvocations();
+        }
+        try {
+            code.close();
+        } catch (Exception | LinkageError e) {
+            logger.error("close failed", e);
+        }
+        outbox.flush();
+    }
+
+    private void takeInvocations() throws InterruptedException {
         for (;;) {
             Frame frame = requests.poll();
             if (frame == null) {
@@ -116,12 +134,6 @@ final class Instance {
             invoke(frame.body());
         }
         async.awaitAll();
-        try {
-            code.close();
-        } catch (Exception | LinkageError e) {
-            logger.error("close failed", e);
-        }
-        outbox.flush();
     }
 
     private void invoke(byte[] frame) throws InterruptedException {
@@ -168,6 +180,9 @@ final class Instance {
         Object result;
         try {
             result = code.isWindowed() ? code.callWindow(invocation.inputs, context) : code.call(invocation.inputs.get(0), context);
+            if (hello.isSink() && hello.guarantee.equals("ATMOST_ONCE")) {
+                result = null; // it is acknowledged, whatever the sink will say
+            }
         } catch (Throwable e) {
             if (e instanceof VirtualMachineError fatal && !(e instanceof StackOverflowError)) {
                 throw fatal;
@@ -301,7 +316,7 @@ final class Instance {
     }
 
     /** Ends the process with an error. */
-    void die(String why, Throwable thrown) {
+    static void die(String why, Throwable thrown) {
         System.err.println(why);
         if (thrown != null) {
             thrown.printStackTrace();
@@ -320,6 +335,10 @@ final class Instance {
 
     Calls calls() {
         return calls;
+    }
+
+    Emissions emissions() {
+        return emissions;
     }
 
     Topics topics() {

@@ -13,7 +13,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 
 /**
- * One instance of a Java function: a child process of Geminga that runs what it is handed and says what came of it.
+ * One instance of a Java function, source or sink: a child process of Geminga that runs what it is handed and says what came of it.
  *
  * <p>Two threads matter: this one runs user code, {@code geminga-requests} reads. See docs/reference/process-protocol.md.
  */
@@ -50,18 +50,16 @@ public final class Main {
         EventLogger.connect(outbox);
         Requests requests = new Requests();
         Calls calls = new Calls(outbox, requests);
-        Thread reading = new Thread(() -> read(reader, requests, calls), "geminga-requests");
+        Emissions emissions = new Emissions(outbox);
+        Thread reading = new Thread(() -> read(reader, requests, calls, emissions), "geminga-requests");
         reading.setDaemon(true);
         reading.start();
         Instance instance;
         try {
             Hello hello = Hello.parse(new String(first.body(), StandardCharsets.UTF_8));
-            if (!hello.kind.equals("function")) {
-                throw new UserCode.Unusable("Java " + hello.kind + "s are not supported: write it as a function, or in another language", null);
-            }
             ClassLoader loader = PackageLoader.open(hello.code, Path.of(hello.workDir));
             Thread.currentThread().setContextClassLoader(loader);
-            instance = new Instance(hello, loader, outbox, requests, calls);
+            instance = new Instance(hello, loader, outbox, requests, calls, emissions);
         } catch (UserCode.Unusable e) {
             outbox.failed(e.getMessage() + (e.getCause() == null ? "" : "\n" + trace(e.getCause())));
             return 1;
@@ -77,18 +75,20 @@ public final class Main {
         return 0;
     }
 
-    private static void read(FrameReader reader, Requests requests, Calls calls) {
+    private static void read(FrameReader reader, Requests requests, Calls calls, Emissions emissions) {
         try {
             for (;;) {
                 Frame frame = reader.next();
                 if (frame == null) {
                     calls.end();
                     requests.end();
+                    emissions.end();
                     return;
                 }
                 switch (frame.kind()) {
                     case Frame.INVOKE -> requests.put(frame);
                     case Frame.ANSWER -> calls.answer(frame);
+                    case Frame.EMITTED -> emissions.emitted(frame);
                     default -> { } // of a later version
                 }
             }

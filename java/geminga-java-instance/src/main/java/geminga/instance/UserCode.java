@@ -7,14 +7,15 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.CompletionStage;
-import org.apache.pulsar.functions.api.Context;
 import org.apache.pulsar.functions.api.Function;
 import org.apache.pulsar.functions.api.Record;
 import org.apache.pulsar.functions.api.WindowContext;
 import org.apache.pulsar.functions.api.WindowFunction;
+import org.apache.pulsar.io.core.Sink;
+import org.apache.pulsar.io.core.Source;
 
 /**
- * The user's function: which of the four interfaces it is, what it takes and gives, and how it is called.
+ * The user's function, source or sink: which of the interfaces it is, what it takes and gives, and how it is called.
  *
  * <p>Source: Pulsar's {@code FunctionCommon.getFunctionTypes}, {@code JavaInstance} and {@code WindowFunctionExecutor}.
  */
@@ -42,19 +43,28 @@ final class UserCode {
 
     /** Loads the class and makes its object. */
     static UserCode load(Hello hello, ClassLoader loader) throws Unusable {
-        if (hello.className.isEmpty()) {
-            throw new Unusable("className is missing: a Java function needs the name of its class", null);
+        String className = hello.className.isEmpty() ? Connectors.className(hello, loader) : hello.className;
+        if (className.isEmpty()) {
+            throw new Unusable("className is missing: a Java " + hello.kind + " needs the name of its class", null);
         }
         Class<?> type;
         try {
-            type = Class.forName(hello.className, true, loader);
+            type = Class.forName(className, true, loader);
         } catch (ClassNotFoundException e) {
-            throw new Unusable("class " + hello.className + " is not in the package", null);
+            throw new Unusable("class " + className + " is not in the package", null);
         } catch (LinkageError e) {
-            throw new Unusable("class " + hello.className + " cannot be loaded: " + e, e.getCause() == null ? e : e.getCause());
+            throw new Unusable("class " + className + " cannot be loaded: " + e, e.getCause() == null ? e : e.getCause());
         }
-        Class<?> role = role(type, hello.isWindowed);
+        Class<?> role = hello.isSource() || hello.isSink() ? Connectors.role(type, hello) : role(type, hello.isWindowed);
         Type[] arguments = GenericTypes.arguments(type, role);
+        if (role == Source.class) {
+            Type output = configured(List.of(hello.output), loader);
+            return new UserCode(make(type), false, Void.class, known(output == null ? arguments[0] : output, type, role, "gives"));
+        }
+        if (role == Sink.class) {
+            Type input = configured(hello.inputs.values(), loader);
+            return new UserCode(make(type), false, known(input == null ? arguments[0] : input, type, role, "takes"), Void.class);
+        }
         Type input = configured(hello.inputs.values(), loader);
         if (input == null) {
             input = arguments[0];
@@ -65,18 +75,24 @@ final class UserCode {
                 input = GenericTypes.first(input);
             }
         }
-        if (input == null || GenericTypes.raw(input) == null) {
-            throw new Unusable("what " + type.getName() + " takes cannot be told: it leaves the type of " + role.getName()
-                + " open; name it in the class or as typeClassName", null);
-        }
+        known(input, type, role, "takes");
         Type output = configured(List.of(hello.output), loader);
         if (output == null) {
             output = unwrapped(arguments[1]);
         }
-        if (output == null || GenericTypes.raw(output) == null) {
-            throw new Unusable("what " + type.getName() + " returns cannot be told: it leaves the type of " + role.getName() + " open", null);
+        return new UserCode(make(type), hello.isWindowed, input, known(output, type, role, "returns"));
+    }
+
+    private static Type known(Type value, Class<?> type, Class<?> role, String does) throws Unusable {
+        if (value == null || GenericTypes.raw(value) == null) {
+            throw new Unusable("what " + type.getName() + " " + does + " cannot be told: it leaves the type of " + role.getName()
+                + " open; name it in the class or as typeClassName", null);
         }
-        return new UserCode(make(type), hello.isWindowed, input, output);
+        return value;
+    }
+
+    String name() {
+        return function.getClass().getName();
     }
 
     Type inputType() {
@@ -91,8 +107,12 @@ final class UserCode {
         return outputType == Void.class;
     }
 
-    void initialize(Context context) throws Exception {
-        if (function instanceof Function<?, ?> plain) {
+    void initialize(FunctionContext context) throws Exception {
+        if (function instanceof Source<?> source) {
+            source.open(context.connectorConfig(), context);
+        } else if (function instanceof Sink<?> sink) {
+            sink.open(context.connectorConfig(), context);
+        } else if (function instanceof Function<?, ?> plain) {
             plain.initialize(context);
         }
     }
@@ -108,10 +128,20 @@ final class UserCode {
     /** Calls it with one message. */
     @SuppressWarnings("unchecked")
     Object call(Input input, FunctionContext context) throws Exception {
+        if (function instanceof Sink<?> sink) {
+            CompletionStage<Void> settled = input.settledByUser();
+            ((Sink<Object>) sink).write(input);
+            return settled;
+        }
         if (function instanceof Function<?, ?> plain) {
             return ((Function<Object, Object>) plain).process(input.getValue(), context);
         }
         return ((java.util.function.Function<Object, Object>) function).apply(input.getValue());
+    }
+
+    /** The next record of a source; it waits until there is one. */
+    Record<?> read() throws Exception {
+        return ((Source<?>) function).read();
     }
 
     /** Calls it with the elements of a window. */

@@ -269,7 +269,6 @@ class InstanceTest {
         why = Link.failure(Path.of("pom.xml"), "X");
         assertTrue(why.contains("cannot be read as a jar"), why);
         assertEquals("className is missing: a Java function needs the name of its class", Link.failure(Link.EXAMPLES_JAR, ""));
-        assertTrue(Link.failure(Link.EXAMPLES_JAR, "X", "\"kind\":\"source\"").startsWith("Java sources are not supported"));
     }
 
     static class Base<A, B> implements Function<B, A> {

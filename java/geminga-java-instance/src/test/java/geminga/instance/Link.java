@@ -66,6 +66,9 @@ final class Link implements AutoCloseable {
         }
     }
 
+    /** What a source has read. */
+    record Emitted(long id, Published record) {}
+
     final List<String> logs = new ArrayList<>();
     final Map<String, byte[]> state = new LinkedHashMap<>();
     String ready;
@@ -74,6 +77,7 @@ final class Link implements AutoCloseable {
     private final FrameReader reader = new FrameReader(events.source(), 64 << 20);
     private final CompletableFuture<Integer> status = new CompletableFuture<>();
     private final ArrayDeque<Outcome> outcomes = new ArrayDeque<>();
+    private final ArrayDeque<Emitted> emitted = new ArrayDeque<>();
     private long nextId;
 
     private Link() throws IOException {}
@@ -188,6 +192,26 @@ final class Link implements AutoCloseable {
         return outcomes.poll();
     }
 
+    Emitted emission() throws IOException {
+        while (emitted.isEmpty()) {
+            events(received().body());
+        }
+        return emitted.poll();
+    }
+
+    /** Tells a source what became of its records; stored where there is no reason why not. */
+    void receipt(String why, long... ids) throws IOException {
+        Out out = new Out(64);
+        out.u8(why.isEmpty() ? 0 : 1);
+        out.u32(ids.length);
+        for (long id : ids) {
+            out.u64(id);
+        }
+        byte[] text = why.getBytes(StandardCharsets.UTF_8);
+        out.raw(text, 0, text.length);
+        frame(Frame.EMITTED, Arrays.copyOf(out.array(), out.length()));
+    }
+
     /** Ends the requests and waits for the instance. */
     int end() throws Exception {
         requests.sink().close();
@@ -283,6 +307,7 @@ final class Link implements AutoCloseable {
                     outcomes.add(new Outcome(id, in.records(), null, in.records(), in.changes(), in.ids(), in.metrics()));
                 }
                 case 0x05 -> answer(in);
+                case 0x06 -> emitted.add(new Emitted(in.u64(), in.record()));
                 case 0x07 -> logs.add(in.u8() + " " + in.str());
                 default -> throw new AssertionError("an event of kind " + tag);
             }
@@ -344,21 +369,25 @@ final class Link implements AutoCloseable {
         List<Published> records() {
             List<Published> records = new ArrayList<>();
             for (int left = u32(); left > 0; left--) {
-                int flags = u8();
-                long eventTime = u64();
-                long deliverAt = u64();
-                long sequenceId = u64();
-                String topic = str();
-                String key = str();
-                byte[] payload = bytes();
-                Map<String, String> properties = new LinkedHashMap<>();
-                for (int count = u32(); count > 0; count--) {
-                    properties.put(str(), str());
-                }
-                records.add(new Published((flags & 1) == 0 ? null : topic, (flags & 2) == 0 ? null : key, (flags & 4) != 0, payload,
-                    properties, eventTime, deliverAt, (flags & 8) == 0 ? null : sequenceId));
+                records.add(record());
             }
             return records;
+        }
+
+        Published record() {
+            int flags = u8();
+            long eventTime = u64();
+            long deliverAt = u64();
+            long sequenceId = u64();
+            String topic = str();
+            String key = str();
+            byte[] payload = bytes();
+            Map<String, String> properties = new LinkedHashMap<>();
+            for (int count = u32(); count > 0; count--) {
+                properties.put(str(), str());
+            }
+            return new Published((flags & 1) == 0 ? null : topic, (flags & 2) == 0 ? null : key, (flags & 4) != 0, payload, properties,
+                eventTime, deliverAt, (flags & 8) == 0 ? null : sequenceId);
         }
 
         List<String> changes() {

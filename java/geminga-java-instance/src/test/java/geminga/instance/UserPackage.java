@@ -3,6 +3,7 @@ package geminga.instance;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashSet;
@@ -16,6 +17,11 @@ final class UserPackage {
 
     /** With the classes that these are nested in. */
     static Path of(Class<?>... classes) throws IOException {
+        return with("", "", classes);
+    }
+
+    /** With a file of its own too, unless its name is empty. */
+    static Path with(String entry, String text, Class<?>... classes) throws IOException {
         Set<Class<?>> all = new LinkedHashSet<>();
         for (Class<?> type : classes) {
             for (Class<?> next = type; next != null; next = next.getEnclosingClass()) {
@@ -31,6 +37,10 @@ final class UserPackage {
                 try (InputStream in = type.getClassLoader().getResourceAsStream(name)) {
                     in.transferTo(out);
                 }
+            }
+            if (!entry.isEmpty()) {
+                out.putNextEntry(new JarEntry(entry));
+                out.write(text.getBytes(StandardCharsets.UTF_8));
             }
         }
         return jar;

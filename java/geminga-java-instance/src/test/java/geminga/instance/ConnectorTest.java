@@ -1,0 +1,220 @@
+package geminga.instance;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import geminga.instance.Link.Emitted;
+import geminga.instance.Link.Sent;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.LinkedBlockingQueue;
+import org.apache.pulsar.client.api.Schema;
+import org.apache.pulsar.functions.api.Record;
+import org.apache.pulsar.io.core.BatchSource;
+import org.apache.pulsar.io.core.PushSource;
+import org.apache.pulsar.io.core.Sink;
+import org.apache.pulsar.io.core.SinkContext;
+import org.apache.pulsar.io.core.Source;
+import org.apache.pulsar.io.core.SourceContext;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** Sources and sinks written for Pulsar's {@code pulsar-io-core}. */
+@Timeout(60)
+class ConnectorTest {
+    private static final String SOURCE = "\"kind\":\"source\"";
+    private static final String SINK = "\"kind\":\"sink\"";
+
+    /** Gathers as many records as its configuration says, and settles them together; refuses what it is told to. */
+    static final class Gathering implements Sink<String> {
+        private final List<Record<String>> gathered = new ArrayList<>();
+        private int size;
+
+        @Override
+        public void open(Map<String, Object> config, SinkContext context) {
+            size = (Integer) config.get("size");
+            context.getLogger().info("{} {} {}", context.getSinkName(), context.getSinkConfig().getConfigs(), context.getSecret("password"));
+        }
+
+        @Override
+        public void write(Record<String> record) {
+            if (record.getValue().equals("throw")) {
+                throw new IllegalArgumentException("not this one");
+            }
+            gathered.add(record);
+            if (gathered.size() == size) {
+                gathered.forEach(each -> {
+                    if (each.getValue().equals("fail")) {
+                        each.fail();
+                    } else {
+                        each.ack();
+                    }
+                });
+                gathered.clear();
+            }
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    @Test
+    void a_record_of_a_sink_ends_when_the_sink_says_so() throws Exception {
+        try (Link link = Link.start(UserPackage.of(Gathering.class), Gathering.class.getName(), SINK, "\"user_config\":{\"size\":3}")) {
+            assertTrue(link.logs.get(0).contains("f {size=3} hidden"), link.logs::toString);
+            link.send(Sent.text("a"), Sent.text("throw"), Sent.text("fail"));
+            Link.Outcome thrown = link.next();
+            assertEquals(2, thrown.id(), "nothing is known of the first one yet");
+            assertTrue(thrown.exception().contains("not this one"));
+            link.send(Sent.text("b"));
+            assertEquals(1, link.next().well().id());
+            Link.Outcome failed = link.next();
+            assertEquals(3, failed.id());
+            assertTrue(failed.exception().contains("called fail"), failed.exception());
+            assertEquals(4, link.next().well().id());
+        }
+    }
+
+    @Test
+    void what_a_sink_has_not_settled_is_not_acknowledged_at_the_end() throws Exception {
+        Link link = Link.start(UserPackage.of(Gathering.class), Gathering.class.getName(), SINK, "\"user_config\":{\"size\":2}",
+            "\"guarantee\":\"ATMOST_ONCE\"");
+        assertEquals(1, link.outcome("a").well().id(), "at most once does not wait for the sink");
+        assertEquals(0, link.end());
+    }
+
+    /** Counts to three, waits, and counts what it is told. */
+    static final class Counting implements Source<Long> {
+        private final LinkedBlockingQueue<Record<Long>> records = new LinkedBlockingQueue<>();
+        private SourceContext context;
+
+        @Override
+        public void open(Map<String, Object> config, SourceContext context) throws Exception {
+            this.context = context;
+            context.newOutputMessage("persistent://public/default/opened", Schema.STRING).value("opened").sendAsync();
+            for (long n = 1; n <= 3; n++) {
+                records.add(record(n));
+            }
+        }
+
+        private Record<Long> record(long n) {
+            return new Count(this, n);
+        }
+
+        @Override
+        public Record<Long> read() throws Exception {
+            return records.take();
+        }
+
+        @Override
+        public void close() {
+            context.getLogger().info("closed");
+        }
+    }
+
+    record Count(Counting source, long n) implements Record<Long> {
+        @Override
+        public Long getValue() {
+            return n;
+        }
+
+        @Override
+        public Optional<String> getKey() {
+            return Optional.of("key-" + n);
+        }
+
+        @Override
+        public Map<String, String> getProperties() {
+            return Map.of("n", n + "");
+        }
+
+        @Override
+        public void ack() {
+            source.records.add(source.record(n + 10));
+        }
+
+        @Override
+        public void fail() {
+            source.records.add(source.record(n + 100));
+        }
+    }
+
+    private static String shown(Emitted emitted) {
+        return emitted.id() + " " + emitted.record().key() + " " + emitted.record().text() + " " + emitted.record().properties();
+    }
+
+    @Test
+    void a_source_hears_of_a_record_when_it_is_durable() throws Exception {
+        Link link = Link.start(UserPackage.of(Counting.class, Count.class), Counting.class.getName(), SOURCE, "\"inputs\":{}");
+        assertEquals("persistent://public/default/opened", link.emission().record().topic());
+        assertEquals("2 key-1 1 {n=1}", shown(link.emission()));
+        assertEquals("3 key-2 2 {n=2}", shown(link.emission()));
+        assertEquals("4 key-3 3 {n=3}", shown(link.emission()));
+        link.receipt("", 1, 2);
+        assertEquals("5 key-11 11 {n=11}", shown(link.emission()));
+        link.receipt("the topic is gone", 3);
+        assertEquals("6 key-102 102 {n=102}", shown(link.emission()));
+        assertEquals(0, link.end());
+        assertTrue(link.logs.stream().anyMatch(line -> line.contains("a record was not stored: the topic is gone")), link.logs::toString);
+        assertTrue(link.logs.get(link.logs.size() - 1).contains("closed"), link.logs::toString);
+    }
+
+    /** Never has to wait for a receipt. */
+    static final class Endless implements Source<byte[]> {
+        @Override
+        public void open(Map<String, Object> config, SourceContext context) {}
+
+        @Override
+        public Record<byte[]> read() {
+            return () -> "x".getBytes(StandardCharsets.UTF_8);
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    @Test
+    void a_source_has_a_thousand_on_their_way_at_most() throws Exception {
+        Link link = Link.start(UserPackage.of(Endless.class), Endless.class.getName(), SOURCE, "\"inputs\":{}");
+        for (long id = 1; id <= 1000; id++) {
+            assertEquals(id, link.emission().id());
+        }
+        link.receipt("", 1);
+        assertEquals(1001, link.emission().id());
+        assertEquals(0, link.end());
+    }
+
+    /** As most of Pulsar's own sources are made. */
+    static final class Pushing extends PushSource<String> {
+        @Override
+        public void open(Map<String, Object> config, SourceContext context) {
+            consume(() -> "pushed");
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    @Test
+    void a_package_may_name_its_class_itself() throws Exception {
+        var nar = UserPackage.with("META-INF/services/pulsar-io.yaml",
+            "name: pushing\nsourceClass: '" + Pushing.class.getName() + "' # it pushes\n", Pushing.class);
+        Link link = Link.start(nar, "", SOURCE, "\"inputs\":{}");
+        assertEquals("pushed", link.emission().record().text());
+        assertEquals(0, link.end());
+        assertTrue(Link.failure(nar, "", SINK).startsWith("className is missing: a Java sink"));
+    }
+
+    abstract static class Batch implements BatchSource<String> {}
+
+    @Test
+    void what_is_no_connector_is_refused_by_name() throws Exception {
+        assertTrue(Link.failure(UserPackage.of(Batch.class), Batch.class.getName(), SOURCE).contains("is a BatchSource, which is not supported"));
+        assertTrue(Link.failure(UserPackage.of(Gathering.class), Gathering.class.getName(), SOURCE).contains("does not implement org.apache.pulsar.io.core.Source"));
+        String failed = Link.failure(UserPackage.of(Gathering.class), Gathering.class.getName(), SINK);
+        assertTrue(failed.startsWith(Gathering.class.getName() + ".open failed: java.lang.NullPointerException"), failed);
+    }
+}
