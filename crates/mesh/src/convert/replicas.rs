@@ -1,0 +1,53 @@
+//! How many instances, and how that changes.
+
+use super::read::int;
+use crate::{
+    node::Kind,
+    problem::{At, Problems},
+    yaml::Value,
+};
+use model::function::PARALLELISM_MAX;
+
+/// What a spec says of instances.
+pub(super) struct Replicas {
+    pub(super) replicas: u32,
+    pub(super) scaling: Option<autoscale::Spec>,
+}
+
+/// Instances of the configuration: at least one, since one that sleeps is scaled, not configured.
+pub(super) fn parallelism(spec: &Value) -> Option<i32> {
+    let replicas: Option<i32> = int(spec, "replicas").or_else(|| int(spec, "minReplicas"));
+    replicas.map(|replicas| replicas.max(1))
+}
+
+/// Source: `validateReplicasAndMinReplicasAndMaxReplicas` and the webhooks' defaults. There 0 is refused; here it sleeps.
+pub(super) fn read(kind: Kind, spec: &Value, problems: &mut Problems) -> Replicas {
+    let at = |field: &str| spec.get(field).map_or(spec.at, |value| value.at);
+    let number = |field: &str| int::<u32>(spec, field);
+    let (given, given_min, max) = (number("replicas"), number("minReplicas"), number("maxReplicas"));
+    let min = given_min.or(given).unwrap_or(1);
+    let replicas = given.or(given_min).unwrap_or(1);
+    let mut wrong = |is_wrong: bool, at: At, text: String| {
+        if is_wrong {
+            problems.error(at, text);
+        }
+    };
+    if let Some(max) = max {
+        wrong(given_min.is_some_and(|min| min > max), at("minReplicas"), format!("minReplicas {min} is above maxReplicas {max}"));
+        wrong(replicas > max && given.is_some(), at("replicas"), format!("replicas {replicas} is above maxReplicas {max}"));
+        let most = PARALLELISM_MAX.unsigned_abs();
+        wrong(max > most, at("maxReplicas"), format!("maxReplicas {max} is more than the {most} instances a {} may have", kind.word()));
+    } else {
+        let text = "replicas is 0 and nothing wakes it: minReplicas: 0 with a maxReplicas lets it sleep until an event comes";
+        wrong(replicas == 0, at(if given.is_some() { "replicas" } else { "minReplicas" }), text.to_owned());
+    }
+    if let (Some(given), Some(min)) = (given, given_min) {
+        let is_starting_asleep = given == 0 && max.is_some();
+        wrong(min > given && !is_starting_asleep, at("minReplicas"), format!("minReplicas {min} is above replicas {given}"));
+    }
+    if kind == Kind::Source && min == 0 && max.is_some() {
+        wrong(true, at("minReplicas"), "a source cannot sleep: nothing here would wake it".to_owned());
+    }
+    let scaling = max.map(|max| autoscale::Spec { min_replicas: min.min(max), max_replicas: max.max(1) });
+    Replicas { replicas, scaling }
+}

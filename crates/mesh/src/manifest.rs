@@ -1,0 +1,277 @@
+//! A manifest: documents, and the nodes they come to.
+
+use crate::{
+    convert::{self, Around},
+    node::{Kind, Node, SecretRef},
+    problem::{At, Problem, Problems, quoted},
+    shape::{self, Checker, Record},
+    yaml::{self, Value},
+};
+use base64::Engine;
+use model::function::nearest;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// The group of Function Mesh's resources.
+const GROUP: &str = "compute.functionmesh.io";
+/// What it was called before 2021.
+const OLD_GROUP: &str = "cloud.streamnative.io";
+const KINDS: [&str; 7] = ["Function", "Source", "Sink", "FunctionMesh", "BackendConfig", "ConfigMap", "Secret"];
+
+/// All that some files say, read together.
+#[derive(Debug, Default)]
+pub struct Manifest {
+    /// What each document is, in their order.
+    pub documents: Vec<Document>,
+    /// Functions, sources and sinks, those of meshes too, in the order they are written.
+    pub nodes: Vec<Node>,
+    config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    secrets: BTreeMap<String, BTreeMap<String, SecretText>>,
+}
+
+/// One document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// As it is written.
+    pub api_version: String,
+    /// As it is written.
+    pub kind: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// Where it begins.
+    pub at: At,
+}
+
+/// A value nobody should see.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// The value itself, for the one who needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Manifest {
+    /// Reads one file: what could be read of it, and all that is wrong with it alone. What its parts are to each other,
+    /// [`crate::check`] says.
+    #[must_use]
+    pub fn parse(yaml: &str) -> (Self, Vec<Problem>) {
+        Self::parse_all(&[yaml])
+    }
+
+    /// Reads several files as if they were one; [`At::file`](crate::At::file) says which.
+    #[must_use]
+    pub fn parse_all(files: &[&str]) -> (Self, Vec<Problem>) {
+        let mut problems = Problems::default();
+        let manifest = Self::read(files, &mut problems);
+        (manifest, problems.into_sorted())
+    }
+
+    pub(crate) fn read(files: &[&str], problems: &mut Problems) -> Self {
+        let mut manifest = Self::default();
+        for (file, text) in files.iter().enumerate() {
+            for document in yaml::load(file, text, problems) {
+                manifest.document(&document, problems);
+            }
+        }
+        manifest.resolve(problems);
+        manifest
+    }
+
+    /// Names of the meshes, in their order.
+    pub fn meshes(&self) -> impl Iterator<Item = &str> {
+        self.documents.iter().filter(|document| document.kind == "FunctionMesh").map(|document| document.name.as_str())
+    }
+
+    /// The value of a secret, where a Secret of these files has it.
+    #[must_use]
+    pub fn secret(&self, at: &SecretRef) -> Option<&SecretText> {
+        self.secrets.get(&at.path)?.get(&at.key)
+    }
+
+    fn document(&mut self, document: &Value, problems: &mut Problems) {
+        let text = |name: &str| document.get(name).and_then(Value::text).unwrap_or_default();
+        let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::text);
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        if kind == "List" && document.get("items").is_some() {
+            for item in document.get("items").map(Value::items).unwrap_or_default() {
+                self.document(item, problems);
+            }
+            return;
+        }
+        self.documents.push(Document {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            name: name.unwrap_or_default().to_owned(),
+            at: document.at,
+        });
+        if document.entries().is_empty() {
+            return problems.error(document.at, "a document must be a mapping with apiVersion, kind, metadata and spec");
+        }
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let is_ours = matches!(kind, "Function" | "Source" | "Sink" | "FunctionMesh" | "BackendConfig");
+        let at = |name: &str| document.get(name).map_or(document.at, |value| value.at);
+        match (group, kind) {
+            (GROUP | OLD_GROUP, _) if is_ours => {
+                if group == OLD_GROUP {
+                    problems.note(at("apiVersion"), format!("{OLD_GROUP} is the old name of {GROUP}"));
+                }
+                if version != "v1alpha1" {
+                    problems.warning(at("apiVersion"), format!("read as v1alpha1, though it says {}", quoted(version)));
+                }
+            }
+            ("", "ConfigMap" | "Secret") => {}
+            (_, "") if document.get("kind").is_none() => {
+                return problems.error(document.at, "kind is required: Function, Source, Sink, FunctionMesh, ConfigMap or Secret");
+            }
+            (GROUP | OLD_GROUP, _) => {
+                let near = nearest(kind, &KINDS).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
+                return problems.error(at("kind"), format!("there is no kind {}{near}", quoted(kind)));
+            }
+            _ if is_ours => {
+                let text = format!("a {kind} has the apiVersion {GROUP}/v1alpha1, found {}", quoted(api_version));
+                problems.error(at("apiVersion"), text);
+            }
+            _ => {
+                let text = format!("{} {} is for Kubernetes and is passed over", quoted(kind), quoted(name.unwrap_or_default()));
+                return problems.note(document.at, text);
+            }
+        }
+        match kind {
+            "Function" => self.alone(Kind::Function, document, &shape::FUNCTION, problems),
+            "Source" => self.alone(Kind::Source, document, &shape::SOURCE, problems),
+            "Sink" => self.alone(Kind::Sink, document, &shape::SINK, problems),
+            "FunctionMesh" => self.mesh(document, problems),
+            "ConfigMap" => self.config_map(document, problems),
+            "Secret" => self.secret_document(document, problems),
+            _ => {
+                checked(document, &shape::BACKEND_CONFIG, problems);
+                let text = "a BackendConfig is for Kubernetes and has no effect here";
+                problems.note(document.at, text);
+            }
+        }
+    }
+
+    fn alone(&mut self, kind: Kind, document: &Value, record: &'static Record, problems: &mut Problems) {
+        let misread = within(&checked(document, record, problems), "spec.");
+        let object = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::text);
+        if let Some(spec) = document.get("spec") {
+            let around = Around { mesh: None, object, at: document.at, misread: &misread };
+            self.node(kind, spec, &around, problems);
+        }
+    }
+
+    fn mesh(&mut self, document: &Value, problems: &mut Problems) {
+        let misread = checked(document, &shape::FUNCTION_MESH, problems);
+        let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::text);
+        let Some(spec) = document.get("spec") else { return };
+        for (field, kind) in [("sources", Kind::Source), ("functions", Kind::Function), ("sinks", Kind::Sink)] {
+            for (index, part) in spec.get(field).map(Value::items).unwrap_or_default().iter().enumerate() {
+                let misread = within(&misread, &format!("spec.{field}.{index}."));
+                let around = Around { mesh: Some(name.unwrap_or_default()), object: None, at: part.at, misread: &misread };
+                self.node(kind, part, &around, problems);
+            }
+        }
+        if spec.entries().iter().all(|entry| entry.value.items().is_empty()) && misread.is_empty() {
+            problems.warning(document.at, "this mesh has no function, no source and no sink");
+        }
+    }
+
+    fn node(&mut self, kind: Kind, spec: &Value, around: &Around<'_>, problems: &mut Problems) {
+        let node = convert::node(kind, spec, around, problems);
+        if !node.kept.is_empty() {
+            let names: Vec<&str> = node.kept.keys().map(String::as_str).collect();
+            let text = format!("{}: kept for Kubernetes, no effect here: {}", node.id(), names.join(", "));
+            problems.note(node.origin, text);
+        }
+        self.nodes.push(node);
+    }
+
+    fn config_map(&mut self, document: &Value, problems: &mut Problems) {
+        checked(document, &shape::CONFIG_MAP, problems);
+        let entries = document.get("data").map(Value::entries).unwrap_or_default();
+        let data = entries.iter().filter_map(|entry| Some((entry.name.clone(), entry.value.written()?.to_owned())));
+        let name = self.documents.last().map(|document| document.name.clone()).unwrap_or_default();
+        self.config_maps.entry(name).or_default().extend(data);
+    }
+
+    fn secret_document(&mut self, document: &Value, problems: &mut Problems) {
+        checked(document, &shape::SECRET, problems);
+        let mut found = BTreeMap::new();
+        for entry in document.get("data").map(Value::entries).unwrap_or_default() {
+            match entry.value.written().and_then(from_base64) {
+                Some(text) => drop(found.insert(entry.name.clone(), SecretText(text))),
+                None => {
+                    let text = format!("data.{} is no base64 of a text; stringData takes it as it is", quoted(&entry.name));
+                    problems.error(entry.value.at, text);
+                }
+            }
+        }
+        for entry in document.get("stringData").map(Value::entries).unwrap_or_default() {
+            if let Some(text) = entry.value.written() {
+                found.insert(entry.name.clone(), SecretText(text.to_owned()));
+            }
+        }
+        let name = self.documents.last().map(|document| document.name.clone()).unwrap_or_default();
+        self.secrets.entry(name).or_default().extend(found);
+    }
+
+    /// What nodes name and these files have.
+    fn resolve(&mut self, problems: &mut Problems) {
+        for node in &mut self.nodes {
+            let id = node.id();
+            if let Some(pulsar) = &mut node.pulsar
+                && let Some(map) = self.config_maps.get(&pulsar.config_map)
+            {
+                pulsar.broker_service_url = map.get("brokerServiceURL").cloned();
+                pulsar.web_service_url = map.get("webServiceURL").cloned();
+                for key in ["brokerServiceURL", "webServiceURL"] {
+                    if !map.contains_key(key) {
+                        let text = format!("{id}: the ConfigMap {} has no {key}", quoted(&pulsar.config_map));
+                        problems.warning(node.origin, text);
+                    }
+                }
+            }
+            for (name, at) in &node.secrets {
+                if let Some(secret) = self.secrets.get(&at.path)
+                    && !secret.contains_key(&at.key)
+                {
+                    let known: Vec<&str> = secret.keys().map(String::as_str).collect();
+                    let near = nearest(&at.key, &known).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
+                    let text = format!("{id}: secret {}: the Secret {} has no key {}{near}", quoted(name), quoted(&at.path), quoted(&at.key));
+                    problems.error(node.origin, text);
+                }
+            }
+        }
+    }
+}
+
+/// What of a document could not be read.
+fn checked(document: &Value, record: &'static Record, problems: &mut Problems) -> BTreeSet<String> {
+    let mut checker = Checker::new(problems);
+    checker.record(document, record);
+    checker.misread
+}
+
+/// The paths below `prefix`, without it.
+fn within(paths: &BTreeSet<String>, prefix: &str) -> BTreeSet<String> {
+    paths.iter().filter_map(|path| path.strip_prefix(prefix)).map(str::to_owned).collect()
+}
+
+/// The text that base64 stands for; YAML folds long lines.
+fn from_base64(text: &str) -> Option<String> {
+    let text: String = text.split_ascii_whitespace().collect();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    String::from_utf8(bytes).ok()
+}

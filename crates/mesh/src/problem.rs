@@ -1,0 +1,120 @@
+//! What is wrong with a manifest, all of it at once, each where it is written.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, fmt};
+
+/// Problems told of one manifest; a hostile one may have a million.
+const PROBLEMS_MAX: usize = 500;
+
+/// Characters a text has at most; names in it come from outside.
+const CHARS_MAX: usize = 500;
+
+/// Where something is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct At {
+    /// Which of the files that were read together, from 0.
+    pub file: usize,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It cannot be applied.
+    Error,
+    /// It can, and is probably not what was meant.
+    Warning,
+    /// Worth knowing; nothing to correct.
+    Note,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        })
+    }
+}
+
+/// One thing worth telling whoever wrote a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Problem {
+    /// Where.
+    pub at: At,
+    /// How bad.
+    pub severity: Severity,
+    /// What, in a sentence that stands alone.
+    pub text: String,
+}
+
+impl Problem {
+    /// `file:line:column: severity: text`, as compilers say it. `files` are the names of what was read together.
+    #[must_use]
+    pub fn shown(&self, files: &[&str]) -> String {
+        let file = files.get(self.at.file).copied().unwrap_or("-");
+        format!("{file}:{}:{}: {}: {}", self.at.line, self.at.column, self.severity, self.text)
+    }
+}
+
+/// Collects problems; keeps what was said once and no more than a person can read.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    list: BTreeSet<Problem>,
+    left_out: usize,
+}
+
+impl Problems {
+    pub(crate) fn error(&mut self, at: At, text: impl Into<String>) {
+        self.add(at, Severity::Error, text.into());
+    }
+
+    pub(crate) fn warning(&mut self, at: At, text: impl Into<String>) {
+        self.add(at, Severity::Warning, text.into());
+    }
+
+    pub(crate) fn note(&mut self, at: At, text: impl Into<String>) {
+        self.add(at, Severity::Note, text.into());
+    }
+
+    fn add(&mut self, at: At, severity: Severity, text: String) {
+        if self.list.len() >= PROBLEMS_MAX {
+            self.left_out += 1;
+            return;
+        }
+        self.list.insert(Problem { at, severity, text: shortened(&text) });
+    }
+
+    /// In the order they are written.
+    pub(crate) fn into_sorted(self) -> Vec<Problem> {
+        let Self { list, left_out } = self;
+        let mut list: Vec<_> = list.into_iter().collect();
+        if let (Some(last), 1..) = (list.last(), left_out) {
+            let text = format!("and {left_out} more");
+            list.push(Problem { at: last.at, severity: Severity::Error, text });
+        }
+        list
+    }
+}
+
+/// `text` without control characters, at most [`CHARS_MAX`] long.
+fn shortened(text: &str) -> String {
+    let plain = |text: &str| text.replace(char::is_control, "?");
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}...", plain(&text[..end])),
+        None => plain(text),
+    }
+}
+
+/// A name or value from outside as it is repeated in a sentence.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

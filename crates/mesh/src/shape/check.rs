@@ -1,0 +1,191 @@
+//! Whether a value has its shape; everything that does not fit, at once.
+
+use super::{Effect, Record, Shape};
+use crate::{
+    problem::{At, Problems, quoted},
+    yaml::Value,
+};
+use model::function::nearest;
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Walks one value, and remembers what could not be read.
+pub(crate) struct Checker<'a> {
+    pub(crate) problems: &'a mut Problems,
+    /// Paths, dots between names, of what is missing only because it could not be read, or is meant by an unknown name.
+    pub(crate) misread: BTreeSet<String>,
+    path: Vec<String>,
+}
+
+impl<'a> Checker<'a> {
+    pub(crate) fn new(problems: &'a mut Problems) -> Self {
+        Self { problems, misread: BTreeSet::new(), path: Vec::new() }
+    }
+
+    pub(crate) fn record(&mut self, value: &Value, record: &'static Record) {
+        if value.is_null() {
+            return;
+        }
+        if !matches!(value.data, crate::yaml::Data::Map(_)) {
+            return self.expected("a mapping", value);
+        }
+        for entry in value.entries() {
+            self.path.push(entry.name.clone());
+            match record.field(&entry.name) {
+                Some(field) => self.value(&entry.value, field.shape),
+                None => self.unknown(&entry.name, entry.at, record),
+            }
+            self.path.pop();
+        }
+        for field in record.fields().filter(|field| field.is_required && value.get(field.name).is_none()) {
+            let misread = self.path.iter().map(String::as_str).chain([field.name]).collect::<Vec<_>>().join(".");
+            if !self.misread.contains(&misread) {
+                self.problems.error(value.at, format!("{} is required{}", field.name, self.within()));
+            }
+        }
+    }
+
+    fn value(&mut self, value: &Value, shape: Shape) {
+        if value.is_null() {
+            return;
+        }
+        match shape {
+            Shape::Any => {}
+            Shape::Text => {
+                if value.text().is_none() {
+                    self.expected("a text", value);
+                }
+            }
+            Shape::Bool => {
+                if value.bool().is_none() {
+                    self.expected("true or false", value);
+                }
+            }
+            Shape::Int(min) => match value.int() {
+                None => self.expected("a whole number", value),
+                Some(number) if number < min => self.expected(&format!("at least {min}"), value),
+                Some(number) if i32::try_from(number).is_err() && min > i64::MIN => {
+                    self.expected("a whole number below 2^31", value);
+                }
+                Some(_) => {}
+            },
+            Shape::Quantity => {
+                if value.written().is_none_or(|text| !crate::quantity::is_quantity(text)) {
+                    self.expected("a quantity such as 500m, 2 or 1Gi", value);
+                }
+            }
+            Shape::Choice(choices) => match value.text() {
+                Some(text) if choices.contains(&text) => {}
+                Some(text) => {
+                    let near = nearest(text, choices).map(|near| format!(", did you mean {near}?"));
+                    self.expected_and(&format!("one of {}", choices.join(", ")), value, &near.unwrap_or_default());
+                }
+                None => self.expected(&format!("one of {}", choices.join(", ")), value),
+            },
+            Shape::Object => {
+                if !matches!(value.data, crate::yaml::Data::Map(_)) {
+                    self.expected("a mapping", value);
+                }
+            }
+            Shape::List(shape) => {
+                if !matches!(value.data, crate::yaml::Data::List(_)) {
+                    return self.expected("a list", value);
+                }
+                for (index, item) in value.items().iter().enumerate() {
+                    self.path.push(index.to_string());
+                    self.value(item, *shape);
+                    self.path.pop();
+                }
+            }
+            Shape::Map(shape) => {
+                if !matches!(value.data, crate::yaml::Data::Map(_)) {
+                    return self.expected("a mapping", value);
+                }
+                for entry in value.entries() {
+                    self.path.push(entry.name.clone());
+                    self.value(&entry.value, *shape);
+                    self.path.pop();
+                }
+            }
+            Shape::Record(record) => self.record(value, record),
+        }
+    }
+
+    fn expected(&mut self, what: &str, found: &Value) {
+        let advice = match (what, found.text()) {
+            ("a text", _) if found.written().is_some() => ": put it in quotes",
+            ("true or false", Some("true" | "false")) | ("a whole number", Some(_))
+                if found.text().is_some_and(|text| text.parse::<f64>().is_ok() || matches!(text, "true" | "false")) =>
+            {
+                ": take the quotes away"
+            }
+            _ => "",
+        };
+        self.expected_and(what, found, advice);
+    }
+
+    fn expected_and(&mut self, what: &str, found: &Value, advice: &str) {
+        let path = self.path.join(".");
+        let place = if path.is_empty() { "this" } else { &path };
+        self.problems.error(found.at, format!("{} must be {what}, found {}{advice}", quoted(place), found.described()));
+        self.misread.insert(path);
+    }
+
+    /// A slip of the hand is a mistake; a name nothing here is like may be of another version and is passed over.
+    fn unknown(&mut self, name: &str, at: At, record: &'static Record) {
+        let known: Vec<&str> = record.fields().map(|field| field.name).collect();
+        let near = nearest(name, &known);
+        let place = self.path[..self.path.len() - 1].join(".");
+        let place = if place.is_empty() { record.name.to_owned() } else { place };
+        let text = format!("unknown field `{}` in {}", quoted(name), quoted(&place));
+        match near {
+            Some(near) => {
+                self.problems.error(at, format!("{text}, did you mean `{near}`?"));
+                let parent = &self.path[..self.path.len() - 1];
+                let meant = parent.iter().map(String::as_str).chain([near]).collect::<Vec<_>>().join(".");
+                self.misread.insert(meant);
+            }
+            None => self.problems.warning(at, format!("{text}; it is passed over")),
+        }
+    }
+
+    fn within(&self) -> String {
+        if self.path.is_empty() { String::new() } else { format!(" in {}", quoted(&self.path.join("."))) }
+    }
+}
+
+/// What only Kubernetes acts on, by its path, in the order of the names.
+pub(crate) fn kept(value: &Value, record: &'static Record) -> BTreeMap<String, Json> {
+    let mut found = BTreeMap::new();
+    collect(value, record, &mut Vec::new(), &mut found);
+    found
+}
+
+fn collect(value: &Value, record: &'static Record, path: &mut Vec<String>, found: &mut BTreeMap<String, Json>) {
+    for entry in value.entries().iter().filter(|entry| !entry.value.is_null()) {
+        let Some(field) = record.field(&entry.name) else { continue };
+        path.push(entry.name.clone());
+        match (field.effect, field.shape) {
+            (Effect::Kept, _) => {
+                found.insert(path.join("."), entry.value.json());
+            }
+            (Effect::Acts, Shape::Record(record)) => collect(&entry.value, record, path, found),
+            (Effect::Acts, Shape::List(Shape::Record(record))) => {
+                for (index, item) in entry.value.items().iter().enumerate() {
+                    path.push(index.to_string());
+                    collect(item, record, path, found);
+                    path.pop();
+                }
+            }
+            (Effect::Acts, Shape::Map(Shape::Record(record))) => {
+                for named in entry.value.entries() {
+                    path.push(named.name.clone());
+                    collect(&named.value, record, path, found);
+                    path.pop();
+                }
+            }
+            (Effect::Acts, _) => {}
+        }
+        path.pop();
+    }
+}

@@ -1,0 +1,257 @@
+//! Events of the parser to trees.
+
+use super::{Data, Entry, MANIFEST_BYTES_MAX, Value, scalar};
+use crate::problem::{At, Problems, quoted};
+use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag, options};
+use std::{borrow::Cow, collections::{HashMap, HashSet}};
+
+/// Values of all documents, those that aliases stand for counted each time.
+const VALUES_MAX: usize = 200_000;
+/// Bytes of all scalars, counted likewise.
+const TEXT_BYTES_MAX: usize = 16 << 20;
+/// Lists and mappings within each other.
+const DEPTH_MAX: usize = 64;
+
+/// The documents of a text; empty ones are left out. A document with a mistake in its YAML is told and left out.
+pub(crate) fn load(file: usize, text: &str, problems: &mut Problems) -> Vec<Value> {
+    let start = At { file, line: 1, column: 1 };
+    if text.len() > MANIFEST_BYTES_MAX {
+        problems.error(start, format!("the manifest is longer than {MANIFEST_BYTES_MAX} bytes"));
+        return Vec::new();
+    }
+    let options = options! {
+        emit_comments: false,
+        emit_unresolved_aliases: true,
+        block_nesting_limit: DEPTH_MAX,
+        flow_nesting_limit: DEPTH_MAX,
+    };
+    let mut loader = Loader {
+        file,
+        parser: Parser::new_from_str_with_options(text, options),
+        anchors: HashMap::new(),
+        values: 0,
+        text_bytes: 0,
+        problems,
+    };
+    loader.documents()
+}
+
+/// Why a document cannot be read further.
+enum Stop {
+    /// This document is broken; the next may not be.
+    Document(At, String),
+    /// There is too much of it.
+    All(At, String),
+}
+
+struct Loader<'a> {
+    file: usize,
+    parser: Parser<'a, StrInput<'a>>,
+    /// What may be repeated, by the parser's number.
+    anchors: HashMap<usize, Value>,
+    values: usize,
+    text_bytes: usize,
+    problems: &'a mut Problems,
+}
+
+impl<'a> Loader<'a> {
+    fn documents(&mut self) -> Vec<Value> {
+        let mut documents = Vec::new();
+        loop {
+            match self.document() {
+                Ok(Some(value)) if value.is_null() => {}
+                Ok(Some(value)) => documents.push(value),
+                Ok(None) => return documents,
+                Err(Stop::All(at, text)) => {
+                    self.problems.error(at, text);
+                    return documents;
+                }
+                Err(Stop::Document(at, text)) => {
+                    self.problems.error(at, text);
+                    match self.parser.proceed_next_document() {
+                        Ok(true) => {}
+                        Ok(false) | Err(_) => return documents,
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next document, nothing at the end.
+    fn document(&mut self) -> Result<Option<Value>, Stop> {
+        loop {
+            match self.event()? {
+                None | Some((Event::StreamEnd, _)) => return Ok(None),
+                Some((Event::StreamStart | Event::DocumentEnd | Event::DocumentStart(..), _)) => {}
+                Some((event, span)) => {
+                    let value = self.value(event, span, 0)?;
+                    self.anchors.clear();
+                    return Ok(Some(value));
+                }
+            }
+        }
+    }
+
+    fn event(&mut self) -> Result<Option<(Event<'a>, Span)>, Stop> {
+        match self.parser.next() {
+            None => Ok(None),
+            Some(Ok(event)) => Ok(Some(event)),
+            Some(Err(error)) => Err(self.broken(&error)),
+        }
+    }
+
+    /// The event that must come within a list or mapping.
+    fn within(&mut self, start: At) -> Result<(Event<'a>, Span), Stop> {
+        let unfinished = || Stop::All(start, "this does not end".to_owned());
+        self.event()?.ok_or_else(unfinished)
+    }
+
+    fn broken(&self, error: &ScanError) -> Stop {
+        Stop::Document(self.at(error.marker()), format!("this is no YAML: {}", error.info()))
+    }
+
+    fn at(&self, marker: &Marker) -> At {
+        At { file: self.file, line: marker.line().max(1), column: marker.col() + 1 }
+    }
+
+    fn value(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Value, Stop> {
+        let at = self.at(&span.start);
+        if depth > DEPTH_MAX {
+            return Err(Stop::All(at, format!("lists and mappings are more than {DEPTH_MAX} deep")));
+        }
+        let (data, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.count(at, 1, text.len())?;
+                (self.scalar(text, style, tag.as_deref(), at), anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => {
+                self.count(at, 1, 0)?;
+                let mut items = Vec::new();
+                loop {
+                    match self.within(at)? {
+                        (Event::SequenceEnd, _) => break,
+                        (event, span) => items.push(self.value(event, span, depth + 1)?),
+                    }
+                }
+                (Data::List(items), anchor)
+            }
+            Event::MappingStart(_, anchor, _) => {
+                self.count(at, 1, 0)?;
+                (Data::Map(self.entries(at, depth)?), anchor)
+            }
+            Event::Alias(anchor) => return self.alias(anchor, at, depth),
+            Event::UnresolvedAlias(name) => {
+                self.problems.error(at, format!("nothing before this is called &{}", quoted(&name)));
+                (Data::Null, 0)
+            }
+            _ => return Err(Stop::All(at, "this is no value".to_owned())),
+        };
+        let value = Value { at, data };
+        if anchor != 0 {
+            self.anchors.insert(anchor, value.clone());
+        }
+        Ok(value)
+    }
+
+    fn scalar(&mut self, text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>, at: At) -> Data {
+        let text = text.into_owned();
+        match tag {
+            None if style == ScalarStyle::Plain => scalar::plain(text),
+            None => Data::Text(text),
+            Some(tag) if tag.is_yaml_core_schema_tag("str") => Data::Text(text),
+            Some(tag) if tag.core_suffix().is_some() => scalar::plain(text),
+            Some(tag) => {
+                self.problems.error(at, format!("the tag {} means nothing here", quoted(&tag.to_string())));
+                Data::Text(text)
+            }
+        }
+    }
+
+    fn entries(&mut self, start: At, depth: usize) -> Result<Vec<Entry>, Stop> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut names: HashMap<String, At> = HashMap::new();
+        let mut merged: Vec<Value> = Vec::new();
+        loop {
+            let (event, span) = self.within(start)?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
+            let name = self.value(event, span, depth + 1)?;
+            let (event, span) = self.within(start)?;
+            let value = self.value(event, span, depth + 1)?;
+            if is_merge {
+                merged.push(value);
+                continue;
+            }
+            let text = match &name.data {
+                Data::Null => Some("null"),
+                _ => name.written(),
+            };
+            let Some(text) = text.map(str::to_owned) else {
+                self.problems.error(name.at, format!("a name must be a text, found {}", name.described()));
+                continue;
+            };
+            match names.insert(text.clone(), name.at) {
+                Some(first) => {
+                    let text = format!("`{}` is here a second time, first in line {}", quoted(&text), first.line);
+                    self.problems.error(name.at, text);
+                }
+                None => entries.push(Entry { at: name.at, name: text, value }),
+            }
+        }
+        for value in merged {
+            self.merge(&mut entries, value);
+        }
+        Ok(entries)
+    }
+
+    /// `<<: *other`: names that are not given here are those of the other.
+    fn merge(&mut self, entries: &mut Vec<Entry>, value: Value) {
+        let at = value.at;
+        let others = match value.data {
+            Data::Map(others) => others,
+            Data::List(items) if items.iter().all(|item| matches!(item.data, Data::Map(_))) => {
+                items.into_iter().flat_map(|item| if let Data::Map(others) = item.data { others } else { Vec::new() }).collect()
+            }
+            _ => return self.problems.error(at, "`<<` takes a mapping or a list of mappings"),
+        };
+        let mut names: HashSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+        entries.extend(others.into_iter().filter(|other| names.insert(other.name.clone())));
+    }
+
+    fn alias(&mut self, anchor: usize, at: At, depth: usize) -> Result<Value, Stop> {
+        let Some(value) = self.anchors.get(&anchor).cloned() else {
+            self.problems.error(at, "this stands for something that it is itself part of");
+            return Ok(Value { at, data: Data::Null });
+        };
+        let (mut values, mut bytes, mut deepest) = (0, 0, 0);
+        measure(&value, 0, &mut values, &mut bytes, &mut deepest);
+        if depth + deepest > DEPTH_MAX {
+            return Err(Stop::All(at, format!("lists and mappings are more than {DEPTH_MAX} deep")));
+        }
+        self.count(at, values, bytes)?;
+        Ok(value)
+    }
+
+    fn count(&mut self, at: At, values: usize, bytes: usize) -> Result<(), Stop> {
+        self.values += values;
+        self.text_bytes += bytes;
+        if self.values > VALUES_MAX || self.text_bytes > TEXT_BYTES_MAX {
+            let text = format!("the manifest has more than {VALUES_MAX} values or {TEXT_BYTES_MAX} bytes of text");
+            return Err(Stop::All(at, text));
+        }
+        Ok(())
+    }
+}
+
+fn measure(value: &Value, depth: usize, values: &mut usize, bytes: &mut usize, deepest: &mut usize) {
+    *values += 1;
+    *bytes += value.written().map_or(0, str::len);
+    *deepest = depth.max(*deepest);
+    value.items().iter().for_each(|item| measure(item, depth + 1, values, bytes, deepest));
+    for entry in value.entries() {
+        *bytes += entry.name.len();
+        measure(&entry.value, depth + 1, values, bytes, deepest);
+    }
+}
