@@ -26,7 +26,6 @@ mod convert;
 mod manifest;
 mod node;
 mod problem;
-mod quantity;
 mod shape;
 mod yaml;
 

@@ -82,12 +82,21 @@ impl Problems {
         self.add(at, Severity::Note, text.into());
     }
 
+    /// Whether no error was told of anything that begins at `at` or after it, so that one that follows from it may be.
+    pub(crate) fn has_none_within(&self, at: At) -> bool {
+        self.list.iter().rev().take_while(|problem| problem.at >= at).all(|problem| problem.severity != Severity::Error)
+    }
+
     fn add(&mut self, at: At, severity: Severity, text: String) {
         if self.list.len() >= PROBLEMS_MAX {
             self.left_out += 1;
             return;
         }
         self.list.insert(Problem { at, severity, text: shortened(&text) });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
     /// In the order they are written.

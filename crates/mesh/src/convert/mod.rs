@@ -9,6 +9,7 @@ mod parts;
 mod place;
 mod read;
 mod replicas;
+mod scaling;
 
 use crate::{
     node::{CodeRef, Config, Kind, Node, Place, PulsarRef, SecretRef},

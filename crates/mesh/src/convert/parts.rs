@@ -4,7 +4,8 @@
 //! `generateCryptoSpec`, `generateRetryDetails`) and `common.go` (`convertProcessingGuarantee`).
 
 use super::read::{choice, flag, int, int_above_0, map, text, text_map, texts};
-use crate::{quantity, yaml::Value};
+use crate::yaml::Value;
+use autoscale::Quantity;
 use model::{
     InitialPosition,
     function::{
@@ -137,10 +138,10 @@ pub(super) fn limits(spec: &Value) -> Option<Resources> {
 }
 
 fn amounts(list: &Value) -> Resources {
-    let amount = |name: &str| list.get(name).and_then(Value::written).and_then(quantity::parse);
-    let bytes = |name: &str| amount(name).map(|bytes| bytes.ceil() as i64);
+    let amount = |name: &str| list.get(name).and_then(Value::written).and_then(|text| text.parse::<Quantity>().ok());
+    let bytes = |name: &str| amount(name).map(|bytes| bytes.value());
     Resources {
-        cpu: amount("cpu"),
+        cpu: amount("cpu").map(|cores| cores.as_f64()),
         ram: bytes("memory"),
         disk: bytes("ephemeral-storage").or_else(|| bytes("storage")),
     }

@@ -67,6 +67,10 @@ pub(super) fn at(spec: &Value, path: &[String], start: At) -> At {
     let mut at = start;
     let mut value = spec;
     for name in path {
+        if let Some(item) = name.parse().ok().and_then(|index: usize| value.items().get(index)) {
+            (at, value) = (item.at, item);
+            continue;
+        }
         let Some(entry) = value.entry(name) else { break };
         (at, value) = (entry.value.at, &entry.value);
         // Of a mapping its name is more telling than its first line.

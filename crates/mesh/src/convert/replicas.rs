@@ -1,6 +1,6 @@
 //! How many instances, and how that changes.
 
-use super::read::int;
+use super::{read::int, scaling};
 use crate::{
     node::Kind,
     problem::{At, Problems},
@@ -48,6 +48,6 @@ pub(super) fn read(kind: Kind, spec: &Value, problems: &mut Problems) -> Replica
     if kind == Kind::Source && min == 0 && max.is_some() {
         wrong(true, at("minReplicas"), "a source cannot sleep: nothing here would wake it".to_owned());
     }
-    let scaling = max.map(|max| autoscale::Spec { min_replicas: min.min(max), max_replicas: max.max(1) });
+    let scaling = scaling::read(spec, min.min(max.unwrap_or(min)), replicas, max, problems);
     Replicas { replicas, scaling }
 }

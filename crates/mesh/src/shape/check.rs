@@ -70,7 +70,7 @@ impl<'a> Checker<'a> {
                 Some(_) => {}
             },
             Shape::Quantity => {
-                if value.written().is_none_or(|text| !crate::quantity::is_quantity(text)) {
+                if value.written().is_none_or(|text| text.parse::<autoscale::Quantity>().is_err()) {
                     self.expected("a quantity such as 500m, 2 or 1Gi", value);
                 }
             }

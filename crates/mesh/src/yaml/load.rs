@@ -36,6 +36,13 @@ pub(crate) fn load(file: usize, text: &str, problems: &mut Problems) -> Vec<Valu
     loader.documents()
 }
 
+/// The one value of a text within a manifest; nothing where it is no YAML.
+pub(crate) fn one(text: &str) -> Option<Value> {
+    let mut problems = Problems::default();
+    let mut documents = load(0, text, &mut problems);
+    documents.pop().filter(|_| documents.is_empty() && problems.is_empty())
+}
+
 /// Why a document cannot be read further.
 enum Stop {
     /// This document is broken; the next may not be.

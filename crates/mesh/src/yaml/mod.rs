@@ -6,7 +6,7 @@
 mod load;
 mod scalar;
 
-pub(crate) use load::load;
+pub(crate) use load::{load, one};
 
 use crate::problem::At;
 use serde_json::{Map, Number, Value as Json};
