@@ -23,13 +23,17 @@
 //! ```
 
 mod convert;
+mod graph;
 mod manifest;
 mod node;
+mod plan;
 mod problem;
 mod shape;
 mod yaml;
 
+pub use graph::{Drawing, Graph, Pattern, Topic, Vertex};
 pub use manifest::{Document, Manifest, SecretText};
 pub use node::{CodeRef, Config, Id, Input, Kind, Node, Output, Place, PulsarRef, Role, SecretRef};
+pub use plan::{Action, Change, Plan, Step, changes};
 pub use problem::{At, Problem, Severity};
 pub use yaml::MANIFEST_BYTES_MAX;

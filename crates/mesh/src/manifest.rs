@@ -100,6 +100,18 @@ impl Manifest {
         self.secrets.get(&at.path)?.get(&at.key)
     }
 
+    /// By name: the Secrets of these files, key by key.
+    #[must_use]
+    pub fn secrets(&self) -> &BTreeMap<String, BTreeMap<String, SecretText>> {
+        &self.secrets
+    }
+
+    /// By name: the ConfigMaps of these files, key by key.
+    #[must_use]
+    pub fn config_maps(&self) -> &BTreeMap<String, BTreeMap<String, String>> {
+        &self.config_maps
+    }
+
     fn document(&mut self, document: &Value, problems: &mut Problems) {
         let text = |name: &str| document.get(name).and_then(Value::text).unwrap_or_default();
         let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::text);
