@@ -129,8 +129,8 @@ impl Spec {
     pub fn policy(&self) -> Box<dyn Policy> {
         match &self.policy {
             PolicySpec::Rate(spec) => Box::new(rate::Rate::new(spec.clone())),
-            // On their way.
-            PolicySpec::Hpa(_) | PolicySpec::Keda(_) | PolicySpec::Knative(_) => Box::new(Keep),
+            PolicySpec::Hpa(spec) => Box::new(hpa::Hpa::new(spec.clone())),
+            PolicySpec::Keda(_) | PolicySpec::Knative(_) => Box::new(Keep),
         }
     }
 }
