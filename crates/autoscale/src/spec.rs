@@ -130,25 +130,14 @@ impl Spec {
         match &self.policy {
             PolicySpec::Rate(spec) => Box::new(rate::Rate::new(spec.clone())),
             PolicySpec::Hpa(spec) => Box::new(hpa::Hpa::new(spec.clone())),
-            PolicySpec::Keda(_) | PolicySpec::Knative(_) => Box::new(Keep),
+            PolicySpec::Keda(spec) => Box::new(keda::Keda::new(spec.clone())),
+            PolicySpec::Knative(spec) => Box::new(knative::Knative::new(spec.clone())),
         }
     }
 }
 
 /// More instances of one function are a mistake.
 const REPLICAS_MAX: u32 = 10_000;
-
-struct Keep;
-
-impl Policy for Keep {
-    fn decide(&mut self, samples: &[crate::Sample]) -> Vec<crate::Decision> {
-        samples.iter().map(|s| crate::Decision::keep(s, "NotImplemented", "this policy is not there yet")).collect()
-    }
-
-    fn period(&self) -> std::time::Duration {
-        std::time::Duration::from_secs(15)
-    }
-}
 
 #[cfg(test)]
 mod tests {

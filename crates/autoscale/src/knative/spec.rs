@@ -33,7 +33,10 @@ pub struct Spec {
     /// The largest of this window's decisions counts.
     #[serde(with = "humantime_serde")]
     pub scale_down_delay: Duration,
-    /// How long the last instance stays after the decision for none at most, while the way is changed.
+    /// Messages that may come at once without waiting for an instance: with less room than that, they wait in front of all instances
+    /// (in Knative's activator), and the last one can go at once.
+    pub target_burst_capacity: f64,
+    /// How long the last instance stays at most after the decision for none.
     #[serde(with = "humantime_serde")]
     pub scale_to_zero_grace_period: Duration,
     /// How long it stays at least.
@@ -55,6 +58,7 @@ impl Default for Spec {
             max_scale_up_rate: 1000.0,
             max_scale_down_rate: 2.0,
             scale_down_delay: Duration::ZERO,
+            target_burst_capacity: 211.0,
             scale_to_zero_grace_period: Duration::from_secs(30),
             scale_to_zero_pod_retention_period: Duration::ZERO,
             activation_scale: 1,
@@ -77,6 +81,7 @@ impl Spec {
         within(self.panic_threshold_percentage, 110.0, 1000.0, "panicThresholdPercentage");
         within(self.max_scale_up_rate, 1.0 + f64::EPSILON, f64::MAX, "maxScaleUpRate");
         within(self.max_scale_down_rate, 1.0 + f64::EPSILON, f64::MAX, "maxScaleDownRate");
+        within(self.target_burst_capacity, -1.0, 1e9, "targetBurstCapacity");
         let stable = self.stable_window;
         problems.unless(
             (Duration::from_secs(6)..=Duration::from_secs(3600)).contains(&stable),
