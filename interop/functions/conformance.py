@@ -327,18 +327,17 @@ def code_that_is_not_there_says_so(box):
 
 @scenario
 def connectors_of_the_language(box):
-    if box.language != "java":
-        return
-    server, count = box.server, 20_000
-    path = os.path.join(os.path.dirname(os.path.abspath(server.data)), f"{box.name}.lines")
-    place = {"tenant": "public", "namespace": "default", "archive": "f.jar"}
-    sink = {**place, "name": f"{box.name}-sink", "className": "geminga.Lines", "inputs": [box.input], "configs": {"path": path}}
-    source = {
-        **place, "name": f"{box.name}-source", "className": "geminga.Numbers", "topicName": box.input, "configs": {"count": count}
-    }
+    for language, connectors in (("java", java_connectors), ("python", python_connectors)):
+        if box.language == language:
+            connectors(box, os.path.join(os.path.dirname(os.path.abspath(box.server.data)), f"{box.name}-files"))
+
+
+def java_connectors(box, path):
+    count, server = 20_000, box.server
+    sink = {"name": f"{box.name}-sink", "className": "geminga.Lines", "inputs": [box.input], "configs": {"path": path}}
+    source = {"name": f"{box.name}-source", "className": "geminga.Numbers", "topicName": box.input, "configs": {"count": count}}
     for kind, config in (("sinks", sink), ("sources", source)):
-        status, body = server.deploy(config, box.code["file"], kind=kind)
-        equal(status, 204, f"create {kind}: {body.decode()}")
+        connector(server, kind, config, "f.jar", box.code["file"])
 
     def lines():
         with open(path) as file:
@@ -353,6 +352,33 @@ def connectors_of_the_language(box):
     until("all is acknowledged", lambda: box.backlog(sink["name"]) == 0, 30)
     for kind, config in (("sources", source), ("sinks", sink)):
         equal(server.request("DELETE", f"/admin/v3/{kind}/public/default/{config['name']}")[0], 204, f"delete {kind}")
+
+
+def python_connectors(box, inbox):
+    names = [f"{n:04}" for n in range(2000)]
+    os.makedirs(inbox)
+    for name in names:
+        with open(os.path.join(inbox, name), "w") as file:
+            file.write(f"text {name}")
+    consumer = box.client.subscribe(box.input, "look", initial_position=pulsar.InitialPosition.Earliest)
+    source = {"name": f"{box.name}-source", "className": "inbox.Inbox", "topicName": box.input, "configs": {"path": inbox}}
+    connector(box.server, "sources", source, "inbox.py", os.path.join(HERE, "code", "inbox.py"))
+    until("the first files are gone", lambda: len(os.listdir(inbox)) < len(names), 30)
+    box.server.kill()
+    box.server.start()
+    until("all files are gone", lambda: not os.listdir(inbox), 60)
+    found = {}
+    while len(found) < len(names):
+        message = consumer.receive(30000)
+        found[message.partition_key()] = message.data().decode()
+    equal(found, {name: f"text {name}" for name in names}, "messages")
+    consumer.close()
+
+
+def connector(server, kind, config, archive, file):
+    config = {"tenant": "public", "namespace": "default", "archive": archive, **config}
+    status, body = server.deploy(config, file, kind=kind)
+    equal(status, 204, f"create {kind}: {body.decode()}")
 
 
 def codes(args):

@@ -310,7 +310,7 @@ _IGNORED = ("replication_clusters", "disable_replication")  # there is one clust
 
 
 def record(topic, payload, conf):
-    """A record of the protocol; `conf` has the names of `Producer.send`."""
+    """A record of the protocol, for the output topic where `topic` is None; `conf` has the names of `Producer.send`."""
     properties = conf.pop("properties", None) or {}
     key = conf.pop("partition_key", None)
     sequence_id = conf.pop("sequence_id", None)
@@ -328,11 +328,11 @@ def record(topic, payload, conf):
         from time import time
 
         deliver_at_ms = int((time() + deliver_after.total_seconds()) * 1000)
-    flags = _TOPIC | (_KEY if key is not None else 0) | (_SEQUENCE_ID if sequence_id is not None else 0)
+    flags = (_TOPIC if topic is not None else 0) | (_KEY if key is not None else 0) | (_SEQUENCE_ID if sequence_id is not None else 0)
     return b"".join(
         (
             _RECORD.pack(flags, int(event_time), deliver_at_ms, sequence_id or 0),
-            text(topic),
+            text(topic or ""),
             text(key or ""),
             binary(payload),
             pairs([(str(name), str(value)) for name, value in properties.items()]),

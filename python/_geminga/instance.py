@@ -43,8 +43,6 @@ def start(hello, channel):
     sys.path += json.loads(os.environ.pop("GEMINGA_PYTHON_LAST", "[]"))
     stem = os.environ.pop("GEMINGA_PYTHON_MODULE", "")
     _as_if_site_was_there()
-    if hello["kind"] == "source":
-        raise NotImplementedError("a source cannot be written in Python yet; a process can be one")
     if json.loads(hello.get("runtime_options") or "{}").get("pulsarClient"):
         import pulsar
 
@@ -53,13 +51,18 @@ def start(hello, channel):
     from .codecs import Codec
     from .context import Settings
 
-    code = loader.load(hello["class_name"], stem)
+    is_source = hello["kind"] == "source"
+    code = None if is_source else loader.load(hello["class_name"], stem)
     settings = Settings(hello, channel)
     if "logging" in sys.modules:
         from . import logs
 
         settings.logger = logs.install(channel)
     codec = Codec(hello["inputs"], hello["output"])
+    if is_source:
+        from .source import Source
+
+        return Source(hello["class_name"], stem, settings, channel, codec)
     if code.is_async:
         from .concurrent import Concurrent as Runner
     else:

@@ -43,26 +43,30 @@ class Code:
 
 def load(class_name, stem):
     """The code named `class_name`; when that is empty, what the module `stem` offers."""
+    return _code(find(class_name, stem, "process"), class_name or stem)
+
+
+def find(class_name, stem, method):
+    """What is named `class_name`; when that is empty, what has `method` in the module `stem`."""
     if class_name:
         found = import_class(class_name)
         if "." not in class_name:  # a module, or what has the same name in a single file
             found = getattr(found, class_name, found)
-    else:
-        found = _only_function(_import("", stem))
-    return _code(found, class_name or stem)
+        return found
+    return _only_one(_import("", stem), method)
 
 
-def _only_function(module):
+def _only_one(module, method):
     from pulsar import Function
 
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
-    classes = [value for value in own if isinstance(value, type) and hasattr(value, "process")]
+    classes = [value for value in own if isinstance(value, type) and hasattr(value, method)]
     functions = [value for value in classes if issubclass(value, Function)] or classes
-    if callable(getattr(module, "process", None)):
+    if callable(getattr(module, method, None)):
         return module
     if len(functions) == 1:
         return functions[0]
-    raise ImportError("className is needed: %s has %d classes with a method process" % (module.__name__, len(functions)))
+    raise ImportError("className is needed: %s has %d classes with a method %s" % (module.__name__, len(functions), method))
 
 
 def _code(found, name):

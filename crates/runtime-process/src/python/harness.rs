@@ -27,6 +27,8 @@ const FILES: &[(&str, &str)] = files![
     "_geminga/message.py",
     "_geminga/outcome.py",
     "_geminga/sequential.py",
+    "_geminga/source.py",
+    "geminga/__init__.py",
     "pulsar/__init__.py",
     "pulsar/functions/__init__.py",
     "pulsar/functions/context.py",

@@ -8,3 +8,4 @@ mod kit;
 mod packages;
 mod process;
 mod python;
+mod python_source;
