@@ -39,8 +39,22 @@ pub struct Load {
     pub busy: Duration,
     /// Messages in hand times how long each was, in seconds.
     pub held_s: f64,
+    /// Time in user code, of all invocations: more than passed, where it works on several at once.
+    pub took: Duration,
+    /// Messages it wants to have in hand at most.
+    pub window: u32,
     /// What it keeps needs it, although no message comes: windows that time will close.
     pub waits_for_time: bool,
+}
+
+/// How an instance does, and what it has done since it last said so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) in_hand: u32,
+    pub(crate) window: u32,
+    pub(crate) waits_for_time: bool,
+    pub(crate) done: u64,
+    pub(crate) took: Duration,
 }
 
 impl Meter {
@@ -98,13 +112,15 @@ impl Meter {
         }
     }
 
-    /// It has so many in hand from now on, and has done with so many more.
-    pub(crate) fn moved(&self, now: Duration, in_hand: u32, done: u64, waits_for_time: bool) {
+    /// How it does from now on, and what it has done since it last said so.
+    pub(crate) fn moved(&self, now: Duration, moved: Moved) {
         let mut inner = self.inner.lock();
         inner.pass(now);
-        inner.in_hand = in_hand;
-        inner.load.done += done;
-        inner.load.waits_for_time = waits_for_time;
+        inner.in_hand = moved.in_hand;
+        inner.load.done += moved.done;
+        inner.load.took += moved.took;
+        inner.load.window = moved.window;
+        inner.load.waits_for_time = moved.waits_for_time;
     }
 
     pub(crate) fn wrote(&self, messages: u64) {
@@ -119,6 +135,7 @@ impl Meter {
         inner.load.done += done;
         inner.load.busy += took.min(passed);
         inner.load.held_s += took.as_secs_f64();
+        inner.load.took += took;
     }
 }
 
@@ -143,9 +160,9 @@ mod tests {
     fn time_with_messages_in_hand_is_busy_even_while_it_lasts() {
         let meter = Meter::new(SECOND);
         meter.ready(2 * SECOND, None);
-        meter.moved(3 * SECOND, 2, 0, false);
+        meter.moved(3 * SECOND, Moved { in_hand: 2, ..Moved::default() });
         assert_eq!(meter.read(5 * SECOND).busy, 2 * SECOND);
-        meter.moved(6 * SECOND, 0, 2, false);
+        meter.moved(6 * SECOND, Moved { done: 2, ..Moved::default() });
         let load = meter.read(9 * SECOND);
         assert_eq!((load.busy, load.held_s, load.done), (3 * SECOND, 6.0, 2));
         assert_eq!((load.asked_at, load.ready_at), (SECOND, Some(2 * SECOND)));

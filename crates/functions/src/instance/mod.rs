@@ -12,6 +12,7 @@ mod stats;
 mod watch;
 mod window;
 
+pub(crate) use meter::Moved;
 pub use meter::{Load, Meter};
 pub use records::{INPUT_MESSAGE_ID, INPUT_TOPIC, serialized};
 pub use stats::{Counts, Exception, Latency, Line, Status, UserMetric};

@@ -16,7 +16,7 @@ use std::{
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    Parts, Shared,
+    Moved, Parts, Shared,
     demand::Demand,
     in_hand::{InHand, Work},
     inputs::Inputs,
@@ -91,8 +91,9 @@ pub(super) struct Run {
     unacked: BTreeMap<u64, Arc<Message>>,
     look_at: Option<Duration>,
     is_stopping: bool,
-    /// Messages done with that the meter does not know of.
+    /// Messages done with, and time in user code, that the meter does not know of.
     done: u64,
+    took: Duration,
 }
 
 /// What belongs to one commit.
@@ -177,6 +178,7 @@ impl Run {
             unacked: BTreeMap::new(),
             is_stopping: false,
             done: 0,
+            took: Duration::ZERO,
         })
     }
 
@@ -262,9 +264,14 @@ impl Run {
     }
 
     fn show(&mut self) {
-        let windows = self.windows.as_ref().is_some_and(Windows::waits_for_time);
-        let in_hand = self.demand.held().max(u32::try_from(self.in_hand.len()).unwrap_or(u32::MAX));
-        self.shared.meter.moved(self.now(), in_hand, std::mem::take(&mut self.done), windows);
+        let moved = Moved {
+            in_hand: self.demand.held().max(u32::try_from(self.in_hand.len()).unwrap_or(u32::MAX)),
+            window: self.demand.window(),
+            waits_for_time: self.windows.as_ref().is_some_and(Windows::waits_for_time),
+            done: std::mem::take(&mut self.done),
+            took: std::mem::take(&mut self.took),
+        };
+        self.shared.meter.moved(self.now(), moved);
         let mut status = self.shared.status.lock();
         status.in_hand = u64::from(self.demand.held());
         status.window = u64::from(self.demand.window());
@@ -399,6 +406,7 @@ impl Run {
     ) -> Result<()> {
         {
             let now_ms = self.now_ms();
+            self.took += outcome.took;
             let mut status = self.shared.status.lock();
             status.roll(now_ms);
             status.invoked(outcome.took, now_ms);

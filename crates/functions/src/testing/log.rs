@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -32,6 +32,8 @@ struct Shared {
     sessions: AtomicU64,
     /// Something was published, or given back, or asked for.
     published: Notify,
+    asked: AtomicU64,
+    says_nothing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -68,6 +70,17 @@ impl MemoryLog {
     /// Publishes a message.
     pub fn publish(&self, topic: &str, record: Record) {
         self.shared.publish(topic, record);
+    }
+
+    /// How often somebody asked what waits.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.shared.asked.load(Relaxed)
+    }
+
+    /// From now on nobody learns what waits, or does again.
+    pub fn says_nothing(&self, nothing: bool) {
+        self.shared.says_nothing.store(nothing, Relaxed);
     }
 
     /// What was published to a topic.
@@ -137,6 +150,10 @@ impl EventLog for MemoryLog {
     }
 
     async fn input_stats(&self, reads: &Reads) -> Result<Option<InputStats>> {
+        self.shared.asked.fetch_add(1, Relaxed);
+        if self.shared.says_nothing.load(Relaxed) {
+            return Err(Error::Closed("the broker is busy".to_owned()));
+        }
         let topics = self.shared.topics.lock();
         let mut stats = InputStats::default();
         for (name, _) in &reads.topics {

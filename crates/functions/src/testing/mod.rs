@@ -5,7 +5,7 @@ mod runtime;
 mod tables;
 
 pub use log::MemoryLog;
-pub use runtime::{Echo, Refuses};
+pub use runtime::{Echo, Refuses, Toil};
 pub use tables::MemoryTables;
 
 use std::{collections::BTreeMap, path::PathBuf};

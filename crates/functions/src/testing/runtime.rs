@@ -1,6 +1,13 @@
 //! Runtimes without user code.
 
 use async_trait::async_trait;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use crate::{
     FunctionSpec, Record, Runtime,
@@ -30,7 +37,7 @@ impl Runtime for Echo {
                     let record =
                         message.map(|m| Record { payload: m.payload.clone(), key: m.key.clone(), ..Record::default() });
                     let result = Ok(record.into_iter().collect());
-                    let outcome = Outcome { result, effects: Effects::default(), took: std::time::Duration::ZERO };
+                    let outcome = Outcome { result, effects: Effects::default(), took: Duration::ZERO };
                     let line = LogLine { level: LogLevel::Info, message: format!("echo {}", invocation.id) };
                     [Event::Log(line), Event::Done { id: invocation.id, outcome }]
                 });
@@ -38,6 +45,64 @@ impl Runtime for Echo {
                     return;
                 }
             }
+        });
+        Ok(link)
+    }
+}
+
+/// Gives back every message, one after the other, after some time of tokio's clock. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Toil {
+    /// How long each takes.
+    pub takes: Duration,
+    /// How long a start takes.
+    pub starts_in: Duration,
+    running: Arc<AtomicUsize>,
+}
+
+impl Toil {
+    /// Takes so long for a message, and starts at once.
+    #[must_use]
+    pub fn new(takes: Duration) -> Self {
+        Self { takes, ..Self::default() }
+    }
+
+    /// Instances of it that run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.load(SeqCst)
+    }
+}
+
+#[async_trait]
+impl Runtime for Toil {
+    async fn prepare(&self, _function: &FunctionSpec) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    async fn start(&self, _instance: InstanceSpec) -> Result<Link, StartError> {
+        tokio::time::sleep(self.starts_in).await;
+        let (link, mut end) = link();
+        let (takes, running) = (self.takes, self.running.clone());
+        running.fetch_add(1, SeqCst);
+        tokio::spawn(async move {
+            'serves: while let Some(request) = end.requests.recv().await {
+                let Request::Invoke(invocations) = request else { continue };
+                for invocation in invocations {
+                    tokio::time::sleep(takes).await;
+                    let records = match &invocation.input {
+                        Input::Message(message) => vec![message.clone()],
+                        Input::Window(messages) => messages.clone(),
+                    };
+                    let record = |m: Arc<crate::Message>| Record { payload: m.payload.clone(), ..Record::default() };
+                    let result = Ok(records.into_iter().map(record).collect());
+                    let outcome = Outcome { result, effects: Effects::default(), took: takes };
+                    if end.events.send(vec![Event::Done { id: invocation.id, outcome }]).await.is_err() {
+                        break 'serves;
+                    }
+                }
+            }
+            running.fetch_sub(1, SeqCst);
         });
         Ok(link)
     }

@@ -26,7 +26,15 @@ impl Worker {
             let old = function.row.lock().clone();
             let mut stopped = old.stopped.clone();
             let mut changes = false;
-            for id in selected(kind, &name, &old, instance)? {
+            // What has no instance now is not to have one.
+            let ids =
+                if instance.is_none() { 0..old.instances().max(1) } else { selected(kind, &name, &old, instance)? };
+            if runs && instance.is_none() {
+                // Those too that scaling has taken away since.
+                changes = !stopped.is_empty();
+                stopped.clear();
+            }
+            for id in ids {
                 changes |= if runs { stopped.remove(&id) } else { stopped.insert(id) };
             }
             if !changes {
@@ -61,7 +69,7 @@ impl Worker {
     /// Wants this many instances, 0 too, until an update says otherwise. The configuration stays as it is.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`]: too many.
+    /// [`Error::NotFound`]; [`Error::Invalid`]: too many, outside the bounds of its rules, or it is pinned.
     pub async fn scale(&self, kind: Kind, name: Name, instances: u32) -> Result<()> {
         if instances > INSTANCES_MAX {
             return Err(Error::Invalid(format!("a function may have {INSTANCES_MAX} instances")));
@@ -71,6 +79,15 @@ impl Worker {
             let _turn = worker.shared.gates.enter(&name).await;
             let function = worker.function(kind, &name)?;
             let old = function.row.lock().clone();
+            if let Some(pinned) = old.scaling.pinned {
+                return Err(Error::Invalid(format!("{} {} is pinned at {pinned} instances", kind.title(), name.name)));
+            }
+            if let Some(rules) = &old.scaling.spec
+                && !(rules.min_replicas..=rules.max_replicas).contains(&instances)
+            {
+                let (min, max) = (rules.min_replicas, rules.max_replicas);
+                return Err(Error::Invalid(format!("{} {} scales from {min} to {max}", kind.title(), name.name)));
+            }
             let scaled_to = Some(instances).filter(|instances| *instances != old.config.parallelism());
             if scaled_to == old.scaled_to {
                 return Ok(());

@@ -120,6 +120,7 @@ impl Worker {
             let row = Row { is_going: true, ..function.row.lock().clone() };
             row.write(&*worker.shared.tables).await?;
             *function.row.lock() = row;
+            worker.shared.scaler.touch(&name);
             worker.finish_delete(&name).await?;
             tracing::info!(function = %name, %kind, "deleted");
             worker.sweep().await;
@@ -153,6 +154,7 @@ impl Worker {
         self.shared.tables.write(changes).await?;
         self.shared.around.secrets.keep(name, Values::new());
         self.shared.functions.write().remove(name);
+        self.shared.scaler.forget(name);
         Ok(())
     }
 
@@ -282,6 +284,7 @@ impl Worker {
         })?;
         *function.row.lock() = row;
         keeper.want(function.wanted(Arc::new(spec)));
+        self.shared.scaler.touch(name);
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use super::{
     vault::Vault,
 };
 use crate::{
+    FunctionSpec,
     instance::{Line, Meter, Status},
     runtime::InstanceSpec,
 };
@@ -86,9 +87,20 @@ impl Keeper {
         Self { wanted: sender, state, task: parking_lot::Mutex::new(Some(tokio::spawn(work))) }
     }
 
-    /// Wants something else.
+    /// Wants something else; after it was closed, nothing.
     pub(super) fn want(&self, wanted: Wanted) {
-        self.wanted.send_replace(Some(wanted));
+        self.wanted.send_if_modified(|now| {
+            let is_open = now.is_some();
+            if is_open {
+                *now = Some(wanted);
+            }
+            is_open
+        });
+    }
+
+    /// What instances are made of; `None` once it was closed.
+    pub(super) fn spec(&self) -> Option<Arc<FunctionSpec>> {
+        self.wanted.borrow().as_ref().map(|wanted| wanted.spec.clone())
     }
 
     /// Stops all instances, and returns when they have ended.

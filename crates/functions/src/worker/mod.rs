@@ -20,6 +20,7 @@ mod report;
 mod resolve;
 mod row;
 mod running;
+pub mod scaling;
 mod secrets;
 mod state;
 #[cfg(test)]
@@ -140,6 +141,7 @@ struct Shared {
     damaged: BTreeSet<String>,
     /// One change of a function at a time.
     gates: Gates,
+    scaler: scaling::Scaler,
 }
 
 /// A function that is there.
@@ -197,8 +199,10 @@ impl Worker {
                 functions: parking_lot::RwLock::default(),
                 damaged,
                 gates: Gates::default(),
+                scaler: scaling::Scaler::default(),
             }),
         };
+        tokio::spawn(scaling::run(&worker));
         let mut going = Vec::new();
         for row in rows {
             if row.is_going {
@@ -217,6 +221,7 @@ impl Worker {
 
     /// Stops everything that runs, for a stop of the process; it runs again after the next start.
     pub async fn close(&self) {
+        self.shared.scaler.close();
         let all: Vec<_> = self.shared.functions.read().values().cloned().collect();
         let closing = all.iter().filter_map(|function| function.keeper.as_ref().ok()).map(Keeper::close);
         futures::future::join_all(closing).await;
@@ -291,7 +296,8 @@ impl Worker {
             }
         };
         let function = Function { row: parking_lot::Mutex::new(row), restarts: parking_lot::Mutex::default(), keeper };
-        self.shared.functions.write().insert(name, Arc::new(function));
+        self.shared.functions.write().insert(name.clone(), Arc::new(function));
+        self.shared.scaler.touch(&name);
     }
 
     /// What instances are made of.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-use super::{Config, Name, plan::Slot};
+use super::{Config, Name, plan::Slot, scaling::Scaling};
 use crate::{
     Result, Tables,
     event_log::{RowChange, TableChange},
@@ -35,6 +35,9 @@ pub(super) struct Row {
     /// Instances there should be where that is not what the configuration says.
     #[serde(default)]
     pub(super) scaled_to: Option<u32>,
+    /// How it scales by itself, and what a person said of that.
+    #[serde(default, skip_serializing_if = "Scaling::is_nothing")]
+    pub(super) scaling: Scaling,
     /// It is on its way out; a process that finds it so finishes that.
     #[serde(default)]
     pub(super) is_going: bool,
@@ -74,6 +77,7 @@ impl Row {
             created_ms: now_ms,
             stopped: BTreeSet::new(),
             scaled_to: None,
+            scaling: Scaling::default(),
             is_going: false,
         }
     }
@@ -85,7 +89,14 @@ impl Row {
 
     /// How many instances there should be.
     pub(super) fn instances(&self) -> u32 {
-        self.scaled_to.unwrap_or_else(|| self.config.parallelism())
+        if let Some(pinned) = self.scaling.pinned {
+            return pinned;
+        }
+        let instances = self.scaled_to.unwrap_or_else(|| self.config.parallelism());
+        match &self.scaling.spec {
+            Some(spec) => instances.max(spec.min_replicas).min(spec.max_replicas),
+            None => instances,
+        }
     }
 
     /// What is wanted of each instance, given how often restarts of each were asked for.

@@ -30,7 +30,7 @@ struct Node {
     dir: Arc<tempfile::TempDir>,
 }
 
-fn settings(dir: &tempfile::TempDir) -> Settings {
+pub(super) fn settings(dir: &tempfile::TempDir) -> Settings {
     Settings {
         dir: dir.path().to_owned(),
         max_package_bytes: 1000,
@@ -101,7 +101,7 @@ impl Node {
     }
 }
 
-fn named(name: &str) -> Name {
+pub(super) fn named(name: &str) -> Name {
     Name::new("public", "default", name).unwrap()
 }
 
@@ -118,7 +118,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waits).await.unwrap_or_else(|_| panic!("{what} in time"));
 }
 
-fn refusal<T>(result: Result<T>) -> String {
+pub(super) fn refusal<T>(result: Result<T>) -> String {
     match result {
         Ok(_) => panic!("it was not refused"),
         Err(error) => error.to_string(),

@@ -1,0 +1,368 @@
+//! The one task that looks at all that scales, asks what it should be, and has it done.
+//!
+//! It hears of a function when its row changes. It has a timer while some function is awake and has rules; of those that sleep each waits
+//! for the broker's push.
+
+use autoscale::{Controller, Reason, Sample, Spec};
+use parking_lot::Mutex;
+use seams::Shutdown;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{
+    Event, Phase, edges,
+    events::Events,
+    look::{Facts, Seen},
+};
+use crate::{
+    Error, EventLog, FunctionSpec,
+    event_log::{InputStats, Reads},
+    worker::{Function, Name, Shared, Worker},
+};
+
+/// How soon one that joins or wakes is looked at: what follows at once is looked at with it.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+/// Between two looks at least, whatever a policy says.
+const PERIOD_MIN: Duration = Duration::from_millis(100);
+/// How long a broker may take to say what waits.
+const INPUTS_PATIENCE: Duration = Duration::from_secs(5);
+/// Waits after a push that could not be had: the first, doubled each time, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What the task shares with everyone else.
+#[derive(Default)]
+pub(in crate::worker) struct Scaler {
+    inbox: Arc<Inbox>,
+    pub(super) events: Mutex<Events>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    /// What has changed.
+    touched: Mutex<BTreeSet<Name>>,
+    changed: Notify,
+    stop: Shutdown,
+}
+
+impl Scaler {
+    /// Something about this one has changed.
+    pub(in crate::worker) fn touch(&self, name: &Name) {
+        self.inbox.touched.lock().insert(name.clone());
+        self.inbox.changed.notify_one();
+    }
+
+    /// It is there no longer.
+    pub(in crate::worker) fn forget(&self, name: &Name) {
+        self.events.lock().forget(name);
+        self.touch(name);
+    }
+
+    /// Nothing scales any more.
+    pub(in crate::worker) fn close(&self) {
+        self.inbox.stop.trigger();
+    }
+}
+
+impl Drop for Scaler {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The task: until the worker closes, or nobody has it any more.
+pub(in crate::worker) fn run(worker: &Worker) -> impl Future<Output = ()> + use<> {
+    let inbox = worker.shared.scaler.inbox.clone();
+    let mut task = Task {
+        shared: Arc::downgrade(&worker.shared),
+        policies: Controller::new(),
+        members: BTreeMap::new(),
+        upstream: None,
+        next: None,
+        applying: JoinSet::new(),
+        in_flight: BTreeSet::new(),
+    };
+    async move {
+        loop {
+            let next = task.next;
+            tokio::select! {
+                () = inbox.stop.triggered() => return,
+                () = inbox.changed.notified() => task.sync(std::mem::take(&mut *inbox.touched.lock())),
+                Some(done) = task.applying.join_next() => task.applied(done),
+                () = async {
+                    match next {
+                        Some(at) => sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                } => task.look().await,
+            }
+        }
+    }
+}
+
+struct Task {
+    shared: Weak<Shared>,
+    policies: Controller,
+    /// What has rules, unless a person holds it.
+    members: BTreeMap<Name, Member>,
+    /// Of the members, in their order, by place; `None` when it must be found anew.
+    upstream: Option<Vec<Vec<usize>>>,
+    next: Option<Instant>,
+    applying: JoinSet<Name>,
+    /// Those for which something is being done.
+    in_flight: BTreeSet<Name>,
+}
+
+struct Member {
+    function: Arc<Function>,
+    spec: Arc<FunctionSpec>,
+    reads: Option<Reads>,
+    rules: Spec,
+    seen: Seen,
+    /// Waits for an event, where it has no instance.
+    sleeper: Option<Sleeper>,
+    /// Why it cannot sleep, where that has been found out.
+    cannot_sleep: Option<String>,
+}
+
+/// Dropped, nobody waits any more.
+struct Sleeper(AbortHandle);
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Task {
+    fn worker(&self) -> Option<Worker> {
+        self.shared.upgrade().map(|shared| Worker { shared })
+    }
+
+    fn sync(&mut self, touched: BTreeSet<Name>) {
+        let Some(worker) = self.worker() else { return };
+        for name in touched {
+            self.sync_one(&worker, &name);
+        }
+        self.upstream = None;
+        self.plan();
+    }
+
+    fn sync_one(&mut self, worker: &Worker, name: &Name) {
+        let function = worker.shared.functions.read().get(name).cloned();
+        let Some(function) = function.filter(|function| !function.row.lock().is_going) else {
+            self.members.remove(name);
+            return self.policies.remove(&name.to_string());
+        };
+        let (rules, phase) = {
+            let row = function.row.lock();
+            (row.scaling.spec.clone(), row.phase())
+        };
+        let spec = function.keeper.as_ref().ok().and_then(|keeper| keeper.spec());
+        let (Some(rules), Some(spec)) = (rules, spec) else {
+            self.members.remove(name);
+            return self.policies.remove(&name.to_string());
+        };
+        // What was learnt stays, whatever a person does meanwhile.
+        self.policies.set(&name.to_string(), &rules);
+        if !matches!(phase, Phase::Active | Phase::Asleep) {
+            self.members.remove(name);
+            return;
+        }
+        let (seen, sleeper, cannot_sleep) = match self.members.remove(name) {
+            Some(before) => (before.seen, before.sleeper, before.cannot_sleep),
+            None => (Seen::default(), None, None),
+        };
+        let reads = spec.reads();
+        let mut member = Member { function, spec, reads, rules, seen, sleeper: None, cannot_sleep };
+        if phase == Phase::Asleep {
+            member.seen.forget_inputs();
+            member.sleeper = sleeper.or_else(|| Some(self.lay_down(worker, name, &member)));
+        } else if sleeper.is_some() || member.seen.is_new() {
+            let woken = worker.shared.scaler.events.lock().latest(name).map(|event| event.reason);
+            if let Some(reason) = woken.filter(|reason| reason.code == CANNOT_SLEEP) {
+                member.cannot_sleep = Some(reason.text);
+            }
+            let soon = Instant::now() + FIRST_LOOK;
+            self.next = Some(self.next.map_or(soon, |next| next.min(soon)));
+        }
+        self.members.insert(name.clone(), member);
+    }
+
+    /// A timer while something is awake, and none otherwise.
+    fn plan(&mut self) {
+        let is_awake = self.members.values().any(|member| member.sleeper.is_none());
+        self.next = match self.next {
+            _ if !is_awake => None,
+            Some(next) => Some(next),
+            None => Some(Instant::now() + self.policies.period().max(PERIOD_MIN)),
+        };
+    }
+
+    /// Waits until all of it has ended and then for an event.
+    fn lay_down(&mut self, worker: &Worker, name: &Name, member: &Member) -> Sleeper {
+        let (shared, log) = (self.shared.clone(), worker.shared.log.clone());
+        let live = member.function.keeper.as_ref().ok().map(|keeper| keeper.live());
+        let (name, reads) = (name.clone(), member.reads.clone());
+        let task = tokio::spawn(async move {
+            // What instances have in hand is no reason to wake; what they gave back is.
+            if let Some(mut live) = live {
+                let _ = live.wait_for(|live| *live == 0).await;
+            }
+            let mut wait = RETRY.0;
+            loop {
+                let woken = match reads.clone() {
+                    Some(reads) => log.wake(reads).await,
+                    None => Err(Error::Invalid("it reads nothing that could wake it".to_owned())),
+                };
+                let reason = match woken {
+                    Ok(()) => Reason { code: "Woken".to_owned(), text: "a message came".to_owned() },
+                    Err(Error::Invalid(why)) => Reason { code: CANNOT_SLEEP.to_owned(), text: why },
+                    Err(error) => {
+                        tracing::warn!(function = %name, %error, "a function that sleeps would miss an event; trying again");
+                        sleep(wait).await;
+                        wait = (wait * 2).min(RETRY.1);
+                        continue;
+                    }
+                };
+                let Some(worker) = shared.upgrade().map(|shared| Worker { shared }) else { return };
+                let event = Event { from: 0, to: 1, reason, ..worker.event("wake") };
+                match worker.rescale(name.clone(), event).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::error!(function = %name, %error, "a function does not wake; trying again"),
+                }
+                drop(worker);
+                sleep(wait).await;
+                wait = (wait * 2).min(RETRY.1);
+            }
+        });
+        Sleeper(task.abort_handle())
+    }
+
+    fn applied(&mut self, done: Result<Name, tokio::task::JoinError>) {
+        if let Ok(name) = done {
+            self.in_flight.remove(&name);
+        }
+    }
+
+    /// Looks at all that is awake and what it feeds, and does what the policies say.
+    async fn look(&mut self) {
+        let Some(worker) = self.worker() else { return };
+        let period = self.policies.period().max(PERIOD_MIN);
+        self.next = Some(Instant::now() + period);
+        let places: Vec<Name> = self.members.keys().cloned().collect();
+        let upstream = match self.upstream.take() {
+            Some(upstream) => upstream,
+            None => edges::upstream(&self.members.values().map(|member| &*member.spec).collect::<Vec<_>>()),
+        };
+        let is_awake: Vec<bool> = self.members.values().map(|member| member.sleeper.is_none()).collect();
+        let concerned = edges::concerned(&upstream, |place| is_awake[place]);
+        let of_look: Vec<usize> =
+            (0..places.len()).filter(|place| concerned[*place] && !self.in_flight.contains(&places[*place])).collect();
+        let inputs = inputs(&*worker.shared.log, &self.members, of_look.iter().map(|place| &places[*place])).await;
+        let place_in_look: BTreeMap<usize, usize> = of_look.iter().enumerate().map(|(n, place)| (*place, n)).collect();
+        let now = worker.shared.clock.monotonic();
+        let mut look: Vec<(String, Sample)> = Vec::with_capacity(of_look.len());
+        for (place, inputs) in of_look.iter().zip(inputs) {
+            let name = &places[*place];
+            let from = |writer: &usize| {
+                let selectivity = self.members.get(&places[*writer]).map_or(1.0, |member| member.seen.selectivity());
+                place_in_look.get(writer).map(|n| (*n, selectivity))
+            };
+            let edges: Vec<(usize, f64)> = upstream[*place].iter().filter_map(from).collect();
+            let Some(member) = self.members.get_mut(name) else { continue };
+            let mut sample = member.look(now, period, inputs);
+            sample.upstream = edges;
+            look.push((name.to_string(), sample));
+        }
+        self.upstream = Some(upstream);
+        // A policy that panics decides nothing.
+        let decided = std::panic::catch_unwind(AssertUnwindSafe(|| self.policies.decide(&look)));
+        let Ok(decisions) = decided else {
+            tracing::error!("a policy panicked; everything stays as it is");
+            return;
+        };
+        for ((place, (_, sample)), decision) in of_look.iter().zip(look).zip(decisions) {
+            let name = &places[*place];
+            let Some(member) = self.members.get(name) else { continue };
+            let mut reason = decision.reason;
+            if let Some(why) = member.cannot_sleep.as_ref().filter(|_| decision.replicas <= 1) {
+                reason.text = format!("{}; it cannot sleep: {why}", reason.text);
+            }
+            let event = Event {
+                from: sample.replicas,
+                to: decision.replicas,
+                reason,
+                sample: Some(Box::new(sample)),
+                ..worker.event(member.rules.policy.name())
+            };
+            if event.from == event.to {
+                worker.shared.scaler.events.lock().add(name, event);
+                continue;
+            }
+            let (worker, name) = (worker.clone(), name.clone());
+            self.in_flight.insert(name.clone());
+            self.applying.spawn(async move {
+                if let Err(error) = worker.rescale(name.clone(), event).await {
+                    tracing::warn!(function = %name, %error, "a function stays as it was");
+                }
+                name
+            });
+        }
+    }
+}
+
+/// What waits for each of these.
+async fn inputs<'a>(
+    log: &dyn EventLog,
+    members: &BTreeMap<Name, Member>,
+    names: impl Iterator<Item = &'a Name>,
+) -> Vec<Option<InputStats>> {
+    let ask = names.map(|name| {
+        let reads = members.get(name).and_then(|member| member.reads.as_ref());
+        async move {
+            let said = timeout(INPUTS_PATIENCE, log.input_stats(reads?)).await;
+            match said {
+                Ok(Ok(stats)) => stats,
+                Ok(Err(error)) => {
+                    tracing::debug!(function = %name, %error, "what waits for a function is not known");
+                    None
+                }
+                Err(_) => {
+                    tracing::warn!(function = %name, "the broker does not say what waits for a function");
+                    None
+                }
+            }
+        }
+    });
+    futures::future::join_all(ask).await
+}
+
+/// The code of a decision to have an instance where nothing would wake one.
+const CANNOT_SLEEP: &str = "CannotSleep";
+
+impl Member {
+    fn look(&mut self, now: Duration, period: Duration, inputs: Option<InputStats>) -> Sample {
+        let replicas = self.function.row.lock().instances();
+        let meters = self.function.keeper.as_ref().map(|keeper| keeper.meters()).unwrap_or_default();
+        self.seen.look(Facts {
+            now,
+            period,
+            function: &self.spec,
+            rules: &self.rules,
+            replicas,
+            meters,
+            inputs,
+            must_run: self.cannot_sleep.is_some(),
+        })
+    }
+}

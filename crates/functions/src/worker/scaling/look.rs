@@ -1,0 +1,202 @@
+//! From what is counted to a sample: what has happened between two looks.
+
+use autoscale::{Inputs, Instance, Sample, Spec};
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    FunctionSpec,
+    event_log::InputStats,
+    instance::{Load, Meter},
+    runtime::Used,
+};
+
+/// Of two looks further apart than this, and than four periods, the earlier one says nothing any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// How often CPU and memory are read at most: it takes a system call or two for each instance.
+const USAGE_EVERY: Duration = Duration::from_secs(5);
+/// Code whose invocations together took so much longer than the time that passed works on several at once.
+const IS_CONCURRENT: f64 = 1.5;
+/// Weight of what is new in the number of messages written for each that is processed, when a hundred were.
+const SELECTIVITY_WEIGHT: f64 = 0.5;
+
+/// What is there of a function now.
+pub(super) struct Facts<'a> {
+    pub(super) now: Duration,
+    pub(super) period: Duration,
+    pub(super) function: &'a FunctionSpec,
+    pub(super) rules: &'a Spec,
+    pub(super) replicas: u32,
+    /// Instances that start or run, and those that are going.
+    pub(super) meters: (Vec<(u32, Meter)>, Vec<(u32, Meter)>),
+    pub(super) inputs: Option<InputStats>,
+    /// It cannot do without an instance.
+    pub(super) must_run: bool,
+}
+
+/// What the last looks at one function saw.
+#[derive(Default)]
+pub(super) struct Seen {
+    at: Option<Duration>,
+    /// By when they were asked for, too: one that was replaced is another.
+    loads: BTreeMap<(u32, Duration), Load>,
+    usage: BTreeMap<(u32, Duration), Usage>,
+    inputs: Option<InputStats>,
+    /// Messages written for each that was processed.
+    selectivity: Option<f64>,
+    /// Its code works on several messages at once.
+    is_concurrent: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    at: Duration,
+    used: Used,
+    cores: Option<f64>,
+    out_of_memory: bool,
+}
+
+impl Seen {
+    /// Messages it writes for each it processes; one, while nobody knows.
+    pub(super) fn selectivity(&self) -> f64 {
+        self.selectivity.unwrap_or(1.0)
+    }
+
+    /// Nobody has looked yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.at.is_none()
+    }
+
+    /// What waited or arrived before now says nothing about what comes next.
+    pub(super) fn forget_inputs(&mut self) {
+        self.inputs = None;
+    }
+
+    /// One look.
+    pub(super) fn look(&mut self, facts: Facts<'_>) -> Sample {
+        let Facts { now, period, function, rules, replicas, meters, inputs, must_run } = facts;
+        let oldest = now.saturating_sub(FORGOTTEN_AFTER.max(4 * period));
+        let since = self.at.filter(|at| *at >= oldest);
+        if since.is_none() {
+            self.loads.clear();
+            self.inputs = None;
+        }
+        let mut waits_for_time = false;
+        let (mut loads, mut usage) = (BTreeMap::new(), BTreeMap::new());
+        let mut instances = Vec::with_capacity(meters.0.len() + meters.1.len());
+        let (mut done, mut written) = (0, 0);
+        let wants_usage = wants_usage(rules);
+        for (is_draining, (id, meter)) in
+            meters.0.into_iter().map(|one| (false, one)).chain(meters.1.into_iter().map(|one| (true, one)))
+        {
+            let load = meter.read(now);
+            waits_for_time |= load.waits_for_time;
+            let key = (id, load.asked_at);
+            let before = self.loads.get(&key);
+            done += load.done - before.map_or(0, |before| before.done.min(load.done));
+            written += load.written - before.map_or(0, |before| before.written.min(load.written));
+            let used = wants_usage.then(|| self.used(key, &meter, now));
+            // Where there is no look before, it has been there since it was asked for.
+            let from = since.filter(|_| before.is_some()).unwrap_or(load.asked_at);
+            let mut instance = instance(&load, before, now.saturating_sub(from), function, &mut self.is_concurrent);
+            instance.is_draining = is_draining;
+            instance.age = now.saturating_sub(load.asked_at);
+            if let Some(used) = used {
+                instance.cpu_cores = used.cores;
+                instance.memory_bytes = used.used.memory_bytes;
+                instance.out_of_memory = used.out_of_memory;
+                usage.insert(key, used);
+            }
+            instances.push(instance);
+            loads.insert(key, load);
+        }
+        self.wrote(done, written);
+        let passed = since.map_or(0.0, |at| now.saturating_sub(at).as_secs_f64());
+        let waiting = inputs.as_ref().map(|stats| Inputs {
+            arrival_per_s: match &self.inputs {
+                Some(before) if passed > 0.0 => stats.arrived_since(before) as f64 / passed,
+                _ => 0.0,
+            },
+            backlog: stats.backlog,
+            oldest: stats.oldest,
+            parallelism_max: stats.parallelism_max,
+            hottest_key: stats.hottest_key,
+        });
+        (self.at, self.loads, self.usage) = (Some(now), loads, usage);
+        // A look at which the broker said nothing is no reason to forget what it said before.
+        if inputs.is_some() {
+            self.inputs = inputs;
+        }
+        let least = u32::from(must_run || waits_for_time);
+        Sample {
+            at: now,
+            replicas,
+            min: rules.min_replicas.max(least).min(rules.max_replicas),
+            max: rules.max_replicas,
+            instances,
+            inputs: waiting,
+            upstream: Vec::new(),
+            cpu_request: function.limits.cpu.unwrap_or_default(),
+            memory_request: function.limits.ram_bytes.unwrap_or_default(),
+            concurrency_max: if self.is_concurrent { function.max_pending_async } else { 1 },
+            ..Sample::default()
+        }
+    }
+
+    fn used(&self, key: (u32, Duration), meter: &Meter, now: Duration) -> Usage {
+        let before = self.usage.get(&key).copied();
+        if let Some(before) = before.filter(|before| now.saturating_sub(before.at) < USAGE_EVERY) {
+            return Usage { out_of_memory: false, ..before };
+        }
+        let Some(used) = meter.used() else { return Usage { at: now, ..Usage::default() } };
+        let from = before.unwrap_or(Usage { at: key.1, ..Usage::default() });
+        let passed = now.saturating_sub(from.at).as_secs_f64();
+        let cpu = used.cpu.saturating_sub(from.used.cpu).as_secs_f64();
+        let cores = (passed > 0.0).then(|| cpu / passed);
+        Usage { at: now, used, cores, out_of_memory: used.out_of_memory > from.used.out_of_memory }
+    }
+
+    fn wrote(&mut self, done: u64, written: u64) {
+        if done == 0 {
+            return;
+        }
+        let now = written as f64 / done as f64;
+        let weight = SELECTIVITY_WEIGHT * (done as f64 / 100.0).min(1.0);
+        self.selectivity = Some(self.selectivity.map_or(now, |before| before + weight * (now - before)));
+    }
+}
+
+/// What one instance did since the look before.
+fn instance(
+    load: &Load,
+    before: Option<&Load>,
+    passed: Duration,
+    function: &FunctionSpec,
+    is_concurrent: &mut bool,
+) -> Instance {
+    let none = Load::default();
+    let before = before.unwrap_or(&none);
+    let passed_s = passed.as_secs_f64();
+    let share = |of: f64| if passed_s > 0.0 { of / passed_s } else { 0.0 };
+    let busy_s = load.busy.saturating_sub(before.busy).as_secs_f64();
+    let took_s = load.took.saturating_sub(before.took).as_secs_f64();
+    let done = load.done.saturating_sub(before.done);
+    *is_concurrent |= done >= 4 && took_s > IS_CONCURRENT * busy_s.max(0.01);
+    let busy = match *is_concurrent {
+        // As many at once as it wants in hand, and as it may.
+        true => share(took_s) / f64::from(load.window.min(function.max_pending_async).max(1)),
+        false => share(busy_s),
+    };
+    Instance {
+        startup: load.ready_at.map(|at| at.saturating_sub(load.asked_at)),
+        is_ready: load.is_ready,
+        processed_per_s: share(done as f64),
+        busy: busy.min(1.0),
+        concurrency: share(load.held_s - before.held_s).max(0.0),
+        ..Instance::default()
+    }
+}
+
+/// Whether a policy looks at CPU and memory.
+fn wants_usage(rules: &Spec) -> bool {
+    matches!(rules.policy, autoscale::PolicySpec::Hpa(_)) || rules.vpa.is_some()
+}
