@@ -22,6 +22,7 @@
 //! assert_eq!(problems[0].shown(&["app.yaml"]), "app.yaml:11:13: error: replicas 3 is above maxReplicas 2");
 //! ```
 
+mod check;
 mod convert;
 mod graph;
 mod manifest;
@@ -31,6 +32,7 @@ mod problem;
 mod shape;
 mod yaml;
 
+pub use check::check;
 pub use graph::{Drawing, Graph, Pattern, Topic, Vertex};
 pub use manifest::{Document, Manifest, SecretText};
 pub use node::{CodeRef, Config, Id, Input, Kind, Node, Output, Place, PulsarRef, Role, SecretRef};

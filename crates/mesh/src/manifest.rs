@@ -1,7 +1,7 @@
 //! A manifest: documents, and the nodes they come to.
 
 use crate::{
-    convert::{self, Around},
+    convert::{self, Around, Places},
     node::{Kind, Node, SecretRef},
     problem::{At, Problem, Problems, quoted},
     shape::{self, Checker, Record},
@@ -18,7 +18,10 @@ use std::{
 const GROUP: &str = "compute.functionmesh.io";
 /// What it was called before 2021.
 const OLD_GROUP: &str = "cloud.streamnative.io";
-const KINDS: [&str; 7] = ["Function", "Source", "Sink", "FunctionMesh", "BackendConfig", "ConfigMap", "Secret"];
+const KINDS: [&str; 8] = ["ConnectorCatalog", "Function", "Source", "Sink", "FunctionMesh", "BackendConfig", "ConfigMap", "Secret"];
+
+/// Functions, sources and sinks of one manifest.
+const NODES_MAX: usize = 5000;
 
 /// All that some files say, read together.
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ pub struct Manifest {
     pub documents: Vec<Document>,
     /// Functions, sources and sinks, those of meshes too, in the order they are written.
     pub nodes: Vec<Node>,
+    /// Where the parts of each node are written.
+    pub(crate) places: Vec<Places>,
     config_maps: BTreeMap<String, BTreeMap<String, String>>,
     secrets: BTreeMap<String, BTreeMap<String, SecretText>>,
 }
@@ -81,8 +86,8 @@ impl Manifest {
     pub(crate) fn read(files: &[&str], problems: &mut Problems) -> Self {
         let mut manifest = Self::default();
         for (file, text) in files.iter().enumerate() {
-            for document in yaml::load(file, text, problems) {
-                manifest.document(&document, problems);
+            for mut document in yaml::load(file, text, problems) {
+                manifest.document(&mut document, problems);
             }
         }
         manifest.resolve(problems);
@@ -112,20 +117,23 @@ impl Manifest {
         &self.config_maps
     }
 
-    fn document(&mut self, document: &Value, problems: &mut Problems) {
-        let text = |name: &str| document.get(name).and_then(Value::text).unwrap_or_default();
-        let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::text);
+    fn document(&mut self, document: &mut Value, problems: &mut Problems) {
+        let text = |name: &str| document.get(name).and_then(Value::text).unwrap_or_default().to_owned();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
-        if kind == "List" && document.get("items").is_some() {
-            for item in document.get("items").map(Value::items).unwrap_or_default() {
+        if kind == "List" {
+            // What `kubectl get -o yaml` writes.
+            let items = document.entries_mut().iter_mut().find(|entry| entry.name == "items");
+            for item in items.map(|entry| entry.value.items_mut()).unwrap_or_default() {
                 self.document(item, problems);
             }
             return;
         }
+        let name = object_name(document).unwrap_or_default().to_owned();
+        let (api_version, kind) = (api_version.as_str(), kind.as_str());
         self.documents.push(Document {
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),
-            name: name.unwrap_or_default().to_owned(),
+            name: name.clone(),
             at: document.at,
         });
         if document.entries().is_empty() {
@@ -147,6 +155,9 @@ impl Manifest {
             (_, "") if document.get("kind").is_none() => {
                 return problems.error(document.at, "kind is required: Function, Source, Sink, FunctionMesh, ConfigMap or Secret");
             }
+            (GROUP | OLD_GROUP, "ConnectorCatalog" | "MeshConfig") => {
+                return problems.note(document.at, format!("a {kind} is for Kubernetes and has no effect here"));
+            }
             (GROUP | OLD_GROUP, _) => {
                 let near = nearest(kind, &KINDS).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
                 return problems.error(at("kind"), format!("there is no kind {}{near}", quoted(kind)));
@@ -156,7 +167,7 @@ impl Manifest {
                 problems.error(at("apiVersion"), text);
             }
             _ => {
-                let text = format!("{} {} is for Kubernetes and is passed over", quoted(kind), quoted(name.unwrap_or_default()));
+                let text = format!("{} {} is for Kubernetes and is passed over", quoted(kind), quoted(&name));
                 return problems.note(document.at, text);
             }
         }
@@ -175,42 +186,63 @@ impl Manifest {
         }
     }
 
-    fn alone(&mut self, kind: Kind, document: &Value, record: &'static Record, problems: &mut Problems) {
+    fn alone(&mut self, kind: Kind, document: &mut Value, record: &'static Record, problems: &mut Problems) {
         let misread = within(&checked(document, record, problems), "spec.");
-        let object = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::text);
+        let object = object_name(document);
         if let Some(spec) = document.get("spec") {
             let around = Around { mesh: None, object, at: document.at, misread: &misread };
             self.node(kind, spec, &around, problems);
         }
     }
 
-    fn mesh(&mut self, document: &Value, problems: &mut Problems) {
+    fn mesh(&mut self, document: &mut Value, problems: &mut Problems) {
         let misread = checked(document, &shape::FUNCTION_MESH, problems);
-        let name = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::text);
+        let document = &*document;
+        let mesh = Some(object_name(document).unwrap_or_default());
         let Some(spec) = document.get("spec") else { return };
+        let count = self.nodes.len();
         for (field, kind) in [("sources", Kind::Source), ("functions", Kind::Function), ("sinks", Kind::Sink)] {
             for (index, part) in spec.get(field).map(Value::items).unwrap_or_default().iter().enumerate() {
                 let misread = within(&misread, &format!("spec.{field}.{index}."));
-                let around = Around { mesh: Some(name.unwrap_or_default()), object: None, at: part.at, misread: &misread };
-                self.node(kind, part, &around, problems);
+                self.node(kind, part, &Around { mesh, object: None, at: part.at, misread: &misread }, problems);
             }
         }
-        if spec.entries().iter().all(|entry| entry.value.items().is_empty()) && misread.is_empty() {
+        for resource in spec.get("genericResources").map(Value::items).unwrap_or_default() {
+            let text = |name: &str| resource.get(name).and_then(Value::text);
+            let kind = match text("kind") {
+                Some("Function") => Kind::Function,
+                Some("Source") => Kind::Source,
+                Some("Sink") => Kind::Sink,
+                kind => {
+                    let text = format!("{} is for Kubernetes and is passed over", quoted(kind.unwrap_or("this resource")));
+                    problems.note(resource.at, text);
+                    continue;
+                }
+            };
+            let Some(mut spec) = resource.get("spec").cloned() else { continue };
+            let misread = checked(&mut spec, shape::spec_of(kind), problems);
+            self.node(kind, &spec, &Around { mesh, object: text("name"), at: resource.at, misread: &misread }, problems);
+        }
+        if self.nodes.len() == count && misread.is_empty() {
             problems.warning(document.at, "this mesh has no function, no source and no sink");
         }
     }
 
     fn node(&mut self, kind: Kind, spec: &Value, around: &Around<'_>, problems: &mut Problems) {
+        if self.nodes.len() == NODES_MAX {
+            return problems.error(around.at, format!("more than {NODES_MAX} functions, sources and sinks"));
+        }
         let node = convert::node(kind, spec, around, problems);
         if !node.kept.is_empty() {
             let names: Vec<&str> = node.kept.keys().map(String::as_str).collect();
             let text = format!("{}: kept for Kubernetes, no effect here: {}", node.id(), names.join(", "));
             problems.note(node.origin, text);
         }
+        self.places.push(Places::of(kind, spec, &node));
         self.nodes.push(node);
     }
 
-    fn config_map(&mut self, document: &Value, problems: &mut Problems) {
+    fn config_map(&mut self, document: &mut Value, problems: &mut Problems) {
         checked(document, &shape::CONFIG_MAP, problems);
         let entries = document.get("data").map(Value::entries).unwrap_or_default();
         let data = entries.iter().filter_map(|entry| Some((entry.name.clone(), entry.value.written()?.to_owned())));
@@ -218,13 +250,15 @@ impl Manifest {
         self.config_maps.entry(name).or_default().extend(data);
     }
 
-    fn secret_document(&mut self, document: &Value, problems: &mut Problems) {
+    fn secret_document(&mut self, document: &mut Value, problems: &mut Problems) {
         checked(document, &shape::SECRET, problems);
         let mut found = BTreeMap::new();
         for entry in document.get("data").map(Value::entries).unwrap_or_default() {
             match entry.value.written().and_then(from_base64) {
                 Some(text) => drop(found.insert(entry.name.clone(), SecretText(text))),
                 None => {
+                    // It is there, so that its users are not told it is not.
+                    found.insert(entry.name.clone(), SecretText(String::new()));
                     let text = format!("data.{} is no base64 of a text; stringData takes it as it is", quoted(&entry.name));
                     problems.error(entry.value.at, text);
                 }
@@ -241,7 +275,7 @@ impl Manifest {
 
     /// What nodes name and these files have.
     fn resolve(&mut self, problems: &mut Problems) {
-        for node in &mut self.nodes {
+        for (node, places) in self.nodes.iter_mut().zip(&self.places) {
             let id = node.id();
             if let Some(pulsar) = &mut node.pulsar
                 && let Some(map) = self.config_maps.get(&pulsar.config_map)
@@ -262,15 +296,20 @@ impl Manifest {
                     let known: Vec<&str> = secret.keys().map(String::as_str).collect();
                     let near = nearest(&at.key, &known).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
                     let text = format!("{id}: secret {}: the Secret {} has no key {}{near}", quoted(name), quoted(&at.path), quoted(&at.key));
-                    problems.error(node.origin, text);
+                    problems.error(places.secrets.get(name).copied().unwrap_or(node.origin), text);
                 }
             }
         }
     }
 }
 
+/// `metadata.name`.
+fn object_name(document: &Value) -> Option<&str> {
+    document.get("metadata")?.get("name").and_then(Value::text)
+}
+
 /// What of a document could not be read.
-fn checked(document: &Value, record: &'static Record, problems: &mut Problems) -> BTreeSet<String> {
+fn checked(document: &mut Value, record: &'static Record, problems: &mut Problems) -> BTreeSet<String> {
     let mut checker = Checker::new(problems);
     checker.record(document, record);
     checker.misread

@@ -87,7 +87,7 @@ impl Problems {
         self.list.iter().rev().take_while(|problem| problem.at >= at).all(|problem| problem.severity != Severity::Error)
     }
 
-    fn add(&mut self, at: At, severity: Severity, text: String) {
+    pub(crate) fn add(&mut self, at: At, severity: Severity, text: String) {
         if self.list.len() >= PROBLEMS_MAX {
             self.left_out += 1;
             return;

@@ -3,7 +3,7 @@
 use super::read::{text, texts};
 use crate::{
     node::{CodeRef, Place},
-    problem::Problems,
+    problem::{Problems, quoted},
     yaml::Value,
 };
 
@@ -47,14 +47,22 @@ pub(super) fn code(spec: &Value, problems: &mut Problems) -> Option<Code> {
     let runtime = &entry.value;
     let file = text(runtime, file);
     let mut at = CodeRef::of(&text(runtime, location).or_else(|| file.clone())?);
-    at.file = file.filter(|file| at.place != Place::Builtin && *file != at.location);
-    if let Some(value) = runtime.get(location)
-        && at.place == Place::Local
-        && !at.location.is_empty()
+    if at.place == Place::Local
+        && let (Some(value), Some(file)) = (runtime.get(location), file.as_ref())
+        && value.text().is_some_and(|text| !text.is_empty())
     {
-        let text = format!("{location} is a path: Kubernetes fetches function://, source://, sink://, http:// and https:// only");
-        problems.warning(value.at, text);
+        let only = "Kubernetes fetches function://, source://, sink://, http:// and https:// only";
+        let last = at.location.rsplit('/').next().unwrap_or_default();
+        if last.contains('.') {
+            problems.warning(value.at, format!("{location} is a path: {only}"));
+        } else {
+            // Before packages, code was put into the broker's own storage under a name with slashes.
+            let text = format!("{location} is no URL: {only}. The file {} is taken", quoted(file));
+            problems.warning(value.at, text);
+            at = CodeRef::of(file);
+        }
     }
+    at.file = file.filter(|file| at.place != Place::Builtin && *file != at.location);
     let log = runtime.get("log");
     Some(Code {
         runtime: match (*field, text(runtime, "language").as_deref()) {

@@ -8,8 +8,11 @@ mod code;
 mod parts;
 mod place;
 mod read;
+mod places;
 mod replicas;
+mod resources;
 mod scaling;
+mod sense;
 
 use crate::{
     node::{CodeRef, Config, Kind, Node, Place, PulsarRef, SecretRef},
@@ -18,6 +21,7 @@ use crate::{
     yaml::Value,
 };
 use code::{Code, Runtime};
+pub(crate) use places::Places;
 use model::function::{BatchSourceConfig, Component, FunctionConfig, Host, SinkConfig, SourceConfig, WindowConfig};
 use read::{choice, flag, int, int_above_0, map, text};
 use std::collections::BTreeSet;
@@ -51,12 +55,14 @@ pub(crate) fn node(kind: Kind, spec: &Value, around: &Around<'_>, problems: &mut
         Config::Source(config) => Config::Source(finished(config, kind, spec, around, problems)),
         Config::Sink(config) => Config::Sink(finished(config, kind, spec, around, problems)),
     };
+    resources::check(spec, problems);
+    sense::check(spec, &config, problems);
     let replicas = replicas::read(kind, spec, problems);
     let mut node = Node {
         mesh: around.mesh.map(str::to_owned),
         object: String::new(),
         config,
-        code: code.map(|code| code.at).or_else(|| builtin(kind, spec)),
+        code: builtin(kind, spec).or_else(|| code.map(|code| code.at)),
         replicas: replicas.replicas,
         scaling: replicas.scaling,
         limits: parts::limits(spec),
@@ -70,6 +76,7 @@ pub(crate) fn node(kind: Kind, spec: &Value, around: &Around<'_>, problems: &mut
         (None, Some(mesh)) => format!("{mesh}-{}", node.local_name()),
         (None, None) => node.local_name().to_owned(),
     };
+    sense::object_name(&node.object, place::at(spec, &["name".to_owned()], around.at), problems);
     node
 }
 
@@ -78,7 +85,7 @@ fn finished<C: Component>(mut config: C, kind: Kind, spec: &Value, around: &Arou
     config.fill_defaults();
     for problem in config.validate(Host::Geminga).err().into_iter().flatten() {
         let path = place::path(kind, &problem.field, spec);
-        if !place::is_excused(&path, &problem.field, around) {
+        if !place::is_excused(&path, &problem.field, spec, around) {
             problems.error(place::at(spec, &path, around.at), problem.message);
         }
     }
@@ -177,7 +184,7 @@ fn window_config(window: &Value) -> WindowConfig {
 fn source(spec: &Value, name: Option<String>, code: Option<&Code>, problems: &mut Problems) -> SourceConfig {
     let output = spec.get("output");
     let of_output = |field| output.and_then(|output| text(output, field));
-    let source_type = text(spec, "sourceType");
+    let source_type = connector(spec, "sourceType");
     SourceConfig {
         tenant: text(spec, "tenant"),
         namespace: text(spec, "namespace"),
@@ -207,7 +214,7 @@ fn source(spec: &Value, name: Option<String>, code: Option<&Code>, problems: &mu
 
 fn sink(spec: &Value, name: Option<String>, code: Option<&Code>, problems: &mut Problems) -> SinkConfig {
     let inputs = parts::inputs(spec);
-    let sink_type = text(spec, "sinkType");
+    let sink_type = connector(spec, "sinkType");
     SinkConfig {
         tenant: text(spec, "tenant"),
         namespace: text(spec, "namespace"),
@@ -250,8 +257,12 @@ fn flags(spec: &Value, code: Option<&Code>) -> Option<String> {
 
 /// The connector's file, where it is none that the server has.
 fn archive(spec: &Value, built_in: &str, code: Option<&Code>, problems: &mut Problems) -> Option<String> {
+    if let Some(value) = spec.get(built_in).filter(|_| text(spec, built_in).is_some() && connector(spec, built_in).is_none()) {
+        let text = format!("{built_in} names a connector the server has; {} is a type and is passed over", value.described());
+        problems.warning(value.at, text);
+    }
     let code = code?;
-    if let Some(name) = spec.get(built_in) {
+    if let Some(name) = spec.get(built_in).filter(|_| connector(spec, built_in).is_some()) {
         if code.location() != format!("builtin://{}", name.text().unwrap_or_default()) {
             let text = format!("{built_in} names a connector the server has, so {} is not used", quoted(&code.at.location));
             problems.note(name.at, text);
@@ -261,13 +272,18 @@ fn archive(spec: &Value, built_in: &str, code: Option<&Code>, problems: &mut Pro
     Some(code.location())
 }
 
+/// The name of a connector the server has. In manifests of before 2021 the same field is a type, such as `[B`.
+fn connector(spec: &Value, field: &str) -> Option<String> {
+    text(spec, field).filter(|name| !name.contains(['.', '[']))
+}
+
 fn builtin(kind: Kind, spec: &Value) -> Option<CodeRef> {
     let field = match kind {
         Kind::Function => return None,
         Kind::Source => "sourceType",
         Kind::Sink => "sinkType",
     };
-    text(spec, field).map(|name| CodeRef { place: Place::Builtin, location: name, file: None })
+    connector(spec, field).map(|name| CodeRef { place: Place::Builtin, location: name, file: None })
 }
 
 fn secrets(spec: &Value) -> std::collections::BTreeMap<String, SecretRef> {

@@ -82,11 +82,13 @@ pub(super) fn at(spec: &Value, path: &[String], start: At) -> At {
 }
 
 /// Whether a mistake follows from something that could not be read and was told.
-pub(super) fn is_excused(path: &[String], field: &str, around: &Around<'_>) -> bool {
+pub(super) fn is_excused(path: &[String], field: &str, spec: &Value, around: &Around<'_>) -> bool {
     let path = path.join(".");
     let within = |part: &str, whole: &str| part.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    // That there is no code was told in words of its own.
-    (field == "runtime" && around.misread.is_empty())
+    // These are told in words of their own.
+    (field == "runtime" && !["java", "python", "golang", "genericRuntime"].iter().any(|code| spec.get(code).is_some()))
+        || field.starts_with("resources.")
+        || field == "parallelism"
         || around.misread.iter().any(|misread| {
             within(misread, &path) || within(&path, misread) || (field == "runtime" && super::is_code(misread))
         })

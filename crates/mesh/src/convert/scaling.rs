@@ -90,7 +90,12 @@ fn share(resource: &str, requests: &Resources, limits: Option<&Resources>) -> f6
 /// A field whose shape was checked as a value of `autoscale`; what that one does not take is told.
 fn typed<T: DeserializeOwned>(pod: &Value, field: &str, problems: &mut Problems) -> Option<T> {
     let value = pod.get(field)?;
-    match serde_json::from_value(value.json()) {
+    let mut json = value.json();
+    if let Some(fields) = json.as_object_mut() {
+        // Function Mesh's own, beside the fields of a VerticalPodAutoscaler.
+        fields.remove("resourceUnit");
+    }
+    match serde_json::from_value(json) {
         Ok(typed) => Some(typed),
         Err(error) => {
             if problems.has_none_within(value.at) {

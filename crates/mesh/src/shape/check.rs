@@ -22,17 +22,18 @@ impl<'a> Checker<'a> {
         Self { problems, misread: BTreeSet::new(), path: Vec::new() }
     }
 
-    pub(crate) fn record(&mut self, value: &Value, record: &'static Record) {
+    pub(crate) fn record(&mut self, value: &mut Value, record: &'static Record) {
         if value.is_null() {
             return;
         }
         if !matches!(value.data, crate::yaml::Data::Map(_)) {
             return self.expected("a mapping", value);
         }
-        for entry in value.entries() {
+        self.respell(value, record);
+        for entry in value.entries_mut() {
             self.path.push(entry.name.clone());
             match record.field(&entry.name) {
-                Some(field) => self.value(&entry.value, field.shape),
+                Some(field) => self.value(&mut entry.value, field.shape),
                 None => self.unknown(&entry.name, entry.at, record),
             }
             self.path.pop();
@@ -45,7 +46,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn value(&mut self, value: &Value, shape: Shape) {
+    fn value(&mut self, value: &mut Value, shape: Shape) {
         if value.is_null() {
             return;
         }
@@ -71,7 +72,8 @@ impl<'a> Checker<'a> {
             },
             Shape::Quantity => {
                 if value.written().is_none_or(|text| text.parse::<autoscale::Quantity>().is_err()) {
-                    self.expected("a quantity such as 500m, 2 or 1Gi", value);
+                    let meant = value.written().and_then(meant_quantity).map(|meant| format!(", did you mean {meant}?"));
+                    self.expected_and("a quantity such as 500m, 2 or 1Gi", value, &meant.unwrap_or_default());
                 }
             }
             Shape::Choice(choices) => match value.text() {
@@ -91,7 +93,7 @@ impl<'a> Checker<'a> {
                 if !matches!(value.data, crate::yaml::Data::List(_)) {
                     return self.expected("a list", value);
                 }
-                for (index, item) in value.items().iter().enumerate() {
+                for (index, item) in value.items_mut().iter_mut().enumerate() {
                     self.path.push(index.to_string());
                     self.value(item, *shape);
                     self.path.pop();
@@ -101,9 +103,9 @@ impl<'a> Checker<'a> {
                 if !matches!(value.data, crate::yaml::Data::Map(_)) {
                     return self.expected("a mapping", value);
                 }
-                for entry in value.entries() {
+                for entry in value.entries_mut() {
                     self.path.push(entry.name.clone());
-                    self.value(&entry.value, *shape);
+                    self.value(&mut entry.value, *shape);
                     self.path.pop();
                 }
             }
@@ -125,17 +127,35 @@ impl<'a> Checker<'a> {
     }
 
     fn expected_and(&mut self, what: &str, found: &Value, advice: &str) {
-        let path = self.path.join(".");
-        let place = if path.is_empty() { "this" } else { &path };
-        self.problems.error(found.at, format!("{} must be {what}, found {}{advice}", quoted(place), found.described()));
-        self.misread.insert(path);
+        let place = if self.path.is_empty() { "this".to_owned() } else { shown(&self.path) };
+        self.problems.error(found.at, format!("{} must be {what}, found {}{advice}", quoted(&place), found.described()));
+        self.misread.insert(self.path.join("."));
+    }
+
+    /// Names that differ from known ones in nothing but their case are those.
+    fn respell(&mut self, value: &mut Value, record: &'static Record) {
+        let given: Vec<String> = value.entries().iter().map(|entry| entry.name.clone()).collect();
+        let place = if self.path.is_empty() { record.name.to_owned() } else { shown(&self.path) };
+        for entry in value.entries_mut().iter_mut().filter(|entry| record.field(&entry.name).is_none()) {
+            let known = record.fields().find(|field| field.name.eq_ignore_ascii_case(&entry.name));
+            if let Some(field) = known.filter(|field| !given.iter().any(|given| given == field.name)) {
+                let text = format!(
+                    "`{}` in {} is spelled `{}`: read as that, though Kubernetes drops it",
+                    quoted(&entry.name),
+                    quoted(&place),
+                    field.name
+                );
+                self.problems.warning(entry.at, text);
+                entry.name = field.name.to_owned();
+            }
+        }
     }
 
     /// A slip of the hand is a mistake; a name nothing here is like may be of another version and is passed over.
     fn unknown(&mut self, name: &str, at: At, record: &'static Record) {
         let known: Vec<&str> = record.fields().map(|field| field.name).collect();
         let near = nearest(name, &known);
-        let place = self.path[..self.path.len() - 1].join(".");
+        let place = shown(&self.path[..self.path.len() - 1]);
         let place = if place.is_empty() { record.name.to_owned() } else { place };
         let text = format!("unknown field `{}` in {}", quoted(name), quoted(&place));
         match near {
@@ -150,8 +170,38 @@ impl<'a> Checker<'a> {
     }
 
     fn within(&self) -> String {
-        if self.path.is_empty() { String::new() } else { format!(" in {}", quoted(&self.path.join("."))) }
+        if self.path.is_empty() { String::new() } else { format!(" in {}", quoted(&shown(&self.path))) }
     }
+}
+
+/// A path as a sentence has it: `spec.functions[0].input`.
+fn shown(path: &[String]) -> String {
+    path.iter().fold(String::new(), |text, step| match step.parse::<usize>() {
+        Ok(index) => format!("{text}[{index}]"),
+        Err(_) if text.is_empty() => step.clone(),
+        Err(_) => format!("{text}.{step}"),
+    })
+}
+
+/// What was probably meant by a quantity that is none: `512mb`, `1 GiB`, `2gi`.
+fn meant_quantity(text: &str) -> Option<String> {
+    let text: String = text.split_whitespace().collect();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, suffix) = text.split_at(split);
+    let suffix = match suffix.to_ascii_lowercase().as_str() {
+        "b" => "",
+        "k" | "kb" => "k",
+        "ki" | "kib" => "Ki",
+        "m" | "mb" => "M",
+        "mi" | "mib" => "Mi",
+        "g" | "gb" => "G",
+        "gi" | "gib" => "Gi",
+        "t" | "tb" => "T",
+        "ti" | "tib" => "Ti",
+        _ => return None,
+    };
+    let meant = format!("{number}{suffix}");
+    meant.parse::<autoscale::Quantity>().is_ok().then_some(meant)
 }
 
 /// What only Kubernetes acts on, by its path, in the order of the names.

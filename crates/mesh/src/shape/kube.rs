@@ -149,6 +149,7 @@ pub(super) static VPA: Record = Record {
     parts: &[&[
         acts("updatePolicy", Shape::Record(&UPDATE_POLICY), ""),
         acts("resourcePolicy", Shape::Record(&RESOURCE_POLICY), "Bounds of what is recommended."),
+        keeps("resourceUnit", Map(&Quantity), ""),
     ]],
 };
 

@@ -284,7 +284,7 @@ static POD_PLACEMENT: &[Field] = &[
 static WINDOW: Record = Record {
     name: "windowConfig",
     parts: &[&[
-        required(acts("actualWindowFunctionClassName", Text, "The user's class; becomes `className`.")),
+        acts("actualWindowFunctionClassName", Text, "The user's class; becomes `className`."),
         acts("windowLengthCount", Int(i64::MIN), "`windowConfig.windowLengthCount`, and so on."),
         acts("windowLengthDurationMs", Int(i64::MIN), ""),
         acts("slidingIntervalCount", Int(i64::MIN), ""),
@@ -331,6 +331,8 @@ static COMMON: &[Field] = &[
     acts("processingGuarantee", GUARANTEES, "`processingGuarantees`."),
     acts("runtimeFlags", Text, "`runtimeFlags`."),
     acts("pulsar", Shape::Record(&PULSAR), "The cluster."),
+    keeps("pulsarPackageService", Shape::Record(&PULSAR), "Where Kubernetes finds packages; here they are the server's."),
+    keeps("kafka", Object, "Topics of a Kafka cluster. Not here; told as a warning."),
     acts("pod", Shape::Record(&POD), "How it scales; the rest is Kubernetes' own."),
     acts("java", Shape::Record(&JAVA), "Code for the JVM."),
     acts("python", Shape::Record(&PYTHON), "Code for Python."),
@@ -406,6 +408,7 @@ static SINK_SPEC: Record = Record {
         COMMON,
         READER,
         &[
+            keeps("forwardSourceMessageProperty", Bool, ""),
             acts("sinkConfig", Object, "`configs`."),
             acts("sinkType", Text, "`sinkType`: a connector the server has."),
             acts("negativeAckRedeliveryDelayMs", Int(0), "`negativeAckRedeliveryDelayMs`."),
@@ -419,6 +422,21 @@ static FUNCTION_MESH_SPEC: Record = Record {
         acts("sources", List(&Shape::Record(&SOURCE_SPEC)), "Specs of sources."),
         acts("sinks", List(&Shape::Record(&SINK_SPEC)), "Specs of sinks."),
         acts("functions", List(&Shape::Record(&FUNCTION_SPEC)), "Specs of functions."),
+        acts("genericResources", List(&Shape::Record(&GENERIC_RESOURCE)), "Other resources; a Function, Source or Sink among them is part of the mesh."),
+    ]],
+};
+
+static GENERIC_RESOURCE: Record = Record {
+    name: "genericResources",
+    parts: &[&[
+        required(acts("apiVersion", Text, "")),
+        required(acts("kind", Text, "")),
+        required(acts("name", Text, "Its name, where its spec gives none.")),
+        acts("spec", Object, "As of a resource of that kind."),
+        keeps("specFieldName", Text, ""),
+        keeps("statusFieldName", Text, ""),
+        keeps("readyField", Text, ""),
+        keeps("readyFields", TEXTS, ""),
     ]],
 };
 

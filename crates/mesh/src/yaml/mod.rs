@@ -58,6 +58,20 @@ impl Value {
         }
     }
 
+    pub(crate) fn entries_mut(&mut self) -> &mut [Entry] {
+        match &mut self.data {
+            Data::Map(entries) => entries,
+            _ => &mut [],
+        }
+    }
+
+    pub(crate) fn items_mut(&mut self) -> &mut [Value] {
+        match &mut self.data {
+            Data::List(items) => items,
+            _ => &mut [],
+        }
+    }
+
     /// Items; none where this is no list.
     pub(crate) fn items(&self) -> &[Value] {
         match &self.data {

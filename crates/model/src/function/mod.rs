@@ -63,7 +63,7 @@ pub use problem::{Problem, Problems};
 pub use producer::{
     BatchingConfig, Compression, ConsumerCryptoFailure, CryptoConfig, ProducerConfig, ProducerCryptoFailure,
 };
-pub use read::nearest;
+pub use read::{distance, nearest};
 pub use resources::Resources;
 pub use rest::{ConnectorDefinition, FunctionDefinition, FunctionState, PackageMetadata, UpdateOptions, WorkerInfo};
 pub use sink::SinkConfig;

@@ -239,8 +239,9 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     (near.0 <= slips).then_some(near.1)
 }
 
-/// Levenshtein's distance in characters.
-fn distance(a: &str, b: &str) -> usize {
+/// Levenshtein's distance in characters: so many slips of the hand.
+#[must_use]
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {

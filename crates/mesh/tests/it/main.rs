@@ -1,0 +1,3 @@
+//! What manifests come to, from the outside.
+
+mod samples;
