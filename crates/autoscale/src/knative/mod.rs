@@ -147,7 +147,7 @@ impl Decider {
 
         let has_room = full * ready as f64 - spec.target_burst_capacity - short >= 0.0;
         self.proxied = if has_room { None } else { self.proxied.or(Some(now)) };
-        let (replicas, is_held) = self.to_zero(spec, sample, bounded(sample, desired));
+        let (replicas, is_held) = self.last_one(spec, sample, bounded(sample, desired));
         let mode = if self.panic.is_some() { "Panicking" } else { "Stable" };
         let code = if is_held { "ScaleToZeroDelayed" } else { mode };
         let text = format!(
@@ -158,7 +158,7 @@ impl Decider {
     }
 
     /// The last instance goes when the function was active for the stable window, and messages have a place to wait.
-    fn to_zero(&mut self, spec: &Spec, sample: &Sample, desired: u32) -> (u32, bool) {
+    fn last_one(&mut self, spec: &Spec, sample: &Sample, desired: u32) -> (u32, bool) {
         let now = sample.at;
         if desired > 0 {
             if self.inactive.take().is_some() || sample.replicas == 0 {
