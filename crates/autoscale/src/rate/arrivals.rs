@@ -17,13 +17,22 @@ pub(super) struct Arrivals {
     looks: VecDeque<(f64, f64)>,
 }
 
-/// Now, and where it goes.
+/// How it is, how it was, and where it goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Rate {
-    /// Messages per second.
-    pub(super) now_per_s: f64,
-    /// How much that grows each second; 0 unless it does so beyond accident.
+    /// Messages per second, a mean.
+    pub(super) mean_per_s: f64,
+    /// How old that is: the middle of what the mean is over.
+    pub(super) lag_s: f64,
+    /// How much it grows each second; 0 unless it does so twice in a row, beyond accident.
     pub(super) growth_per_s2: f64,
+}
+
+impl Rate {
+    /// Messages per second in `ahead_s`, if it goes on like this. What falls is not foreseen.
+    pub(super) fn ahead_per_s(&self, ahead_s: f64) -> f64 {
+        self.mean_per_s + self.growth_per_s2 * (self.lag_s + ahead_s)
+    }
 }
 
 impl Arrivals {
@@ -35,15 +44,16 @@ impl Arrivals {
     }
 
     pub(super) fn rate(&self) -> Rate {
-        let mut window = self.looks.len();
-        while window > 1 && self.contradicts(window) {
+        // Where it grows, an older mean says nothing.
+        let (mut window, growth_per_s2) = self.growth().unwrap_or((self.looks.len(), 0.0));
+        while window > 1 && growth_per_s2 == 0.0 && self.contradicts(window) {
             window /= 2;
         }
         let (seconds, count) = self.sum(0, window);
         if seconds <= 0.0 {
             return Rate::default();
         }
-        Rate { now_per_s: count / seconds, growth_per_s2: self.growth() }
+        Rate { mean_per_s: count / seconds, lag_s: seconds / 2.0, growth_per_s2 }
     }
 
     /// Some window of the newest looks within this one says something else.
@@ -62,17 +72,20 @@ impl Arrivals {
         false
     }
 
-    /// The newest quarter of the looks against the quarter before.
-    fn growth(&self) -> f64 {
-        let part = self.looks.len() / 4;
-        let (new_s, new) = self.sum(0, part);
-        let (old_s, old) = self.sum(part, part);
-        if part == 0 || new_s <= 0.0 || old_s <= 0.0 {
-            return 0.0;
+    /// The shortest stretch of looks that shows one, and its growth: two steps up in a row. A single step is no growth.
+    fn growth(&self) -> Option<(usize, f64)> {
+        let mut part = 1;
+        while part * 3 <= self.looks.len() {
+            let [new, mid, old] = [0, part, 2 * part].map(|skip| self.sum(skip, part));
+            let growth = |new: (f64, f64), old: (f64, f64)| (new.1 / new.0 - old.1 / old.0) / ((new.0 + old.0) / 2.0);
+            let accident = ((new.1 / (new.0 * new.0)) + (old.1 / (old.0 * old.0))).sqrt();
+            let steady = growth(new, mid).min(growth(mid, old));
+            if steady > 0.0 && new.1 / new.0 - old.1 / old.0 > NEWS * accident {
+                return Some((part, steady));
+            }
+            part *= 2;
         }
-        let growth = new / new_s - old / old_s;
-        let accident = (new / (new_s * new_s) + old / (old_s * old_s)).sqrt();
-        if growth.abs() > NEWS * accident { growth / ((new_s + old_s) / 2.0) } else { 0.0 }
+        None
     }
 
     /// Seconds and messages of `len` looks, `skip` looks ago.
@@ -99,25 +112,31 @@ mod tests {
     #[test]
     fn noise_is_averaged() {
         let rate = after((0..32).map(|i| if i % 2 == 0 { 90.0 } else { 110.0 }));
-        assert_eq!(rate, Rate { now_per_s: 100.0, growth_per_s2: 0.0 });
+        assert_eq!(rate, Rate { mean_per_s: 100.0, lag_s: 16.0, growth_per_s2: 0.0 });
     }
 
     #[test]
-    fn a_step_is_seen_at_once() {
-        assert_eq!(after([100.0; 31].into_iter().chain([1000.0])).now_per_s, 1000.0);
-        assert_eq!(after([1000.0; 31].into_iter().chain([100.0])).now_per_s, 100.0);
+    fn a_step_is_seen_at_once_and_is_no_growth() {
+        for (before, after_it) in [(100.0, 1000.0), (1000.0, 100.0)] {
+            let rate = after([before; 31].into_iter().chain([after_it]));
+            assert_eq!(rate, Rate { mean_per_s: after_it, lag_s: 0.5, growth_per_s2: 0.0 });
+        }
     }
 
     #[test]
     fn a_message_a_minute_is_no_step() {
         let rate = after([0.0; 31].into_iter().chain([1.0]));
-        assert_eq!(rate, Rate { now_per_s: 1.0 / 32.0, growth_per_s2: 0.0 });
+        assert_eq!(rate, Rate { mean_per_s: 1.0 / 32.0, lag_s: 16.0, growth_per_s2: 0.0 });
     }
 
     #[test]
-    fn a_ramp_goes_on() {
-        let rate = after((0..32).map(|i| 1000.0 + 100.0 * f64::from(i)));
-        assert!((rate.growth_per_s2 - 100.0).abs() < 1.0, "{rate:?}");
+    fn what_grows_is_expected_to_grow_on() {
+        let slow = after((0..32).map(|i| 1000.0 + 5.0 * f64::from(i)));
+        assert!((slow.growth_per_s2 - 5.0).abs() < 0.1, "{slow:?}");
+        let crowd = after([4.0; 10].into_iter().chain([20.0, 36.0, 52.0, 68.0]));
+        assert!((crowd.ahead_per_s(1.0) - 92.0).abs() < 1.0, "{crowd:?}");
+        let falling = after((0..32).map(|i| 2000.0 - 50.0 * f64::from(i)));
+        assert_eq!(falling.growth_per_s2, 0.0);
     }
 
     #[test]

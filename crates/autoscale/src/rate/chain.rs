@@ -84,7 +84,7 @@ fn one(spec: &Spec, memory: &mut Memory, sample: &Sample, upstream_per_s: f64) -
     let cool_down = spec.cool_down(startup);
     let arrival = memory.arrival();
     let ahead_s = startup.as_secs_f64() + spec.period.as_secs_f64();
-    let grown_per_s = arrival.now_per_s + arrival.growth_per_s2.max(0.0) * ahead_s;
+    let grown_per_s = arrival.ahead_per_s(ahead_s);
     let load = Load {
         arrival_per_s: grown_per_s + upstream_per_s,
         upstream_per_s,

@@ -74,41 +74,81 @@ impl Crew {
     }
 }
 
-/// The number that keeps the age, and its cause.
-pub(super) fn need(spec: &Spec, memory: &Memory, sample: &Sample, inputs: &Inputs, load: &Load) -> Need {
-    let unbounded = match load.true_rate {
-        TrueRate::Known(rate) => known(spec, sample, load, rate),
-        TrueRate::AtMost(_) | TrueRate::Unknown => probe(spec, memory, sample, load),
-    };
-    let floor = u32::from(load.arrival_per_s > 0.0 || load.backlog > 0.0);
-    let mut need = if unbounded.replicas < floor { Need { replicas: floor, cause: Cause::Little } } else { unbounded };
-    if let Some(most) = inputs.parallelism_max.filter(|&most| need.replicas > most.max(1)) {
-        need = Need { replicas: most.max(1), cause: Cause::Partitions };
-    }
-    let hottest = finite(inputs.hottest_key).min(1.0);
-    if hottest > 0.0 && f64::from(need.replicas) > (1.0 / hottest).ceil() {
-        need = Need { replicas: (1.0 / hottest).ceil() as u32, cause: Cause::KeySkew };
-    }
-    need
+/// How work divides among instances.
+#[derive(Debug, Clone, Copy)]
+struct Split {
+    /// Each goes to one instance as a whole; `None`: any instance takes any message.
+    units: Option<u32>,
+    /// Share of the messages that always go to the same instance.
+    hottest: f64,
 }
 
-fn known(spec: &Spec, sample: &Sample, load: &Load, rate: f64) -> Need {
-    let steady = steady(spec, sample, load.arrival_per_s, rate);
-    let drain = drain(spec, sample, load, rate);
-    if drain > steady {
+impl Split {
+    fn of(inputs: &Inputs) -> Self {
+        Self { units: inputs.parallelism_max.map(|units| units.max(1)), hottest: finite(inputs.hottest_key).min(1.0) }
+    }
+
+    /// Each instance has its own queue.
+    fn is_ordered(&self) -> bool {
+        self.units.is_some() || self.hottest > 0.0
+    }
+
+    /// The most that one of `replicas` instances gets.
+    fn largest_share(&self, replicas: u32) -> f64 {
+        let replicas = replicas.max(1);
+        let units = self.units.map_or(0.0, |units| f64::from(units.div_ceil(replicas)) / f64::from(units));
+        (self.hottest + (1.0 - self.hottest) / f64::from(replicas)).max(units)
+    }
+
+    /// More instances are of no use, and why.
+    fn most(&self) -> (u32, Cause) {
+        let units = self.units.unwrap_or(u32::MAX);
+        // As many as would each have as much as the hottest key alone.
+        let keys = if self.hottest > 0.0 { (1.0 / self.hottest).ceil() as u32 } else { u32::MAX };
+        if keys < units { (keys, Cause::KeySkew) } else { (units, Cause::Partitions) }
+    }
+
+    /// The fewest that do as much as so many that share all work evenly; `most` when none do.
+    fn worth(&self, instances: f64, most: u32) -> u32 {
+        let even = instances.ceil().clamp(0.0, f64::from(most)) as u32;
+        if !self.is_ordered() || even == 0 {
+            return even;
+        }
+        (even..=most).find(|&n| self.largest_share(n) * instances <= 1.0).unwrap_or(most)
+    }
+}
+
+/// The number that keeps the age, and its cause.
+pub(super) fn need(spec: &Spec, memory: &Memory, sample: &Sample, inputs: &Inputs, load: &Load) -> Need {
+    let split = Split::of(inputs);
+    let (most, bound) = split.most();
+    let mut need = match load.true_rate {
+        TrueRate::Known(rate) => known(spec, sample, &split, load, rate),
+        TrueRate::AtMost(_) | TrueRate::Unknown => probe(spec, memory, sample, load),
+    };
+    if need.replicas == 0 && (load.arrival_per_s > 0.0 || load.backlog > 0.0) {
+        need = Need { replicas: 1, cause: Cause::Little };
+    }
+    if need.replicas > most { Need { replicas: most, cause: bound } } else { need }
+}
+
+fn known(spec: &Spec, sample: &Sample, split: &Split, load: &Load, rate: f64) -> Need {
+    let arriving = steady(spec, sample, split, load.arrival_per_s, rate);
+    let drain = drain(spec, sample, split, load, rate);
+    if drain > arriving {
         return Need { replicas: drain, cause: Cause::Backlog };
     }
     let alone = load.arrival_per_s - load.upstream_per_s;
-    let cause = match steady {
+    let cause = match arriving {
         0 => Cause::Nothing,
-        _ if load.upstream_per_s > 0.0 && self::steady(spec, sample, alone, rate) < steady => Cause::Upstream,
+        _ if load.upstream_per_s > 0.0 && steady(spec, sample, split, alone, rate) < arriving => Cause::Upstream,
         _ => Cause::Arrival,
     };
-    Need { replicas: steady, cause }
+    Need { replicas: arriving, cause }
 }
 
 /// For what arrives, with the room that a queue needs.
-fn steady(spec: &Spec, sample: &Sample, arrival_per_s: f64, rate: f64) -> u32 {
+fn steady(spec: &Spec, sample: &Sample, split: &Split, arrival_per_s: f64, rate: f64) -> u32 {
     if arrival_per_s <= 0.0 {
         return 0;
     }
@@ -118,33 +158,45 @@ fn steady(spec: &Spec, sample: &Sample, arrival_per_s: f64, rate: f64) -> u32 {
     // Where the work alone takes longer than the age wanted, a message waits no longer than it is worked on.
     let target_s = spec.target_age.as_secs_f64();
     let wait_s = (target_s - work_s).max(work_s.min(target_s));
-    let fluid = (arrival_per_s / (rate * spec.target_utilization)).ceil().max(1.0);
-    let mut replicas = if fluid < f64::from(sample.max.max(1)) { fluid as u32 } else { return sample.max.max(1) };
-    while replicas < sample.max && !queue::is_enough(replicas * slots, arrival_per_s, slot_rate, wait_s) {
-        replicas += 1;
-    }
-    replicas
+    let is_enough = |replicas: u32| {
+        // Where any instance takes any message they have one queue; otherwise the fullest of their queues counts.
+        let (servers, arrival_per_s) = match split.is_ordered() {
+            true => (slots, arrival_per_s * split.largest_share(replicas)),
+            false => (slots * replicas, arrival_per_s),
+        };
+        let capacity_per_s = f64::from(servers) * slot_rate;
+        arrival_per_s <= capacity_per_s * spec.target_utilization
+            && queue::is_enough(servers, arrival_per_s, slot_rate, wait_s)
+    };
+    // One more than the maximum says that it is not enough.
+    let most = sample.max.saturating_add(1).min(split.most().0.saturating_add(1));
+    let least = (arrival_per_s / (rate * spec.target_utilization)).ceil().clamp(1.0, f64::from(most)) as u32;
+    (least..most).find(|&replicas| is_enough(replicas)).unwrap_or(most)
 }
 
 /// For what waits: the backlog that is left when new instances are ready, worked off in the time to catch up. 0: those there are do it
 /// before new ones could help.
-fn drain(spec: &Spec, sample: &Sample, load: &Load, rate: f64) -> u32 {
+fn drain(spec: &Spec, sample: &Sample, split: &Split, load: &Load, rate: f64) -> u32 {
     // What waits no longer than the age wanted, or is being worked on, is no backlog.
     let target_s = spec.target_age.as_secs_f64();
     let in_hand = f64::from(sample.concurrency_max.max(1)) * f64::from(sample.replicas);
     let fine = load.arrival_per_s * target_s / 2.0 + in_hand;
+    if load.backlog <= fine {
+        return 0;
+    }
     let catch_up_s = load.catch_up.as_secs_f64().max(0.001);
     let crew = Crew::of(sample, load.startup);
+    let there = crew.ready + crew.starting_s.len() as f64;
+    let even = 1.0 / (split.largest_share(there as u32) * there.max(1.0));
     // Those there are, all of the time; fewer would do where this leaves something over.
     let horizon_s = load.startup.as_secs_f64() + catch_up_s;
-    let left = load.backlog + load.arrival_per_s * horizon_s - crew.work(horizon_s) * rate - fine;
-    let there = crew.ready + crew.starting_s.len() as f64;
-    let replicas = if left > 0.0 {
-        there + (left / (rate * catch_up_s)).ceil()
+    let left = load.backlog - fine + load.arrival_per_s * horizon_s - crew.work(horizon_s) * even * rate;
+    let full = if left > 0.0 {
+        there * even + left / (rate * catch_up_s)
     } else {
-        ((load.backlog - fine + load.arrival_per_s * catch_up_s) / (rate * catch_up_s)).ceil().min(there)
+        ((load.backlog - fine + load.arrival_per_s * catch_up_s) / (rate * catch_up_s)).min(there * even)
     };
-    if load.backlog <= fine { 0 } else { replicas.clamp(0.0, f64::from(u32::MAX)) as u32 }
+    split.worth(full, sample.max.saturating_add(1).min(split.most().0.saturating_add(1)))
 }
 
 /// Twice as many while nothing is known and messages wait too long, at most once in the time an instance needs to show what it can do.
