@@ -9,6 +9,8 @@ use std::{collections::VecDeque, time::Duration};
 const LOOKS_MAX: usize = 32;
 /// Deviations that are no accident.
 const NEWS: f64 = 3.0;
+/// For growth, of which several stretches are tried and any is believed.
+const GROWTH: f64 = 3.5;
 
 /// Counts of the last looks.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +82,7 @@ impl Arrivals {
             let growth = |new: (f64, f64), old: (f64, f64)| (new.1 / new.0 - old.1 / old.0) / ((new.0 + old.0) / 2.0);
             let accident = ((new.1 / (new.0 * new.0)) + (old.1 / (old.0 * old.0))).sqrt();
             let steady = growth(new, mid).min(growth(mid, old));
-            if steady > 0.0 && new.1 / new.0 - old.1 / old.0 > NEWS * accident {
+            if steady > 0.0 && new.1 / new.0 - old.1 / old.0 > GROWTH * accident {
                 return Some((part, steady));
             }
             part *= 2;

@@ -8,6 +8,9 @@ use super::{
 use crate::{Decision, Sample, decision::bounded};
 use std::time::Duration;
 
+/// Deviations that are no accident.
+const ACCIDENT: f64 = 3.0;
+
 /// Decides for all functions with a spec and a memory; `decisions` has those of the others, and gets these.
 pub(crate) fn decide(
     nodes: &mut [Option<(&Spec, &mut Memory)>],
@@ -16,7 +19,9 @@ pub(crate) fn decide(
 ) {
     // Messages per second that each will send on, beyond what it does now.
     let mut more_per_s = vec![0.0; samples.len()];
-    for i in order(samples) {
+    let order = order(samples);
+    let lengths = lengths(samples, &order);
+    for i in order {
         let sample = samples[i];
         let upstream_per_s: f64 = sample
             .upstream
@@ -26,8 +31,12 @@ pub(crate) fn decide(
         let done_per_s: f64 = sample.instances.iter().map(|instance| finite(instance.processed_per_s)).sum();
         match &mut nodes[i] {
             Some((spec, memory)) => {
-                let (decision, will_do_per_s) = one(spec, memory, sample, upstream_per_s);
-                more_per_s[i] = (will_do_per_s - done_per_s).max(0.0);
+                let target = spec.target_age / lengths[i];
+                let (decision, will_do_per_s) = one(spec, memory, sample, target, upstream_per_s);
+                // What one look counts is random; what is within its accident is no increase.
+                let accident = ACCIDENT * (done_per_s.max(1.0) / spec.period.as_secs_f64().max(0.001)).sqrt();
+                let more = will_do_per_s - done_per_s;
+                more_per_s[i] = if more > accident { more } else { 0.0 };
                 decisions[i] = Some(decision);
             }
             // Decided otherwise: it passes on what comes.
@@ -71,8 +80,26 @@ fn order(samples: &[&Sample]) -> Vec<usize> {
     order
 }
 
+/// For each function, how many there are on the longest way through it.
+fn lengths(samples: &[&Sample], order: &[usize]) -> Vec<u32> {
+    // Those before count on the way in; in a circle, those that were placed before.
+    let mut place = vec![0; samples.len()];
+    order.iter().enumerate().for_each(|(n, &i)| place[i] = n);
+    let before = |i: usize| samples[i].upstream.iter().map(|&(from, _)| from).filter(move |&from| from < samples.len());
+    let (mut into, mut out_of) = (vec![1u32; samples.len()], vec![1u32; samples.len()]);
+    for &i in order {
+        into[i] += before(i).filter(|&from| place[from] < place[i]).map(|from| into[from]).max().unwrap_or(0);
+    }
+    for &i in order.iter().rev() {
+        for from in before(i).filter(|&from| place[from] < place[i]) {
+            out_of[from] = out_of[from].max(out_of[i] + 1);
+        }
+    }
+    into.iter().zip(out_of).map(|(into, out_of)| into + out_of - 1).collect()
+}
+
 /// The decision for one function, and the messages per second it will do with it.
-fn one(spec: &Spec, memory: &mut Memory, sample: &Sample, upstream_per_s: f64) -> (Decision, f64) {
+fn one(spec: &Spec, memory: &mut Memory, sample: &Sample, target: Duration, upstream_per_s: f64) -> (Decision, f64) {
     let done_per_s: f64 = sample.instances.iter().map(|instance| finite(instance.processed_per_s)).sum();
     let Some(inputs) = &sample.inputs else {
         return (Decision::keep(sample, "NoSample", "nothing is known of its input"), done_per_s);
@@ -90,6 +117,7 @@ fn one(spec: &Spec, memory: &mut Memory, sample: &Sample, upstream_per_s: f64) -
         upstream_per_s,
         backlog: inputs.backlog as f64,
         true_rate: memory.true_rate(),
+        target,
         startup,
         catch_up: spec.catch_up(startup),
     };
@@ -113,7 +141,7 @@ fn one(spec: &Spec, memory: &mut Memory, sample: &Sample, upstream_per_s: f64) -
         }
         _ => done_per_s,
     };
-    let said = Said { sample, load: &load, wanted, asked, replicas, cool_down, idle, target: spec.target_age };
+    let said = Said { sample, load: &load, wanted, asked, replicas, cool_down, idle };
     (said.decision(inputs.oldest), will_do_per_s)
 }
 
@@ -126,7 +154,6 @@ struct Said<'a> {
     replicas: u32,
     cool_down: Duration,
     idle: Duration,
-    target: Duration,
 }
 
 impl Said<'_> {
@@ -154,7 +181,7 @@ impl Said<'_> {
         } else if wanted < self.sample.min {
             ("TooFewReplicas", format!("{facts}: {wanted} would do, {} are the least", self.sample.min))
         } else {
-            let target = self.target.as_secs_f64();
+            let target = self.load.target.as_secs_f64();
             match self.wanted.cause {
                 Cause::Nothing => ("Idle", format!("nothing to do for {:.0}s", self.idle.as_secs_f64())),
                 Cause::Little if now == 0 => ("Woken", format!("{facts}: the first instance")),

@@ -5,7 +5,7 @@ use crate::{Instance, Sample};
 use std::{collections::VecDeque, time::Duration};
 
 /// What was measured is worth half after so much time in which more was measured.
-const HALF_LIFE_S: f64 = 10.0;
+const HALF_LIFE_S: f64 = 30.0;
 /// After so much time in which nothing was.
 const IDLE_HALF_LIFE_S: f64 = 600.0;
 /// What fewer messages than this say is not forgotten for what is newer, or long work would be judged by single messages.

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Beyond this many slots, the work on one instance is a fluid.
 const SLOTS_MAX: u32 = 16;
 
+/// One message in a hundred may be late.
+const LATE: f64 = 0.01;
+
 /// What is asked of a function, and what it can do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
@@ -20,6 +23,8 @@ pub(super) struct Load {
     pub(super) upstream_per_s: f64,
     pub(super) backlog: f64,
     pub(super) true_rate: TrueRate,
+    /// This function's part of the age wanted.
+    pub(super) target: Duration,
     pub(super) startup: Duration,
     pub(super) catch_up: Duration,
 }
@@ -133,22 +138,22 @@ pub(super) fn need(spec: &Spec, memory: &Memory, sample: &Sample, inputs: &Input
 }
 
 fn known(spec: &Spec, sample: &Sample, split: &Split, load: &Load, rate: f64) -> Need {
-    let arriving = steady(spec, sample, split, load.arrival_per_s, rate);
-    let drain = drain(spec, sample, split, load, rate);
+    let arriving = steady(spec, sample, split, load, load.arrival_per_s, rate);
+    let drain = drain(sample, split, load, rate);
     if drain > arriving {
         return Need { replicas: drain, cause: Cause::Backlog };
     }
     let alone = load.arrival_per_s - load.upstream_per_s;
     let cause = match arriving {
         0 => Cause::Nothing,
-        _ if load.upstream_per_s > 0.0 && steady(spec, sample, split, alone, rate) < arriving => Cause::Upstream,
+        _ if load.upstream_per_s > 0.0 && steady(spec, sample, split, load, alone, rate) < arriving => Cause::Upstream,
         _ => Cause::Arrival,
     };
     Need { replicas: arriving, cause }
 }
 
 /// For what arrives, with the room that a queue needs.
-fn steady(spec: &Spec, sample: &Sample, split: &Split, arrival_per_s: f64, rate: f64) -> u32 {
+fn steady(spec: &Spec, sample: &Sample, split: &Split, load: &Load, arrival_per_s: f64, rate: f64) -> u32 {
     if arrival_per_s <= 0.0 {
         return 0;
     }
@@ -156,17 +161,19 @@ fn steady(spec: &Spec, sample: &Sample, split: &Split, arrival_per_s: f64, rate:
     let slot_rate = rate / f64::from(slots);
     let work_s = 1.0 / slot_rate;
     // Where the work alone takes longer than the age wanted, a message waits no longer than it is worked on.
-    let target_s = spec.target_age.as_secs_f64();
+    let target_s = load.target.as_secs_f64();
     let wait_s = (target_s - work_s).max(work_s.min(target_s));
+    let late = |servers: u32, arrival_per_s: f64| queue::late(servers, arrival_per_s, slot_rate, wait_s);
     let is_enough = |replicas: u32| {
-        // Where any instance takes any message they have one queue; otherwise the fullest of their queues counts.
-        let (servers, arrival_per_s) = match split.is_ordered() {
-            true => (slots, arrival_per_s * split.largest_share(replicas)),
-            false => (slots * replicas, arrival_per_s),
-        };
-        let capacity_per_s = f64::from(servers) * slot_rate;
-        arrival_per_s <= capacity_per_s * spec.target_utilization
-            && queue::is_enough(servers, arrival_per_s, slot_rate, wait_s)
+        if !split.is_ordered() {
+            return late(slots * replicas, arrival_per_s) <= LATE;
+        }
+        // Each instance has its own queue: the fullest, and the others, which share the rest.
+        let most = split.largest_share(replicas);
+        let rest = if replicas > 1 { (1.0 - most).max(0.0) / f64::from(replicas - 1) } else { 0.0 };
+        let is_idle_enough = arrival_per_s * most <= rate * spec.target_utilization;
+        let late = most * late(slots, arrival_per_s * most) + (1.0 - most) * late(slots, arrival_per_s * rest);
+        is_idle_enough && late <= LATE
     };
     // One more than the maximum says that it is not enough.
     let most = sample.max.saturating_add(1).min(split.most().0.saturating_add(1));
@@ -176,9 +183,9 @@ fn steady(spec: &Spec, sample: &Sample, split: &Split, arrival_per_s: f64, rate:
 
 /// For what waits: the backlog that is left when new instances are ready, worked off in the time to catch up. 0: those there are do it
 /// before new ones could help.
-fn drain(spec: &Spec, sample: &Sample, split: &Split, load: &Load, rate: f64) -> u32 {
+fn drain(sample: &Sample, split: &Split, load: &Load, rate: f64) -> u32 {
     // What waits no longer than the age wanted, or is being worked on, is no backlog.
-    let target_s = spec.target_age.as_secs_f64();
+    let target_s = load.target.as_secs_f64();
     let in_hand = f64::from(sample.concurrency_max.max(1)) * f64::from(sample.replicas);
     let fine = load.arrival_per_s * target_s / 2.0 + in_hand;
     if load.backlog <= fine {
@@ -206,7 +213,7 @@ fn probe(spec: &Spec, memory: &Memory, sample: &Sample, load: &Load) -> Need {
         return if load.arrival_per_s > 0.0 { one } else { Need { replicas: 0, cause: Cause::Nothing } };
     }
     let ready = sample.instances.iter().filter(|i| i.is_ready && !i.is_draining).count() as u32;
-    let patience = (load.startup + spec.target_age).max(spec.period * 2);
+    let patience = (load.startup + load.target).max(spec.period * 2);
     let is_time = memory.probed.is_none_or(|probed| probed + patience <= sample.at);
     let works = sample.instances.iter().any(|i| i.is_ready && i.busy > 0.5);
     let more = load.backlog > f64::from(ready) * f64::from(sample.concurrency_max.max(1));

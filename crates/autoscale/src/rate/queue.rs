@@ -4,21 +4,16 @@
 
 /// More servers than this behave like a fluid, and their number is not looped over.
 const SERVERS_MAX: u32 = 4_096;
-/// One message in a hundred may wait longer.
-const LATE: f64 = 0.01;
-
-/// Whether all but one in a hundred of the messages wait less than `wait_s` when `arrival_per_s` come to `servers`, each of which does
-/// `rate_per_s`.
-pub(super) fn is_enough(servers: u32, arrival_per_s: f64, rate_per_s: f64, wait_s: f64) -> bool {
-    let load = arrival_per_s / rate_per_s;
+/// Share of the messages that wait longer than `wait_s` when `arrival_per_s` come to `servers`, each of which does `rate_per_s`.
+pub(super) fn late(servers: u32, arrival_per_s: f64, rate_per_s: f64, wait_s: f64) -> f64 {
     let spare_per_s = f64::from(servers) * rate_per_s - arrival_per_s;
-    if spare_per_s <= 0.0 {
-        return arrival_per_s <= 0.0;
+    if arrival_per_s <= 0.0 || (servers > SERVERS_MAX && spare_per_s > 0.0) {
+        0.0
+    } else if spare_per_s <= 0.0 {
+        1.0
+    } else {
+        waits(servers, arrival_per_s / rate_per_s) * (-spare_per_s * wait_s).exp()
     }
-    if servers > SERVERS_MAX {
-        return true;
-    }
-    waits(servers, load) * (-spare_per_s * wait_s).exp() <= LATE
 }
 
 /// Probability that a message finds all servers at work, by the stable recursion over the number of servers.
@@ -48,11 +43,12 @@ mod tests {
 
     #[test]
     fn short_work_needs_little_room_and_long_work_much() {
-        // 95 of 100 per second, each 10 ms: the one server is enough for a second, not for a tenth of it.
-        assert!(is_enough(1, 95.0, 100.0, 1.0));
-        assert!(!is_enough(1, 95.0, 100.0, 0.1));
+        // 95 of 100 per second, each 10 ms: one server is enough for a second, not for a tenth of it.
+        assert!(late(1, 95.0, 100.0, 1.0) < 0.01);
+        assert!(late(1, 95.0, 100.0, 0.1) > 0.5);
         // Eight of ten per second.
-        assert!(!is_enough(1, 8.0, 10.0, 1.0));
-        assert!(is_enough(2, 8.0, 10.0, 1.0));
+        assert!(late(1, 8.0, 10.0, 1.0) > 0.1);
+        assert!(late(2, 8.0, 10.0, 1.0) < 0.01);
+        assert_eq!((late(1, 8.0, 8.0, 1.0), late(1, 0.0, 8.0, 1.0)), (1.0, 0.0));
     }
 }

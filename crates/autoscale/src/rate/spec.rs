@@ -8,7 +8,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
-    /// How old a message may be when it has been processed, for all but one in a hundred.
+    /// How old a message may be when it has been processed, for all but one in a hundred. In a chain: by its last function; each on the
+    /// longest way through this one has an equal part of it.
     #[serde(with = "humantime_serde")]
     pub target_age: Duration,
     /// Share of the true rate that is planned with, at most. Small functions get more room, by what queues need for `target_age`.
