@@ -135,8 +135,8 @@ mod tests {
     fn what_grows_is_expected_to_grow_on() {
         let slow = after((0..32).map(|i| 1000.0 + 5.0 * f64::from(i)));
         assert!((slow.growth_per_s2 - 5.0).abs() < 0.1, "{slow:?}");
-        let crowd = after([4.0; 10].into_iter().chain([20.0, 36.0, 52.0, 68.0]));
-        assert!((crowd.ahead_per_s(1.0) - 92.0).abs() < 1.0, "{crowd:?}");
+        let crowd = after([4.0; 10].into_iter().chain([20.0, 36.0, 52.0, 68.0, 84.0]));
+        assert!((crowd.ahead_per_s(1.0) - 108.0).abs() < 1.0, "{crowd:?}");
         let falling = after((0..32).map(|i| 2000.0 - 50.0 * f64::from(i)));
         assert_eq!(falling.growth_per_s2, 0.0);
     }
