@@ -1,5 +1,6 @@
 //! The REST contract alone: what is sent and returned, in Pulsar's words. No handler, no client.
 
+pub mod mesh;
 pub mod stats;
 
 use serde::{Deserialize, Serialize};

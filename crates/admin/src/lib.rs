@@ -50,14 +50,14 @@ pub(crate) struct App {
 pub struct Services {
     /// Topics and all around them.
     pub broker: Broker,
-    /// Functions, where there are any.
-    pub worker: Option<::functions::Worker>,
+    /// Functions and what they make up, where there are any.
+    pub meshes: Option<::functions::Meshes>,
 }
 
 impl From<Broker> for Services {
     /// A broker without functions.
     fn from(broker: Broker) -> Self {
-        Self { broker, worker: None }
+        Self { broker, meshes: None }
     }
 }
 
@@ -96,9 +96,10 @@ pub async fn serve(
 /// Everything that is served; for tests, too.
 pub fn router(services: impl Into<Services>, config: Config) -> Router {
     let (max_body, timeout) = (config.max_body_bytes, config.request_timeout);
-    let Services { broker, worker } = services.into();
-    let app = App { broker, worker: worker.clone(), config: Arc::new(config) };
-    let functions = functions::routes(&app, worker);
+    let Services { broker, meshes } = services.into();
+    let worker = meshes.as_ref().map(|meshes| meshes.worker().clone());
+    let app = App { broker, worker, config: Arc::new(config) };
+    let functions = functions::routes(&app, meshes);
     Router::new()
         .route("/", get(|| async { "Geminga\n" }))
         .route("/status.html", get(brokers::status))

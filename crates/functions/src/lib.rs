@@ -12,6 +12,7 @@
 pub mod error;
 pub mod event_log;
 pub mod instance;
+pub mod meshes;
 pub mod message;
 pub mod packages;
 pub mod remote;
@@ -23,6 +24,7 @@ pub mod worker;
 
 pub use error::{Error, Result};
 pub use event_log::{Commit, EventLog, Session, Tables};
+pub use meshes::Meshes;
 pub use message::{Message, MessageId, Record};
 pub use runtime::Runtime;
 pub use spec::{Code, FunctionSpec, Kind, Language};

@@ -1,13 +1,14 @@
 //! Functions of this node: the broker, its tables and what runs code, joined to a worker.
 
 use ::functions::{
-    Language,
+    Language, Meshes,
     worker::{self, EnvironmentSecrets, Runtimes, Worker},
 };
 use anyhow::Context;
 use broker::{Addresses, Broker};
 use connectors::Connectors;
 use embedded::{Embedded, StoreTables};
+use model::NamespaceName;
 use runtime_process::{Children, Go, Java, JavaConfig, Limits, Process, Python, PythonConfig};
 use seams::{Clock, Tasks};
 use serde::{Deserialize, Serialize};
@@ -59,11 +60,11 @@ pub(crate) struct Ground {
     pub(crate) web: std::net::SocketAddr,
 }
 
-/// Opens the worker; functions begin to start.
+/// Opens the worker and its meshes; functions begin to start, and what was being applied is gone on with.
 ///
 /// # Errors
 /// A directory or a table cannot be read, or wasmtime does not run on this machine.
-pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result<Option<Worker>> {
+pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result<Option<Meshes>> {
     let config = &settings.functions;
     if !config.enabled {
         return Ok(None);
@@ -102,11 +103,15 @@ pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result
     };
     let parts = worker::Parts {
         tables: Arc::new(StoreTables::new(store)),
-        log: Arc::new(Embedded::new(broker, clock.clone())),
+        log: Arc::new(Embedded::new(broker.clone(), clock.clone())),
         runtimes,
         connectors: connectors::definitions(),
         secrets: Arc::new(EnvironmentSecrets),
         clock,
     };
-    Ok(Some(Worker::open(about, parts).await.context("open the functions")?))
+    let worker = Worker::open(about, parts).await.context("open the functions")?;
+    let is_namespace = move |tenant: &str, namespace: &str| {
+        NamespaceName::new(tenant, namespace).is_ok_and(|namespace| broker.policies(&namespace).is_ok())
+    };
+    Ok(Some(Meshes::open(worker, Arc::new(is_namespace)).await.context("open the meshes")?))
 }

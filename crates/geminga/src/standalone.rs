@@ -1,7 +1,7 @@
 //! A whole broker in one process: opens the stores, starts the services, waits for a reason to stop, and stops them in
 //! an order that loses nothing and tells every client.
 
-use ::functions::Worker;
+use ::functions::Meshes;
 use anyhow::{Context, bail};
 use broker::{Addresses, Broker};
 use seams::{Shutdown, SystemClock, Tasks};
@@ -101,12 +101,12 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         addresses: addresses.clone(),
         web: web.local_addr()?,
     };
-    let worker = functions::start(&settings, ground).await?;
+    let meshes = functions::start(&settings, ground).await?;
 
     let session = Session::new(settings.session.clone(), broker.clone(), stop.clone());
     let serving = session.clone();
     tasks.spawn("listener", async move { serving.serve(binary).await });
-    let services = admin::Services { broker: broker.clone(), worker: worker.clone() };
+    let services = admin::Services { broker: broker.clone(), meshes: meshes.clone() };
     tasks.spawn("web", admin::serve(web, services, settings.admin.clone(), stop.clone()));
 
     println!("geminga ready: {} {}", addresses.broker_url, addresses.web_url);
@@ -125,7 +125,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         Stop::Task => tracing::error!("a task panicked, stopping"),
     }
     tokio::select! {
-        () = close(worker, broker, session, store, &tasks, &stop, &halt) => {}
+        () = close(meshes, broker, session, store, &tasks, &stop, &halt) => {}
         name = signals.next() => {
             // Only what waits for no acknowledgement is lost by this.
             tracing::warn!(signal = name, "stopping at once");
@@ -160,7 +160,7 @@ async fn wait(signals: &mut Signals, broker: &Broker, stop: &Shutdown) -> Stop {
 /// Stops accepting; lets the broker finish what it has and tell its clients to look elsewhere; lets the connections
 /// write that; then ends the rest.
 async fn close(
-    worker: Option<Worker>,
+    meshes: Option<Meshes>,
     broker: Broker,
     session: Session,
     store: ledger::Store,
@@ -169,8 +169,8 @@ async fn close(
     halt: &Shutdown,
 ) {
     stop.trigger();
-    if let Some(worker) = worker
-        && tokio::time::timeout(CLOSE_WORKER, worker.close()).await.is_err()
+    if let Some(meshes) = meshes
+        && tokio::time::timeout(CLOSE_WORKER, meshes.close()).await.is_err()
     {
         tracing::warn!("functions did not finish in time; what they had in hand comes again");
     }

@@ -1,4 +1,5 @@
-//! Functions, sources, sinks, packages and the worker: `/admin/v3/functions|sources|sinks|packages`, `/admin/v2/worker`.
+//! Functions, sources, sinks, packages, meshes and the worker: `/admin/v3/functions|sources|sinks|packages|meshes`,
+//! `/admin/v2/worker`.
 //!
 //! Whoever deploys code runs it here, and nobody proves yet who they are: what changes anything passes [`access`] first.
 //! Source: `org.apache.pulsar.functions.worker.rest.api`, `org.apache.pulsar.broker.admin.v3.Packages`.
@@ -7,6 +8,7 @@ mod access;
 mod components;
 mod form;
 mod kinds;
+mod meshes;
 mod metrics;
 mod packages;
 mod state;
@@ -24,7 +26,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use functions::{Error, Kind, Worker};
+use functions::{Error, Kind, Meshes, Worker};
 use std::{path::Path, sync::Arc};
 use tokio::io::AsyncReadExt;
 
@@ -43,16 +45,19 @@ const PIECE: usize = 64 * 1024;
 pub(crate) struct Hosted {
     pub(crate) app: App,
     pub(crate) worker: Worker,
+    pub(crate) meshes: Meshes,
 }
 
 /// All of it; without a worker, Pulsar's answer where there is none.
-pub(crate) fn routes(app: &App, worker: Option<Worker>) -> Router {
-    let Some(worker) = worker else { return absent().with_state(app.clone()) };
+pub(crate) fn routes(app: &App, meshes: Option<Meshes>) -> Router {
+    let Some(meshes) = meshes else { return absent().with_state(app.clone()) };
+    let worker = meshes.worker().clone();
     let package_bytes = usize::try_from(worker.settings().max_package_bytes).unwrap_or(usize::MAX);
     let timeout = app.config.deploying.timeout;
     let rules = Arc::new(app.config.deploying.clone());
     let mut all = Router::new()
         .nest("/admin/v3/packages", packages::routes())
+        .nest("/admin/v3/meshes", meshes::routes())
         .nest("/admin/v2/worker", worker::routes())
         .nest("/admin/v2/worker-stats", worker::stats())
         .nest("/admin/v2/functions", old());
@@ -68,7 +73,7 @@ pub(crate) fn routes(app: &App, worker: Option<Worker>) -> Router {
     all.layer(DefaultBodyLimit::max(package_bytes.saturating_add(FORM_BYTES)))
         .layer(middleware::from_fn(move |request: Request, next: Next| crate::within(timeout, request, next)))
         .layer(middleware::from_fn(move |request, next| access::check(rules.clone(), request, next)))
-        .with_state(Hosted { app: app.clone(), worker })
+        .with_state(Hosted { app: app.clone(), worker, meshes })
 }
 
 fn absent() -> Router<App> {
@@ -79,6 +84,7 @@ fn absent() -> Router<App> {
         "v3/source",
         "v3/sinks",
         "v3/sink",
+        "v3/meshes",
         "v2/functions",
         "v2/worker",
         "v2/worker-stats",

@@ -4,6 +4,7 @@
 
 mod functions;
 mod hostile;
+mod meshes;
 mod rest;
 mod schemas;
 mod server;

@@ -58,7 +58,7 @@ impl Answer {
     }
 }
 
-async fn worker(dir: &std::path::Path, port: u16) -> functions::Worker {
+async fn meshes(dir: &std::path::Path, port: u16) -> functions::Meshes {
     use functions::{Language, testing, worker};
     let tables: Arc<testing::MemoryTables> = Arc::default();
     let settings = worker::Settings {
@@ -86,7 +86,8 @@ async fn worker(dir: &std::path::Path, port: u16) -> functions::Worker {
         secrets: Arc::new(worker::EnvironmentSecrets),
         clock: Arc::new(SystemClock::new()),
     };
-    functions::Worker::open(settings, parts).await.unwrap()
+    let worker = functions::Worker::open(settings, parts).await.unwrap();
+    functions::Meshes::open(worker, Arc::new(|tenant, _| tenant == "public")).await.unwrap()
 }
 
 impl Server {
@@ -118,8 +119,8 @@ impl Server {
             Addresses { broker_url: "pulsar://127.0.0.1:1".to_owned(), web_url: format!("http://127.0.0.1:{port}") };
         let settings = broker::Config::default();
         let broker = Broker::start(settings, addresses, store, meta, clock, &tasks, halt.clone()).await.unwrap();
-        let worker = if functions { Some(worker(&dir.path().join("functions"), port).await) } else { None };
-        let services = admin::Services { broker: broker.clone(), worker };
+        let meshes = if functions { Some(meshes(&dir.path().join("functions"), port).await) } else { None };
+        let services = admin::Services { broker: broker.clone(), meshes };
         let serving = Some(tokio::spawn(admin::serve(listener, services, config, stop.clone())));
         Self { broker, port, stop, serving, halt, _tasks: tasks, _dir: dir }
     }

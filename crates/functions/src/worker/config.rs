@@ -81,6 +81,22 @@ impl Config {
         each!(self, config => config.parallelism())
     }
 
+    /// The same with as many instances as another wants.
+    pub(super) fn with_parallelism_of(&self, other: &Self) -> Self {
+        let mut same = self.clone();
+        let parallelism = match other {
+            Self::Function(config) => config.parallelism,
+            Self::Source(config) => config.parallelism,
+            Self::Sink(config) => config.parallelism,
+        };
+        match &mut same {
+            Self::Function(config) => config.parallelism = parallelism,
+            Self::Source(config) => config.parallelism = parallelism,
+            Self::Sink(config) => config.parallelism = parallelism,
+        }
+        same
+    }
+
     /// As `functions get` shows it.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {

@@ -10,9 +10,11 @@ use super::{
     Config, Given, Name, Worker,
     deploy::whole,
     row::Row,
+    scaling::{Scaling, check},
     vault::{Values, Vault},
 };
 use crate::{Error, FunctionSpec, Kind, Result, runtime::Secret};
+use autoscale::Spec;
 
 /// All there is to say of a function.
 pub struct Declaration {
@@ -26,6 +28,10 @@ pub struct Declaration {
     pub given: Given,
     /// Values of secrets its configuration names; those it names besides, the node finds.
     pub secrets: Values,
+    /// By which rules it scales; `None`: not by itself.
+    pub scaling: Option<Spec>,
+    /// Instances to begin with, where that is not what the configuration says: 0, and it sleeps.
+    pub replicas: Option<u32>,
 }
 
 /// What a declaration did.
@@ -33,8 +39,10 @@ pub struct Declaration {
 pub enum Done {
     /// It was not there.
     Created,
-    /// It was, and differed.
+    /// It was, and differed: its instances are replaced.
     Changed,
+    /// It differed in how many instances it has, or in the rules for that: those that run stay.
+    Scaled,
     /// It is as it was; nothing was touched.
     Unchanged,
 }
@@ -56,7 +64,10 @@ impl Worker {
     pub async fn declare(&self, declaration: Declaration) -> Result<(Done, Stamp)> {
         let worker = self.clone();
         whole(async move {
-            let Declaration { kind, name, config, given, secrets } = declaration;
+            let Declaration { kind, name, config, given, secrets, scaling, replicas } = declaration;
+            if let Some(rules) = &scaling {
+                check(kind, rules)?;
+            }
             let _turn = worker.shared.gates.enter(&name).await;
             let config = Config::new(kind, &name, &config)?;
             let Some(at_hand) = worker.take(&config, given).await? else {
@@ -65,6 +76,8 @@ impl Worker {
             let Ok(function) = worker.function(kind, &name) else {
                 worker.must_be_free(kind, &name)?;
                 let row = worker.create_row(&name, config, at_hand.code().clone());
+                let scaled_to = replicas.filter(|replicas| *replicas != row.config.parallelism());
+                let row = Row { scaling: Scaling { spec: scaling, ..Scaling::default() }, scaled_to, ..row };
                 worker.must_run_with(&row, &secrets).await?;
                 worker.write_declared(&row, &secrets).await?;
                 worker.subscribe(&row).await;
@@ -74,16 +87,30 @@ impl Worker {
                 return Ok((Done::Created, stamp));
             };
             let old = function.row.lock().clone();
-            if config == old.config && *at_hand.code() == old.code && secrets == worker.shared.around.secrets.of(&name)
+            let scaling = Scaling { spec: scaling, ..old.scaling.clone() };
+            // Rules go on from as many as there are.
+            let keeps = scaling.spec.is_some() || config.parallelism() == old.config.parallelism();
+            let scaled_to = old.scaled_to.filter(|_| keeps && (scaling.spec.is_some() || old.scaling.spec.is_none()));
+            if config.with_parallelism_of(&old.config) == old.config
+                && *at_hand.code() == old.code
+                && secrets == worker.shared.around.secrets.of(&name)
             {
-                return Ok((Done::Unchanged, old.stamp()));
+                if config == old.config && scaling == old.scaling {
+                    return Ok((Done::Unchanged, old.stamp()));
+                }
+                let row = Row { config, scaling, scaled_to, ..old };
+                worker.must_run(&row).await?;
+                row.write(&*worker.shared.tables).await?;
+                let stamp = row.stamp();
+                worker.put(&name, &function, row).await?;
+                return Ok((Done::Scaled, stamp));
             }
-            let scaled_to = old.scaled_to.filter(|_| config.parallelism() == old.config.parallelism());
             let row = Row {
                 version: old.version + 1,
                 code_before: Some(old.code.clone()),
                 config,
                 code: at_hand.code().clone(),
+                scaling,
                 scaled_to,
                 ..old.clone()
             };
@@ -125,6 +152,11 @@ impl Worker {
     #[must_use]
     pub fn stamp(&self, kind: Kind, name: &Name) -> Option<Stamp> {
         self.function(kind, name).ok().map(|function| function.row.lock().stamp())
+    }
+
+    /// Secrets that came with a function.
+    pub(crate) fn secrets_of(&self, name: &Name) -> Values {
+        self.shared.around.secrets.of(name)
     }
 
     /// What there is under this name, of whichever kind.

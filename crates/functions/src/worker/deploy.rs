@@ -242,7 +242,7 @@ impl Worker {
     }
 
     /// Checks that this can run here, and prepares it.
-    async fn must_run(&self, row: &Row) -> Result<()> {
+    pub(super) async fn must_run(&self, row: &Row) -> Result<()> {
         self.must_run_with(row, &self.shared.around.secrets.of(&row.name())).await
     }
 

@@ -131,6 +131,14 @@ impl Keeper {
         self.state.live.subscribe()
     }
 
+    /// All that should run do, as they should be, and nothing else does.
+    pub(super) fn is_settled(&self) -> bool {
+        let Some(wanted) = self.wanted.borrow().clone() else { return false };
+        let running = self.state.running.lock();
+        running.len() == wanted.runs()
+            && running.iter().all(|(id, kept)| wanted.made(*id) == Some(kept.made) && kept.is_up())
+    }
+
     /// Lines an instance logged, those numbered `from` and later.
     pub(super) fn lines(&self, id: u32, from: u64) -> Vec<Line> {
         let running = self.state.running.lock();

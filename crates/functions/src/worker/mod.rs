@@ -22,9 +22,10 @@ mod row;
 mod running;
 pub mod scaling;
 mod secrets;
+mod standing;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trigger;
 mod vault;
 
@@ -35,6 +36,7 @@ pub use name::Name;
 pub use report::Observed;
 pub use resolve::Foreign;
 pub use secrets::{EnvironmentSecrets, Secrets};
+pub use standing::Standing;
 pub use vault::Values;
 
 use model::function::ConnectorDefinition;
@@ -237,6 +239,16 @@ impl Worker {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// Where functions are remembered.
+    pub(crate) fn tables(&self) -> &Arc<dyn Tables> {
+        &self.shared.tables
+    }
+
+    /// The time.
+    pub(crate) fn clock(&self) -> &dyn seams::Clock {
+        &*self.shared.clock
     }
 
     /// Connectors that are part of this program.

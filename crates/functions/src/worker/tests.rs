@@ -54,6 +54,11 @@ fn parts(tables: &Arc<MemoryTables>, log: &MemoryLog) -> Parts {
     }
 }
 
+/// A worker for other tests.
+pub(crate) async fn open(dir: &tempfile::TempDir, tables: &Arc<MemoryTables>, log: &MemoryLog) -> Worker {
+    Worker::open(settings(dir), parts(tables, log)).await.unwrap()
+}
+
 impl Node {
     async fn start() -> Self {
         let tables: Arc<MemoryTables> = Arc::default();
@@ -525,8 +530,15 @@ impl Node {
     ) -> Result<Done> {
         let given = Given::Uploaded(self.package(code).await);
         let secrets = secret_values(secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let declaration =
-            Declaration { kind: Kind::Function, name: named(name), config: config.to_string(), given, secrets };
+        let declaration = Declaration {
+            scaling: None,
+            replicas: None,
+            kind: Kind::Function,
+            name: named(name),
+            config: config.to_string(),
+            given,
+            secrets,
+        };
         self.worker.declare(declaration).await.map(|(done, _)| done)
     }
 }
@@ -540,6 +552,10 @@ async fn what_is_declared_is_made_changed_where_it_differs_and_else_left_alone()
     node.runs("f", 1).await;
     assert_eq!(node.declare("f", with_user.clone(), b"code", &[]).await.unwrap(), Done::Unchanged);
     assert_eq!((version(), all.started.lock().len()), (0, 1));
+    let mut two = with_user.clone();
+    two["parallelism"] = json!(2);
+    assert_eq!(node.declare("f", two, b"code", &[]).await.unwrap(), Done::Scaled);
+    until("one more starts", || all.started.lock()[..] == [(0, 0), (1, 0)]).await;
     assert_eq!(node.declare("f", with_user.clone(), b"code 2", &[]).await.unwrap(), Done::Changed);
     // What is no longer said is no longer so, which an update could not say.
     let without = json!({"className": "c.F", "inputs": ["in"], "py": "c.py"});

@@ -20,6 +20,7 @@ use autoscale::{Reason, Sample, Spec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub(super) use change::check;
 pub(super) use controller::{Scaler, run};
 
 /// How something scales, as it is stored.

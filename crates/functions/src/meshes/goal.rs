@@ -1,0 +1,234 @@
+//! What a mesh is to be, read from its manifest: the one place that knows how `mesh` says it and what the worker wants to hear.
+
+use admin_api::mesh::{File, UPLOADED};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use super::row::SecretDocuments;
+use crate::{
+    Error, Kind, Result,
+    packages::{PackageName, Packages},
+    worker::{self, Given, secret_values},
+};
+
+/// One function, source or sink that is wanted.
+pub(super) struct Wish {
+    pub(super) kind: Kind,
+    pub(super) node: mesh::Node,
+    /// Where its code is fetched from, if it brings some.
+    code: Option<String>,
+    /// Which code that is: a digest or a URL.
+    pub(super) code_id: String,
+    pub(super) secrets: worker::Values,
+}
+
+impl Wish {
+    pub(super) fn given(&self) -> Given {
+        self.code.clone().map_or(Given::Nothing, Given::Url)
+    }
+}
+
+/// What of the code must be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum CodeIs {
+    /// All of it: it will be needed.
+    There,
+    /// What is not there will be missed when it is needed.
+    Meant,
+}
+
+/// All that is wanted, in the order in which it is made: what reads a topic before what writes it.
+#[derive(Default)]
+pub(super) struct Goal {
+    nodes: Vec<(worker::Name, Wish)>,
+    places: BTreeMap<worker::Name, usize>,
+}
+
+impl Goal {
+    /// Of a manifest. `code`: where the code is that it names by a path.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: all that is wrong with it, each with file, line and column; code that is not given.
+    pub(super) fn read(
+        files: &[File],
+        secrets: &SecretDocuments,
+        code: &BTreeMap<String, String>,
+        (code_is, packages): (CodeIs, &Packages),
+    ) -> Result<Self> {
+        let (names, texts): (Vec<&str>, Vec<&str>) =
+            files.iter().map(|file| (file.name.as_str(), file.text.as_str())).unzip();
+        let (manifest, problems) = mesh::Manifest::parse_all(&texts);
+        let errors = problems.iter().filter(|problem| problem.severity == mesh::Severity::Error);
+        let mut errors: Vec<String> = errors.map(|problem| problem.shown(&names)).collect();
+        let mut wishes = BTreeMap::new();
+        for (at, node) in ordered(manifest.nodes).into_iter().enumerate() {
+            let origin = node.origin;
+            match wish(node, secrets, code, (code_is, packages)).and_then(|wish| Ok((name(&wish.node)?, wish))) {
+                Ok((name, wish)) => drop(wishes.insert(name, (at, wish))),
+                Err(error) => {
+                    let (file, text) = (names.get(origin.file).copied().unwrap_or("-"), error.to_string());
+                    errors.push(format!("{file}:{}:{}: error: {text}", origin.line, origin.column));
+                }
+            }
+        }
+        if !errors.is_empty() {
+            return Err(Error::Invalid(errors.join("\n")));
+        }
+        let mut nodes: Vec<_> = wishes.into_iter().collect();
+        nodes.sort_by_key(|(_, (at, _))| *at);
+        let places = nodes.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        Ok(Self { nodes: nodes.into_iter().map(|(name, (_, wish))| (name, wish)).collect(), places })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(super) fn has(&self, name: &worker::Name) -> bool {
+        self.places.contains_key(name)
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (&worker::Name, &Wish)> {
+        self.nodes.iter().map(|(name, wish)| (name, wish))
+    }
+
+    /// One of them, and its place in the order.
+    pub(super) fn get(&self, name: &worker::Name) -> Option<(usize, &Wish)> {
+        let at = *self.places.get(name)?;
+        Some((at, &self.nodes.get(at)?.1))
+    }
+}
+
+/// Its name.
+pub(super) fn name(node: &mesh::Node) -> Result<worker::Name> {
+    worker::Name::new(node.tenant(), node.namespace(), node.local_name())
+}
+
+fn wish(
+    node: mesh::Node,
+    secrets: &SecretDocuments,
+    code: &BTreeMap<String, String>,
+    (code_is, packages): (CodeIs, &Packages),
+) -> Result<Wish> {
+    let kind = kind(&node);
+    let url = match &node.code {
+        None => None,
+        Some(place) => match place.place {
+            mesh::Place::Builtin => None,
+            mesh::Place::Package | mesh::Place::Url => Some(place.location.clone()),
+            mesh::Place::Local => Some(code.get(&place.location).cloned().ok_or_else(|| {
+                Error::Invalid(format!("the code {} is a file of the client's, and was not sent", place.location))
+            })?),
+        },
+    };
+    let code_id = match &url {
+        None => String::new(),
+        Some(url) if PackageName::is_meant_by(url) => {
+            let package: PackageName = url.parse()?;
+            let found = packages.get(&package);
+            match (package.version().strip_prefix(UPLOADED), found) {
+                (_, Err(error)) if code_is == CodeIs::There => return Err(error),
+                // Its name says what is in it.
+                (Some(digest), _) => format!("{digest} {}", package.name()),
+                (None, Ok(entry)) => format!("{} {}", entry.blob.digest(), entry.blob.name()),
+                (None, Err(_)) => url.clone(),
+            }
+        }
+        // What is behind a URL is looked at when the URL changes.
+        Some(url) => url.clone(),
+    };
+    let found = node.secrets.iter().filter_map(|(name, place)| {
+        let value = secrets.get(&place.path)?.get(&place.key)?;
+        Some((name.clone(), value.clone()))
+    });
+    let secrets = secret_values(found);
+    Ok(Wish { kind, node, code: url, code_id, secrets })
+}
+
+/// What the worker calls its kind.
+pub(super) fn kind(node: &mesh::Node) -> Kind {
+    match node.kind() {
+        mesh::Kind::Function => Kind::Function,
+        mesh::Kind::Source => Kind::Source,
+        mesh::Kind::Sink => Kind::Sink,
+    }
+}
+
+/// The configuration as the worker takes it.
+pub(super) fn config(node: &mesh::Node) -> Value {
+    let config = match &node.config {
+        mesh::Config::Function(config) => serde_json::to_value(config),
+        mesh::Config::Source(config) => serde_json::to_value(config),
+        mesh::Config::Sink(config) => serde_json::to_value(config),
+    };
+    // Maps with text keys and finite numbers always are JSON.
+    config.unwrap_or_default()
+}
+
+/// What reads a topic before what writes it.
+fn ordered(nodes: Vec<mesh::Node>) -> Vec<mesh::Node> {
+    let order = mesh::Graph::of(&nodes).downstream_first();
+    let mut nodes: Vec<_> = nodes.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|at| nodes.get_mut(at)?.take()).collect()
+}
+
+/// A manifest without the values of its secrets, and these.
+///
+/// Lines stay where they are: the text of a document that is a Secret is replaced by its keys and as many empty lines as it takes.
+pub(super) fn without_secrets(files: &[File]) -> Result<(Vec<File>, SecretDocuments)> {
+    let mut secrets = SecretDocuments::new();
+    let mut kept = Vec::new();
+    for File { name, text } in files {
+        let mut whole = String::with_capacity(text.len());
+        for document in documents(text) {
+            let (manifest, _) = mesh::Manifest::parse(document);
+            let plain = |values: &BTreeMap<String, mesh::SecretText>| {
+                values.iter().map(|(key, value)| (key.clone(), value.reveal().to_owned())).collect()
+            };
+            let values: SecretDocuments =
+                manifest.secrets().iter().map(|(name, values)| (name.clone(), plain(values))).collect();
+            if !manifest.documents.iter().any(|document| document.kind == "Secret") {
+                whole += document;
+                continue;
+            }
+            if manifest.documents.len() > 1 {
+                return Err(Error::Invalid(format!(
+                    "{name}: a Secret must be a document of its own, not an item of a List"
+                )));
+            }
+            whole += &shells(document, &values);
+            for (name, values) in values {
+                secrets.entry(name).or_default().extend(values);
+            }
+        }
+        kept.push(File { name: name.clone(), text: whole });
+    }
+    Ok((kept, secrets))
+}
+
+/// Documents with the markers before them.
+fn documents(text: &str) -> Vec<&str> {
+    let mut starts = vec![0];
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        // At the beginning of a line, these three begin a document, whatever is around them.
+        if at > 0 && line.starts_with("---") {
+            starts.push(at);
+        }
+        at += line.len();
+    }
+    starts.push(text.len());
+    starts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
+}
+
+/// What stands in the place of a Secret's document.
+fn shells(document: &str, values: &SecretDocuments) -> String {
+    let mut lines = vec!["---".to_owned(), "# The values of this Secret are kept apart.".to_owned()];
+    for (name, values) in values {
+        let empty: BTreeMap<&String, &str> = values.keys().map(|key| (key, "")).collect();
+        let shell = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": empty});
+        lines.push(shell.to_string());
+    }
+    lines.resize(lines.len().max(document.lines().count()), String::new());
+    lines.join("\n") + "\n"
+}

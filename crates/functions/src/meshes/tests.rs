@@ -1,0 +1,389 @@
+//! Meshes over a worker in memory: what an apply does, in which order, and what is left when it is cut short.
+
+use admin_api::mesh::{Action, File, Progress, Request, State, Status, UPLOADED};
+use model::function::PackageMetadata;
+use serde_json::json;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{Meshes, Name};
+use crate::{
+    Kind, Record, Result,
+    testing::{MemoryLog, MemoryTables},
+    worker::{self, Given, Worker, tests},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Meshes and what they stand on, which survives them.
+struct Node {
+    meshes: Meshes,
+    log: MemoryLog,
+    tables: Arc<MemoryTables>,
+    dir: Arc<tempfile::TempDir>,
+}
+
+/// `a -> first -> b -> second -> c`.
+const CHAIN: &str = "
+apiVersion: compute.functionmesh.io/v1alpha1
+kind: FunctionMesh
+metadata:
+  name: app
+spec:
+  functions:
+    - name: first
+      className: code.F
+      input: {topics: [a]}
+      output: {topic: b}
+      python: {py: code.py}
+      replicas: 1
+    - name: second
+      className: code.F
+      input: {topics: [b]}
+      output: {topic: c}
+      python: {py: code.py}
+      replicas: 1
+";
+
+impl Node {
+    async fn start() -> Self {
+        let tables: Arc<MemoryTables> = Arc::default();
+        let log = MemoryLog::new(tables.clone());
+        Self::again(tables, log, Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    async fn again(tables: Arc<MemoryTables>, log: MemoryLog, dir: Arc<tempfile::TempDir>) -> Self {
+        let worker = tests::open(&dir, &tables, &log).await;
+        let meshes = Meshes::open(worker, Arc::new(|_, namespace| namespace != "nowhere")).await.unwrap();
+        Self { meshes, log, tables, dir }
+    }
+
+    /// The process dies and starts again.
+    async fn killed(self) -> Self {
+        self.meshes.close().await;
+        Self::again(self.tables, self.log, self.dir).await
+    }
+
+    fn worker(&self) -> &Worker {
+        self.meshes.worker()
+    }
+
+    /// Code as the command line sends it before it applies.
+    async fn code(&self, content: &str) -> String {
+        let packages = self.worker().packages();
+        let mut upload = packages.receive("code.py").await.unwrap();
+        upload.write(content.as_bytes()).await.unwrap();
+        let stored = upload.finish().await.unwrap();
+        let url = format!("function://public/default/code.py@{UPLOADED}{}", stored.id().digest());
+        // It may be there already.
+        let _ = packages.add(&url.parse().unwrap(), PackageMetadata::default(), &stored).await;
+        url
+    }
+
+    async fn request(&self, text: &str) -> Request {
+        let code = BTreeMap::from([("code.py".to_owned(), self.code("code").await)]);
+        let files = vec![File { name: "app.yaml".to_owned(), text: text.to_owned() }];
+        Request { files, code, ..Request::default() }
+    }
+
+    /// Applies, and waits until that is over.
+    async fn apply(&self, text: &str) -> Result<Status> {
+        self.apply_request(self.request(text).await).await
+    }
+
+    async fn apply_request(&self, request: Request) -> Result<Status> {
+        self.meshes.apply(&app(), request).await?;
+        Ok(self.rests().await)
+    }
+
+    async fn rests(&self) -> Status {
+        self.meshes.wait(&app(), PATIENCE).await.unwrap().unwrap()
+    }
+
+    fn stamp(&self, name: &str) -> Option<worker::Stamp> {
+        self.worker().stamp(Kind::Function, &named(name))
+    }
+}
+
+fn app() -> Name {
+    "app".parse().unwrap()
+}
+
+fn named(name: &str) -> worker::Name {
+    worker::Name::new("public", "default", name).unwrap()
+}
+
+/// `create first, delete second`.
+fn shown(status: &Status) -> String {
+    let local = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let steps = status.steps.iter().map(|step| format!("{} {}", step.action, local(&step.name)));
+    steps.collect::<Vec<_>>().join(", ")
+}
+
+/// What differs for the first step.
+fn fields(status: &Status) -> Vec<&str> {
+    status.steps[0].changes.iter().map(|change| change.field.as_str()).collect()
+}
+
+fn refusal<T>(result: Result<T>) -> String {
+    match result {
+        Ok(_) => panic!("it was not refused"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_mesh_runs_what_its_manifest_says_and_messages_go_through_it() {
+    let node = Node::start().await;
+    let status = node.apply(CHAIN).await.unwrap();
+    assert_eq!((status.state, status.version), (State::Applied, 1), "{status:?}");
+    // Who reads is there before who writes.
+    assert_eq!(shown(&status), "create second, create first");
+    assert!(status.steps.iter().all(|step| step.progress == Progress::Done), "{status:?}");
+    let nodes: Vec<_> = status.nodes.iter().map(|node| (node.name.as_str(), node.state.as_str())).collect();
+    assert_eq!(nodes, [("public/default/first", "running"), ("public/default/second", "running")]);
+    node.log.publish("persistent://public/default/a", Record { payload: "hello".into(), ..Record::default() });
+    let arrives = async {
+        while node.log.messages("persistent://public/default/c").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arrives).await.unwrap();
+    let summary = &node.meshes.list()[0];
+    assert_eq!((summary.name.as_str(), summary.nodes, summary.ready), ("app", 2, 2));
+    assert_eq!(node.meshes.owner(&named("first")), Some(app()));
+}
+
+#[tokio::test]
+async fn the_same_again_changes_nothing_and_what_changes_is_all_that_is_touched() {
+    let node = Node::start().await;
+    node.apply(CHAIN).await.unwrap();
+    let before = (node.stamp("first"), node.stamp("second"));
+    let again = node.apply(CHAIN).await.unwrap();
+    assert_eq!(again.version, 1);
+    let changed = CHAIN.replace("name: second\n", "name: second\n      funcConfig: {a: 1}\n");
+    let status = node.apply(&changed).await.unwrap();
+    assert_eq!((status.version, shown(&status).as_str()), (2, "update second"));
+    assert_eq!(fields(&status), ["userConfig.a"]);
+    assert_eq!(node.stamp("first"), before.0);
+    assert_ne!(node.stamp("second"), before.1);
+}
+
+#[tokio::test]
+async fn more_instances_are_no_reason_to_restart_those_that_run() {
+    let node = Node::start().await;
+    node.apply(CHAIN).await.unwrap();
+    let before = node.stamp("first");
+    let status = node.apply(&CHAIN.replacen("replicas: 1", "replicas: 3", 1)).await.unwrap();
+    assert_eq!(shown(&status), "scale first", "{status:?}");
+    assert_eq!(node.stamp("first"), before);
+    assert_eq!(node.worker().standing(Kind::Function, &named("first")).unwrap().running, 3);
+}
+
+#[tokio::test]
+async fn what_is_no_longer_in_the_manifest_goes() {
+    let node = Node::start().await;
+    node.apply(CHAIN).await.unwrap();
+    let one = CHAIN.split("    - name: second").next().unwrap();
+    let status = node.apply(one).await.unwrap();
+    assert_eq!((shown(&status).as_str(), status.state), ("delete second", State::Applied));
+    assert_eq!((node.stamp("second"), status.nodes.len()), (None, 1));
+    // Its place is kept, since nothing is said of cleanupSubscription, which Function Mesh takes for no.
+    assert_eq!(node.log.subscriptions("persistent://public/default/b").len(), 1);
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_is_said_with_its_place_and_nothing_is_done() {
+    let node = Node::start().await;
+    let bad = CHAIN.replace("replicas: 1\n    - name: second", "replicaz: 1\n    - name: second");
+    let text = refusal(node.apply(&bad).await);
+    assert!(text.starts_with("app.yaml:13:7: error: ") && text.contains("replicaz"), "{text}");
+    let without_code = Request { code: BTreeMap::new(), ..node.request(CHAIN).await };
+    let text = refusal(node.apply_request(without_code).await);
+    assert!(text.contains("app.yaml:") && text.contains("code.py is a file of the client's"), "{text}");
+    assert!(node.meshes.list().is_empty() && node.stamp("first").is_none());
+}
+
+#[tokio::test]
+async fn a_mesh_and_what_it_was_come_back_after_a_restart() {
+    let node = Node::start().await;
+    node.apply(CHAIN).await.unwrap();
+    let node = node.killed().await;
+    let status = node.meshes.status(&app()).await.unwrap();
+    assert_eq!((status.state, status.version, status.nodes.len()), (State::Applied, 1, 2));
+    assert_eq!(node.apply(CHAIN).await.unwrap().version, 1);
+}
+
+#[tokio::test]
+async fn an_apply_that_was_cut_short_is_gone_on_with() {
+    let node = Node::start().await;
+    node.meshes.apply(&app(), node.request(CHAIN).await).await.unwrap();
+    // As early as can be: nothing, or one of the two, is done.
+    let node = node.killed().await;
+    let status = node.rests().await;
+    assert_eq!((status.state, shown(&status).as_str()), (State::Applied, "create second, create first"), "{status:?}");
+    assert!(node.stamp("first").is_some() && node.stamp("second").is_some());
+    assert_eq!(node.apply(CHAIN).await.unwrap().version, 1);
+    node.meshes.delete(&app()).await.unwrap();
+    let node = node.killed().await;
+    while node.meshes.wait(&app(), PATIENCE).await.is_ok_and(|status| status.is_some()) {}
+    assert!(node.meshes.list().is_empty() && node.stamp("first").is_none() && node.stamp("second").is_none());
+}
+
+#[tokio::test]
+async fn what_fails_half_way_says_so_and_goes_on_when_it_is_mended() {
+    let node = Node::start().await;
+    // Nothing here runs Java.
+    let bad = CHAIN.replacen("python: {py: code.py}", "java: {jar: code.py}", 1);
+    let status = node.apply(&bad).await.unwrap();
+    assert_eq!(status.state, State::Failed);
+    assert!(
+        status.error.contains("create function public/default/first: this node cannot run JAVA"),
+        "{}",
+        status.error
+    );
+    let progress: Vec<_> = status.steps.iter().map(|step| step.progress).collect();
+    assert_eq!(progress, [Progress::Starting, Progress::Failed]);
+    assert_eq!(status.nodes[0].state, "not made");
+    let status = node.apply(CHAIN).await.unwrap();
+    assert_eq!((status.state, shown(&status).as_str()), (State::Applied, "create first"));
+}
+
+#[tokio::test]
+async fn what_fails_half_way_is_undone_when_that_is_wanted() {
+    let node = Node::start().await;
+    let bad = CHAIN.replacen("python: {py: code.py}", "java: {jar: code.py}", 1);
+    let rolls_back = |request: Request| Request { rollback: true, ..request };
+    let status = node.apply_request(rolls_back(node.request(&bad).await)).await.unwrap();
+    assert_eq!((status.state, status.nodes.len()), (State::RolledBack, 0), "{status:?}");
+    assert!(node.stamp("second").is_none());
+
+    node.apply(CHAIN).await.unwrap();
+    let before = node.stamp("first");
+    let bad = bad.replace("name: second\n", "name: second\n      funcConfig: {a: 1}\n");
+    let status = node.apply_request(rolls_back(node.request(&bad).await)).await.unwrap();
+    assert_eq!(status.state, State::RolledBack);
+    assert_eq!(status.undone.iter().map(|step| step.action).collect::<Vec<_>>(), [Action::Update], "{status:?}");
+    assert_eq!(node.stamp("first"), before);
+    let config = node.worker().get(Kind::Function, &named("second")).unwrap().to_json();
+    assert!(config["userConfig"].get("a").is_none(), "{config}");
+    // It is again what was applied before.
+    let again = node.apply(CHAIN).await.unwrap();
+    assert_eq!(shown(&again), "", "{again:?}");
+}
+
+#[tokio::test]
+async fn a_function_belongs_to_one_mesh_and_to_none_unasked() {
+    let node = Node::start().await;
+    node.apply(CHAIN).await.unwrap();
+    let other: Name = "other".parse().unwrap();
+    let text = refusal(node.meshes.apply(&other, node.request(CHAIN).await).await);
+    assert!(text.contains("function public/default/first belongs to mesh default/app"), "{text}");
+    assert_eq!(node.meshes.list().len(), 1);
+
+    let config = json!({"className": "code.F", "inputs": ["x"], "py": "code.py"}).to_string();
+    let given = Given::Url(node.code("code").await);
+    node.worker().create(Kind::Function, named("mine"), config, given).await.unwrap();
+    let manifest = CHAIN.replace("name: first", "name: mine").replace("name: second", "name: else");
+    let text = refusal(node.meshes.apply(&other, node.request(&manifest).await).await);
+    assert!(text.contains("function public/default/mine that no mesh made"), "{text}");
+    let adopts = Request { adopt: true, ..node.request(&manifest).await };
+    node.meshes.apply(&other, adopts).await.unwrap();
+    node.meshes.wait(&other, PATIENCE).await.unwrap();
+    assert_eq!(node.meshes.owner(&named("mine")), Some(other));
+}
+
+#[tokio::test]
+async fn what_somebody_changed_by_hand_is_made_right_again() {
+    let node = Node::start().await;
+    node.apply(CHAIN).await.unwrap();
+    let options = model::function::UpdateOptions::default();
+    let change = json!({"userConfig": {"by": "hand"}}).to_string();
+    node.worker().update(Kind::Function, named("first"), change, Given::Nothing, options).await.unwrap();
+    node.worker().delete(Kind::Function, named("second")).await.unwrap();
+    let status = node.meshes.status(&app()).await.unwrap();
+    let words: Vec<_> = status.nodes.iter().map(|node| node.state.as_str()).collect();
+    assert_eq!(words, ["changed by hand", "missing"]);
+    let status = node.apply(CHAIN).await.unwrap();
+    assert_eq!((status.version, shown(&status).as_str()), (2, "create second, update first"));
+    assert_eq!(status.nodes[0].state, "running");
+}
+
+#[tokio::test]
+async fn a_version_can_be_asked_for() {
+    let node = Node::start().await;
+    let at = |version, request: Request| Request { version: Some(version), ..request };
+    assert!(refusal(node.apply_request(at(1, node.request(CHAIN).await)).await).contains("at version 0, not 1"));
+    node.apply_request(at(0, node.request(CHAIN).await)).await.unwrap();
+    assert!(refusal(node.apply_request(at(0, node.request(CHAIN).await)).await).contains("at version 1, not 0"));
+}
+
+#[tokio::test]
+async fn a_plan_changes_nothing() {
+    let node = Node::start().await;
+    let plan = node.meshes.plan(&app(), &node.request(CHAIN).await).await.unwrap();
+    assert_eq!((plan.version, plan.steps.len(), plan.unchanged.len()), (0, 2, 0));
+    assert!(node.meshes.list().is_empty() && node.stamp("first").is_none());
+    node.apply(CHAIN).await.unwrap();
+    let plan = node.meshes.plan(&app(), &node.request(CHAIN).await).await.unwrap();
+    assert_eq!((plan.version, plan.steps.len(), plan.unchanged.len()), (1, 0, 2));
+}
+
+const SECRET: &str = "---
+apiVersion: v1
+kind: Secret
+metadata: {name: db}
+stringData:
+  password: hunter2
+---
+";
+
+#[tokio::test]
+async fn values_of_secrets_reach_the_function_and_nobody_else() {
+    let node = Node::start().await;
+    let uses = CHAIN.replacen("replicas: 1", "replicas: 1\n      secretsMap: {KEY: {path: db, key: password}}", 1);
+    let manifest = format!("{SECRET}{uses}");
+    let status = node.apply(&manifest).await.unwrap();
+    assert_eq!(status.state, State::Applied, "{status:?}");
+    let secret =
+        |node: &Node| format!("{:?}", node.worker().secrets_of(&named("first")).get("KEY").map(|s| s.0.clone()));
+    assert_eq!(secret(&node), "Some(\"hunter2\")");
+    let kept = node.meshes.manifest(&app()).unwrap();
+    let text = &kept.files[0].text;
+    assert!(!serde_json::to_string(&kept).unwrap().contains("hunter2"), "{text}");
+    // Lines are where they were.
+    assert_eq!(
+        text.lines().position(|line| line.contains("name: first")),
+        manifest.lines().position(|l| l.contains("name: first"))
+    );
+    assert_eq!(node.apply(&manifest).await.unwrap().version, 1);
+
+    let node = node.killed().await;
+    assert_eq!(secret(&node), "Some(\"hunter2\")");
+    let status = node.apply(&manifest.replace("hunter2", "swordfish")).await.unwrap();
+    assert_eq!((shown(&status).as_str(), fields(&status)), ("update first", vec!["secrets"]));
+    assert_eq!(secret(&node), "Some(\"swordfish\")");
+    // A manifest that was taken from here, and sent again, keeps what was kept apart.
+    let kept = node.meshes.manifest(&app()).unwrap();
+    let status = node.apply(&kept.files[0].text).await.unwrap();
+    assert_eq!((status.state, secret(&node).as_str()), (State::Applied, "Some(\"swordfish\")"), "{status:?}");
+
+    node.meshes.delete(&app()).await.unwrap();
+    node.meshes.wait(&app(), PATIENCE).await.ok();
+    let left = node.tables.tables();
+    assert!(!left.iter().any(|table| table.starts_with("mesh") || table.contains("secrets")), "{left:?}");
+}
+
+#[tokio::test]
+async fn code_that_was_sent_for_a_mesh_goes_with_it() {
+    let node = Node::start().await;
+    node.apply(CHAIN).await.unwrap();
+    let listed = || node.worker().packages().list("function", "public", "default").unwrap().len();
+    assert_eq!(listed(), 1);
+    let two =
+        Request { code: BTreeMap::from([("code.py".to_owned(), node.code("two").await)]), ..node.request(CHAIN).await };
+    let status = node.apply_request(two).await.unwrap();
+    assert_eq!(shown(&status), "update second, update first");
+    node.meshes.delete(&app()).await.unwrap();
+    node.meshes.wait(&app(), PATIENCE).await.ok();
+    assert_eq!(listed(), 0);
+}
