@@ -143,6 +143,19 @@ impl Batcher {
     }
 }
 
+/// These messages, whatever their number, size and keys, as one entry with one sequence id; `None` when there are none.
+pub(crate) fn entry(messages: &[Outgoing], sequence_id: u64, stamp: &Stamp, now_ms: u64) -> Option<Encoded> {
+    if let [message] = messages {
+        return Some(single(message, sequence_id, stamp, now_ms));
+    }
+    let limits = Batching { messages: u32::MAX, bytes: usize::MAX, by_key: false, ..Batching::default() };
+    let mut batcher = Batcher::new(limits);
+    for message in messages {
+        batcher.push(message, sequence_id);
+    }
+    batcher.take(stamp, now_ms)
+}
+
 /// A message as an entry of its own.
 pub fn single(message: &Outgoing, sequence_id: u64, stamp: &Stamp, now_ms: u64) -> Encoded {
     let metadata = MessageMetadata {
@@ -276,6 +289,18 @@ mod tests {
         let messages = read_back(encoded, None);
         assert_eq!((messages[0].id.batch_index, messages[0].event_time_ms), (-1, Some(8)));
         assert_eq!((&messages[0].payload[..], messages[0].key.as_deref()), (&b"x"[..], Some("k")));
+    }
+
+    #[test]
+    fn what_belongs_together_is_one_entry_with_one_number() {
+        let stamp = stamp(CompressionType::None);
+        assert!(entry(&[], 7, &stamp, 0).is_none());
+        let one = entry(&["one".into()], 7, &stamp, 0).unwrap();
+        assert_eq!((one.metadata.num_messages_in_batch, one.metadata.sequence_id), (None, 7));
+        let many: Vec<Outgoing> = (0..2000).map(|i| Outgoing::new(vec![0; 100]).key(i.to_string())).collect();
+        let all = entry(&many, 7, &stamp, 0).unwrap();
+        assert_eq!((all.messages, all.metadata.sequence_id, all.highest_sequence_id), (2000, 7, 7));
+        assert_eq!(read_back(all, None).len(), 2000);
     }
 
     #[test]

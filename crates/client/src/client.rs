@@ -91,11 +91,13 @@ impl Client {
         self.inner.partitions(&topic.parse()?).await
     }
 
-    /// The names of the persistent topics of `tenant/namespace`, partitions listed one by one.
+    /// The names of the topics of `tenant/namespace`, partitions listed one by one: the persistent ones, or the others, which brokers know as
+    /// long as somebody uses them.
     ///
     /// # Errors
     /// What the broker or the connection says.
-    pub async fn topics(&self, namespace: &str) -> Result<Vec<String>> {
+    pub async fn topics(&self, namespace: &str, persistent: bool) -> Result<Vec<String>> {
+        let mode = if persistent { Mode::Persistent } else { Mode::NonPersistent };
         let connection = self.inner.service_connection().await?;
         let answer = connection
             .request("list topics", Some(self.inner.config.request_timeout), |request_id| BaseCommand {
@@ -103,13 +105,27 @@ impl Client {
                 get_topics_of_namespace: Some(proto::CommandGetTopicsOfNamespace {
                     request_id,
                     namespace: namespace.to_owned(),
-                    mode: Some(Mode::Persistent as i32),
+                    mode: Some(mode as i32),
                     ..Default::default()
                 }),
                 ..Default::default()
             })
             .await?;
         Ok(answer.get_topics_of_namespace_response.map(|r| r.topics).unwrap_or_default())
+    }
+
+    /// The largest message the broker takes, metadata included.
+    ///
+    /// # Errors
+    /// No broker of the service URL answers.
+    pub async fn max_message_bytes(&self) -> Result<usize> {
+        Ok(self.inner.service_connection().await?.max_message_bytes())
+    }
+
+    /// How long a request may wait for its answer.
+    #[must_use]
+    pub fn request_timeout(&self) -> std::time::Duration {
+        self.inner.config.request_timeout
     }
 
     /// The connection to the broker that serves `topic`, for those who speak the protocol themselves. `spread` chooses

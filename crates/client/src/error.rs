@@ -84,6 +84,9 @@ pub enum Error {
         /// The broker's limit.
         limit: usize,
     },
+    /// This cannot be one entry.
+    #[error("{0} cannot be one entry")]
+    Mixed(&'static str),
     /// A received entry can't be read.
     #[error("entry {entry} can't be decoded: {why}")]
     Corrupt {

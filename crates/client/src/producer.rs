@@ -209,6 +209,34 @@ impl Producer {
         }
     }
 
+    /// Publishes these as one entry under one sequence id, to a topic that is not partitioned or one partition of it; returns what to
+    /// wait for. Where deduplication is on, the entry is stored once, however often it is published. Waits itself only while too much is
+    /// pending.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]: all of them together are; [`Error::Mixed`]; [`Error::Closed`]; or why the producer failed.
+    pub async fn enqueue_entry(&self, messages: &[Outgoing], sequence_id: u64) -> Result<Publication> {
+        let [lane] = &self.lanes[..] else { return Err(Error::Mixed("partitions")) };
+        if messages.len() > 1 && messages.iter().any(|message| message.deliver_at_ms.is_some()) {
+            return Err(Error::Mixed("delayed and other messages"));
+        }
+        loop {
+            let mut room = pin!(lane.room.notified());
+            room.as_mut().enable();
+            if let Some(publication) = lane.try_enqueue_entry(messages, sequence_id)? {
+                return Ok(publication);
+            }
+            room.await;
+        }
+    }
+
+    /// Lets go what is being collected: nothing more will come soon.
+    pub fn close_batches(&self) {
+        for lane in &self.lanes {
+            lane.close_batch(&mut lane.state.lock());
+        }
+    }
+
     /// Closes open batches and waits until everything handed over before is stored.
     ///
     /// # Errors
@@ -495,6 +523,36 @@ impl Lane {
                 self.push(state, encoded, false, bytes, vec![stored]);
             }
         }
+        Ok(Some(Publication(publication)))
+    }
+
+    /// `Ok(None)`: there is no room now.
+    fn try_enqueue_entry(&self, messages: &[Outgoing], sequence_id: u64) -> Result<Option<Publication>> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let limit = match &state.link {
+            Link::Over(error) => return Err(error.clone()),
+            Link::Up(connection) => connection.max_message_bytes(),
+            Link::Down => usize::MAX,
+        };
+        self.close_batch(state);
+        let bytes = messages.iter().map(|message| message.payload.len()).sum();
+        if state.pending_messages >= self.options.pending_messages_max
+            || (state.pending_bytes > 0 && state.pending_bytes + bytes > self.options.pending_bytes_max)
+        {
+            return Ok(None);
+        }
+        let Some(encoded) = batcher::entry(messages, sequence_id, &state.stamp, now_ms()) else {
+            return Err(Error::Mixed("nothing"));
+        };
+        // What is compressed is checked as it is sent, as the broker does.
+        let sent = encoded.payload.len();
+        if sent > limit {
+            return Err(Error::TooLarge { bytes: sent, limit });
+        }
+        state.next_sequence_id = Some(sequence_id + 1);
+        let (stored, publication) = oneshot::channel();
+        self.push(state, encoded, messages.len() > 1, bytes, vec![stored]);
         Ok(Some(Publication(publication)))
     }
 

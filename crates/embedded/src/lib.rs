@@ -3,7 +3,6 @@
 //! An instance is to the broker what a connection is: a [`broker::Peer`] with consumers and producers. Where a connection sends ACK
 //! and SEND, it sends a [`broker::Commit`].
 
-mod incoming;
 mod log;
 mod outgoing;
 mod reads;

@@ -1,10 +1,11 @@
 //! What one instance has open on the broker.
 
 use async_trait::async_trait;
-use broker::{NewProducer, Outgoing, Peer, Requests, SeekTarget};
+use broker::{ConsumerHandle, NewProducer, Outgoing, Peer, Requests, SeekTarget};
 use functions::{
     Commit, Error, Result, Session,
     event_log::{Arrived, InputSpec, OutputSpec, RowChange, TableChange},
+    intake::{Intake, Received, Words},
     message::{InputId, Message, MessageId, OutputId, Record},
 };
 use futures::future::BoxFuture;
@@ -14,7 +15,6 @@ use tokio::sync::mpsc;
 
 use crate::{
     Embedded,
-    incoming::{Input, Received, Words},
     log::{broker_schema, error},
     outgoing::{Entry, Output},
     reads::new_consumer,
@@ -29,6 +29,12 @@ pub(crate) struct Open {
     inputs: Vec<Option<Input>>,
     outputs: Vec<Output>,
     ready: VecDeque<Arrived>,
+}
+
+/// One consumer.
+struct Input {
+    handle: ConsumerHandle,
+    intake: Intake,
 }
 
 impl Open {
@@ -87,19 +93,27 @@ impl Open {
         let mut messages: Vec<Message> = Vec::with_capacity(entries.len());
         let mut permits = 0;
         for delivery in entries {
-            let position = delivery.position;
-            match input.receive(delivery, &mut messages) {
+            let broker::Delivery { position, redelivery_count, ack_set, data } = delivery;
+            let delivery = client::hot::Delivery {
+                consumer_id,
+                position,
+                partition: -1,
+                redelivery_count,
+                ack_set: ack_set.iter().map(|&word| word as u64).collect(),
+                consumer_epoch: None,
+            };
+            match input.intake.receive(delivery, data, &mut messages) {
                 Received::Read { permits: more } => permits += more,
                 Received::Corrupt(why) => {
                     // Nobody will ever read it. Source: Pulsar's `ConsumerImpl.discardCorruptedMessage`.
-                    tracing::error!(topic = %input.topic, %position, why, "an entry cannot be read and is passed over");
+                    tracing::error!(topic = %input.intake.topic(), %position, why, "an entry cannot be read and is passed over");
                     let ids = [(position, Words::new())].into_iter().collect();
                     let ack = broker::Ack { cumulative: false, ids, request_id: None, validation_error: true };
                     self.requests.ack(&input.handle, ack);
                     permits += 1;
                 }
                 Received::Encrypted { messages } => {
-                    tracing::error!(topic = %input.topic, %position, "an entry is encrypted; functions have no keys");
+                    tracing::error!(topic = %input.intake.topic(), %position, "an entry is encrypted; functions have no keys");
                     permits += messages;
                 }
             }
@@ -123,7 +137,7 @@ impl Open {
         for &(input, id) in acks {
             let input = self.input(input)?;
             consumer.get_or_insert_with(|| input.handle.clone());
-            let is_here = input.ack(id, |position, words| {
+            let is_here = input.intake.ack(id, |position, words| {
                 match of_entries.iter_mut().rev().find(|(known, _)| *known == position) {
                     Some((_, known)) => *known = words,
                     None => of_entries.push((position, words)),
@@ -133,7 +147,7 @@ impl Open {
                 return None;
             }
             let position = Position { ledger: id.ledger, entry: id.entry };
-            if input.is_refused(position) {
+            if input.intake.is_refused(position) {
                 given_back.push(position);
             }
         }
@@ -198,7 +212,7 @@ impl Session for Open {
             // A seek disconnects.
             handle = self.on.broker.subscribe(&self.peer, request).await.map_err(error)?;
         }
-        self.inputs.push(Some(Input::new(id, handle, spec.topic)));
+        self.inputs.push(Some(Input { handle, intake: Intake::new(id, spec.topic) }));
         Ok(id)
     }
 
@@ -267,8 +281,8 @@ impl Session for Open {
     fn redeliver(&mut self, ids: &[(InputId, MessageId)]) {
         for &(input, id) in ids {
             let Some(input) = self.inputs.get_mut(input as usize).and_then(Option::as_mut) else { continue };
-            if input.refuse(id) {
-                let positions = input.entries_of(Position { ledger: id.ledger, entry: id.entry });
+            if input.intake.refuse(id) {
+                let positions = input.intake.entries_of(Position { ledger: id.ledger, entry: id.entry });
                 self.requests.redeliver(&input.handle, positions, None);
             }
         }

@@ -9,6 +9,9 @@ pub enum Error {
     /// A message is no longer this instance's: another one has it. Nothing was committed.
     #[error("a message of the commit belongs to another consumer now")]
     Conflict,
+    /// Whether messages are acknowledged is not known; they may come again. The rest of their commit has happened.
+    #[error("it is not known whether messages are acknowledged: {0}")]
+    Unsure(String),
     /// The broker refused.
     #[error("{0}")]
     Broker(String),

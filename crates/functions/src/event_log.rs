@@ -175,6 +175,11 @@ pub enum Arrived {
     InputClosed(InputId),
     /// The broker closed this output.
     OutputClosed(OutputId),
+    /// What was received through this input and is not committed is this session's no longer: it comes again, here or elsewhere. What was
+    /// allowed to come still is.
+    Again(InputId),
+    /// The same, because the connection of this input is gone. It is being made again, and what was allowed to come must be allowed anew.
+    InputLost(InputId),
 }
 
 /// What one instance has open on the broker. Dropped, it is closed, and what it did not acknowledge goes to others.
@@ -205,8 +210,17 @@ pub trait Session: Send {
     ///
     /// # Errors
     /// [`crate::Error::Conflict`]: some acknowledged message is no longer this session's, and nothing happened. [`crate::Error::Invalid`]:
-    /// it never can be done, and nothing happened.
+    /// it never can be done, and nothing happened. [`crate::Error::Unsure`]: all but the acknowledgements has happened.
     fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>>;
+
+    /// Whether a commit happens whole or not at all. Where it does not, an effect happens once only if the commit says so itself:
+    /// [`Commit::once`].
+    fn is_atomic(&self) -> bool {
+        true
+    }
+
+    /// Closes an output; nothing is published to it any more.
+    fn close_output(&mut self, _output: OutputId) {}
 
     /// Gives messages back, to be delivered again.
     fn redeliver(&mut self, ids: &[(InputId, MessageId)]);
@@ -224,6 +238,9 @@ pub struct Commit {
     pub outputs: Vec<(OutputId, Record)>,
     /// Changes of tables.
     pub changes: Vec<TableChange>,
+    /// Where commits are not atomic: what this one acknowledges is one whole entry of an input, and this is its number, rising with the
+    /// entries. Each output publishes its part as one entry under this number, which it must have a name of its own for.
+    pub once: Option<u64>,
 }
 
 impl Commit {
@@ -340,6 +357,12 @@ pub fn topics_matching(pattern: &str) -> Result<Matching> {
 }
 
 impl Matching {
+    /// Of which kind they are.
+    #[must_use]
+    pub fn domain(&self) -> model::Domain {
+        self.domain
+    }
+
     /// Those of these topics that are asked for, partitioned ones by their own name. Pulsar's own topics never are.
     #[must_use]
     pub fn among(&self, topics: impl Iterator<Item = TopicName>) -> Vec<TopicName> {

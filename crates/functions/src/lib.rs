@@ -12,6 +12,7 @@
 pub mod error;
 pub mod event_log;
 pub mod instance;
+pub mod intake;
 pub mod meshes;
 pub mod message;
 pub mod packages;

@@ -74,6 +74,17 @@ impl Demand {
         self.held -= messages;
     }
 
+    /// What an input has brought is void.
+    pub(super) fn void(&mut self, input: u32) {
+        let held = std::mem::take(&mut self.input(input).held);
+        self.held -= held;
+    }
+
+    /// What was asked of an input does not come any more.
+    pub(super) fn lost(&mut self, input: u32) {
+        self.input(input).asked = 0;
+    }
+
     /// Messages have left that had spent `sojourn` here on average.
     pub(super) fn adapt(&mut self, sojourn: Duration) {
         if sojourn > SOJOURN_MAX {
@@ -153,6 +164,20 @@ mod tests {
             demand.arrived(0, 70);
             demand.done(0, 70);
         }
+    }
+
+    #[test]
+    fn what_a_lost_connection_owed_is_asked_for_again() {
+        let mut demand = Demand::new(Some(10));
+        (0..2).for_each(|n| demand.opened(n));
+        assert_eq!(demand.ask().collect::<Vec<_>>(), [(0, 5), (1, 5)]);
+        demand.arrived(0, 3);
+        demand.arrived(1, 5);
+        demand.void(0);
+        demand.lost(0);
+        assert_eq!((demand.held(), demand.ask().collect::<Vec<_>>()), (5, vec![(0, 5)]));
+        demand.void(1);
+        assert_eq!((demand.held(), demand.ask().collect::<Vec<_>>()), (0, vec![(1, 5)]));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::window::Fired;
-use crate::{message::Message, runtime::Input};
+use crate::{
+    message::{InputId, Message},
+    runtime::Input,
+};
 
 /// What one invocation is for.
 #[derive(Debug, Clone)]
@@ -58,11 +61,26 @@ impl InHand {
         let index = usize::try_from(id.checked_sub(self.first)?).ok()?;
         let taken = self.entries.get_mut(index)?.take()?;
         self.count -= 1;
+        self.trim();
+        Some(taken)
+    }
+
+    /// Takes out all messages of an input: what becomes of them counts no more.
+    pub(super) fn void(&mut self, input: InputId) {
+        for entry in &mut self.entries {
+            if entry.as_ref().is_some_and(|(work, _)| work.message().is_some_and(|message| message.input == input)) {
+                *entry = None;
+                self.count -= 1;
+            }
+        }
+        self.trim();
+    }
+
+    fn trim(&mut self) {
         while let Some(None) = self.entries.front() {
             self.entries.pop_front();
             self.first += 1;
         }
-        Some(taken)
     }
 
     pub(super) fn len(&self) -> usize {

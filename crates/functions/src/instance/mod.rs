@@ -4,6 +4,7 @@ mod demand;
 mod in_hand;
 mod inputs;
 mod meter;
+mod once;
 mod outputs;
 mod records;
 mod run;
@@ -14,6 +15,7 @@ mod window;
 
 pub(crate) use meter::Moved;
 pub use meter::{Load, Meter};
+pub use once::can_be_once;
 pub use records::{INPUT_MESSAGE_ID, INPUT_TOPIC, serialized};
 pub use stats::{Counts, Exception, Latency, Line, Status, UserMetric};
 
@@ -226,13 +228,19 @@ fn after(reason: &str) -> String {
 }
 
 async fn run_once(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) -> Result<End> {
-    let link = parts.runtime.start(spec.clone()).await?;
     if parts.runtime.is_self_driven(&spec.function) {
+        let link = parts.runtime.start(spec.clone()).await?;
         shared.is_running(parts.clock.monotonic(), link.usage.clone());
         return Ok(watch::watch(&*parts.clock, shared, link).await);
     }
+    // Before the code: it is not started for a broker that is away.
+    let session = parts.log.session(&format!("{}-{}", spec.function.fqfn(), spec.instance_id)).await?;
+    if !session.is_atomic() {
+        can_be_once(&spec.function)?;
+    }
+    let link = parts.runtime.start(spec.clone()).await?;
     let usage = link.usage.clone();
-    let run = Run::open(parts.clone(), spec, shared.clone(), link).await?;
+    let run = Run::open(parts.clone(), spec, shared.clone(), link, session).await?;
     shared.is_running(parts.clock.monotonic(), usage);
     Ok(run.run(&shared.stop).await)
 }

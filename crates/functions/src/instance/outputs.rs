@@ -1,4 +1,7 @@
 //! The producers of an instance: opened when something is first published to a topic, one for each partition.
+//!
+//! Where effects are to happen once on a broker whose commits are not atomic, each input has producers of its own, named after it, and
+//! where a message goes depends on the message it is made of alone.
 
 use bytes::Bytes;
 use model::TopicName;
@@ -8,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     error::{Error, Result},
     event_log::{Compression, EventLog, OutputSpec, Schema, Session},
-    message::{Key, OutputId},
+    message::{InputId, Key, Message, OutputId},
     spec::FunctionSpec,
 };
 
@@ -20,8 +23,8 @@ pub(super) struct Outputs {
     log: Arc<dyn EventLog>,
     function: Arc<FunctionSpec>,
     instance_id: u32,
-    /// By the name the function used, and by the complete one.
-    open: FxHashMap<String, Route>,
+    /// By the input they belong to, and the name the function used.
+    open: FxHashMap<Option<InputId>, FxHashMap<String, Route>>,
 }
 
 /// The partitions of one topic. Cheap to clone.
@@ -37,7 +40,7 @@ impl Outputs {
         Self { log, function, instance_id, open: FxHashMap::default() }
     }
 
-    /// The producer for a message with this key to `topic`.
+    /// The producer for a message with this key to `topic`. `once`: the message it is made of, where it is to be published once.
     ///
     /// # Errors
     /// The name is none, or the broker refuses.
@@ -46,15 +49,18 @@ impl Outputs {
         session: &mut Box<dyn Session>,
         topic: &str,
         key: Option<&Key>,
+        once: Option<&Message>,
     ) -> Result<OutputId> {
-        if !self.open.contains_key(topic) {
-            if self.open.len() >= TOPICS_MAX {
+        let of = once.map(|message| message.input);
+        let open = self.open.entry(of).or_default();
+        if !open.contains_key(topic) {
+            if open.len() >= TOPICS_MAX {
                 return Err(Error::Invalid(format!("a function can publish to {TOPICS_MAX} topics at most")));
             }
-            let route = self.open(session, topic).await?;
-            self.open.insert(topic.to_owned(), route);
+            let route = self.open(session, topic, once).await?;
+            self.open.entry(of).or_default().insert(topic.to_owned(), route);
         }
-        let Some(route) = self.open.get_mut(topic) else {
+        let Some(route) = self.open.get_mut(&of).and_then(|open| open.get_mut(topic)) else {
             return Err(Error::Closed("the output was closed".into()));
         };
         let count = route.partitions.len();
@@ -63,14 +69,20 @@ impl Outputs {
             // Source: Pulsar's `PulsarSink` and `ProducerBuilderFactory`, whose producers hash with `Murmur3_32Hash`.
             Some(key) => (wire::entry::murmur3_32(key.text.as_bytes()) & (u32::MAX >> 1)) as usize % count,
             None => {
-                route.next = (route.next + 1) % count;
+                route.next = once.map_or(route.next + 1, |message| message.id.entry as usize) % count;
                 route.next
             }
         };
         Ok(route.partitions[index])
     }
 
-    async fn open(&self, session: &mut Box<dyn Session>, topic: &str) -> Result<Route> {
+    /// Forgets the producers of an input.
+    pub(super) fn close(&mut self, input: InputId) -> impl Iterator<Item = OutputId> + use<> {
+        let routes = self.open.remove(&Some(input)).unwrap_or_default();
+        routes.into_values().flat_map(|route| route.partitions.to_vec())
+    }
+
+    async fn open(&self, session: &mut Box<dyn Session>, topic: &str, once: Option<&Message>) -> Result<Route> {
         let name: TopicName = topic.parse().map_err(|e| Error::Invalid(format!("topic {topic:?}: {e}")))?;
         let function = &self.function;
         let output = &function.output;
@@ -79,7 +91,7 @@ impl Outputs {
         let metadata = function.client_metadata(self.instance_id);
         let spec = |topic: TopicName| OutputSpec {
             topic,
-            producer: None,
+            producer: once.map(|message| format!("{}-{}", function.fqfn(), message.topic)),
             metadata: metadata.clone(),
             schema: schema.clone(),
             batch_by_key: is_output && output.batch_by_key,

@@ -20,6 +20,7 @@ use super::{
     demand::Demand,
     in_hand::{InHand, Work},
     inputs::Inputs,
+    once::Entries,
     outputs::Outputs,
     records,
     state::{Lookup, State},
@@ -30,7 +31,7 @@ use crate::{
     event_log::{Arrived, Commit, RowChange, Session, TableChange},
     message::{InputId, Message, MessageId, Record},
     runtime::{
-        Answer, Event, Exit, InstanceSpec, Invocation, Link, LogLine, Outcome, Question, Request, UserException,
+        Answer, Event, Exit, Input, InstanceSpec, Invocation, Link, LogLine, Outcome, Question, Request, UserException,
     },
     spec::{FunctionSpec, Guarantee},
 };
@@ -89,6 +90,8 @@ pub(super) struct Run {
     refused: BTreeMap<Duration, Vec<(InputId, MessageId)>>,
     /// Of guarantee MANUAL: invocations that have ended and are not acknowledged.
     unacked: BTreeMap<u64, Arc<Message>>,
+    /// Of guarantee EFFECTIVELY_ONCE, where commits are not atomic.
+    once: Option<Entries<Planned>>,
     look_at: Option<Duration>,
     is_stopping: bool,
     /// Messages done with, and time in user code, that the meter does not know of.
@@ -99,6 +102,8 @@ pub(super) struct Run {
 /// What belongs to one commit.
 #[derive(Default)]
 struct Planned {
+    /// The message it is all made of, where it is to happen once and commits are not atomic.
+    once: Option<Arc<Message>>,
     commit: Commit,
     /// About what it takes.
     bytes: usize,
@@ -107,6 +112,19 @@ struct Planned {
     written: u64,
     rows: Vec<Bytes>,
     then: Then,
+}
+
+impl Planned {
+    /// Puts another one behind it.
+    fn add(&mut self, plan: Self) {
+        self.bytes += plan.bytes;
+        self.commit.acks.extend(plan.commit.acks);
+        self.commit.outputs.extend(plan.commit.outputs);
+        self.commit.changes.extend(plan.commit.changes);
+        self.invocations += plan.invocations;
+        self.written += plan.written;
+        self.rows.extend(plan.rows);
+    }
 }
 
 /// What follows when a commit is durable.
@@ -136,10 +154,15 @@ impl Run {
     ///
     /// # Errors
     /// The broker refuses an input; stored windows cannot be read.
-    pub(super) async fn open(parts: Parts, spec: &InstanceSpec, shared: Arc<Shared>, link: Link) -> Result<Self> {
+    pub(super) async fn open(
+        parts: Parts,
+        spec: &InstanceSpec,
+        shared: Arc<Shared>,
+        link: Link,
+        mut session: Box<dyn Session>,
+    ) -> Result<Self> {
         let function = spec.function.clone();
-        let name = format!("{}-{}", function.fqfn(), spec.instance_id);
-        let mut session = parts.log.session(&name).await?;
+        let is_once = function.guarantee == Guarantee::EffectivelyOnce && !session.is_atomic();
         let mut inputs = Inputs::new(parts.log.clone(), function.clone(), spec.instance_id);
         let most = function.inputs.values().filter_map(|input| input.receiver_queue_size).min();
         let mut demand = Demand::new(most);
@@ -176,6 +199,7 @@ impl Run {
             waiting: Vec::new(),
             refused: BTreeMap::new(),
             unacked: BTreeMap::new(),
+            once: is_once.then(Entries::default),
             is_stopping: false,
             done: 0,
             took: Duration::ZERO,
@@ -326,15 +350,47 @@ impl Run {
                     planned.then = Then::Invoke(messages);
                     self.commit(planned);
                 } else {
+                    if let Some(once) = &mut self.once {
+                        once.arrived(messages.iter().map(|message| &**message));
+                    }
                     messages.into_iter().for_each(|message| self.invoke(Work::Message(message)));
                 }
                 Ok(())
             }
             Arrived::Active(..) => Ok(()),
+            Arrived::Again(input) => self.void(input).await,
+            Arrived::InputLost(input) => {
+                self.demand.lost(input);
+                self.void(input).await
+            }
             Arrived::InputClosed(_) | Arrived::OutputClosed(_) => {
                 Err(Error::Closed("a topic was unloaded; the instance looks it up again".into()))
             }
         }
+    }
+
+    /// What came through an input and is not committed comes again; nothing more is made of it here.
+    async fn void(&mut self, input: InputId) -> Result<()> {
+        if self.function.guarantee == Guarantee::AtmostOnce {
+            // What is here was acknowledged, and is the only chance it has.
+            return Ok(());
+        }
+        self.demand.void(input);
+        self.in_hand.void(input);
+        self.queue.retain(|invocation| !matches!(&invocation.input, Input::Message(message) if message.input == input));
+        self.unacked.retain(|_, message| message.input != input);
+        self.refused.values_mut().for_each(|refused| refused.retain(|(of, _)| *of != input));
+        if let Some(once) = &mut self.once {
+            once.void(input).iter().for_each(|plan| self.state.end(&plan.rows));
+            // Whoever has the input next publishes under their names.
+            for output in self.outputs.close(input) {
+                self.session.close_output(output);
+            }
+            if self.state.is_pending() {
+                self.finish_commits().await?;
+            }
+        }
+        Ok(())
     }
 
     fn invoke(&mut self, work: Work) {
@@ -439,7 +495,8 @@ impl Run {
         } else if self.function.guarantee != Guarantee::AtmostOnce {
             acks.extend(message.clone());
         }
-        let mut plan = Planned { invocations: 1, ..Planned::default() };
+        let once = message.clone().filter(|_| self.once.is_some());
+        let mut plan = Planned { once, invocations: 1, ..Planned::default() };
         plan.commit.acks = acks.iter().map(|m| (m.input, m.id)).collect();
         let source = work.latest().cloned();
         for record in records {
@@ -458,6 +515,9 @@ impl Run {
             self.commit_all(plans);
             self.finish_commits().await?;
         }
+        if self.once.is_some() {
+            self.state.learn(&outcome.effects.changes).await?;
+        }
         for change in outcome.effects.changes {
             let change = self.state.begin(change, of);
             plan.bytes += change.bytes();
@@ -466,6 +526,15 @@ impl Run {
         }
         if let Work::Window(fired) = work {
             plan.commit.changes.extend(fired.changes);
+        }
+        if let (Some(once), Some(message)) = (&mut self.once, &message) {
+            for whole in once.ended(message.input, message.id, plan)? {
+                let mut all = Planned::default();
+                whole.parts.into_iter().for_each(|plan| all.add(plan));
+                all.commit.once = Some(whole.number);
+                self.commit(all);
+            }
+            return Ok(());
         }
         if message.is_some_and(|message| message.redelivery_count > 0) {
             self.commit_all(plans);
@@ -498,15 +567,7 @@ impl Run {
                 let full = std::mem::replace(full, plan);
                 self.commit(full);
             }
-            Some((_, into)) => {
-                into.bytes += plan.bytes;
-                into.commit.acks.extend(plan.commit.acks);
-                into.commit.outputs.extend(plan.commit.outputs);
-                into.commit.changes.extend(plan.commit.changes);
-                into.invocations += plan.invocations;
-                into.written += plan.written;
-                into.rows.extend(plan.rows);
-            }
+            Some((_, into)) => into.add(plan),
             None => plans.push((input, plan)),
         }
     }
@@ -518,7 +579,8 @@ impl Run {
         if bytes > most {
             return Err(Error::Invalid(format!("a message of {bytes} bytes to {topic}, at most {most} are possible")));
         }
-        let output = self.outputs.route(&mut self.session, &topic, record.key.as_ref()).await?;
+        let once = plan.once.as_deref();
+        let output = self.outputs.route(&mut self.session, &topic, record.key.as_ref(), once).await?;
         plan.bytes += bytes;
         plan.written += u64::from(self.function.output.topic.as_ref() == Some(&topic));
         plan.commit.outputs.push((output, record));
@@ -703,7 +765,7 @@ impl Run {
     // Commits.
 
     fn commit(&mut self, planned: Planned) {
-        let Planned { commit, bytes: _, invocations, written, rows, then } = planned;
+        let Planned { once: _, commit, bytes: _, invocations, written, rows, then } = planned;
         let (published, acks) = (commit.outputs.len() as u64, commit.acks.clone());
         let begun: BoxFuture<'static, Result<()>> =
             if commit.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { self.session.commit(commit) };
@@ -719,7 +781,10 @@ impl Run {
 
     fn ended(&mut self, ended: Ended) -> Result<()> {
         self.state.end(&ended.rows);
+        let is_sure = !matches!(ended.result, Err(Error::Unsure(_)));
         match ended.result {
+            // They come again, or they do not.
+            Err(Error::Unsure(why)) => tracing::debug!(function = self.function.fqfn(), why, "acknowledgements"),
             // It can never be done as it is, and nothing of it was. These come again, each by itself, so that only one of them stays behind.
             Err(Error::Invalid(why))
                 if !ended.acks.is_empty() && self.function.guarantee != Guarantee::EffectivelyOnce =>
@@ -735,7 +800,10 @@ impl Run {
         self.shared.meter.wrote(ended.written);
         match ended.then {
             Then::Nothing => {}
-            Then::Invoke(messages) => messages.into_iter().for_each(|message| self.invoke(Work::Message(message))),
+            Then::Invoke(messages) if is_sure => {
+                messages.into_iter().for_each(|message| self.invoke(Work::Message(message)));
+            }
+            Then::Invoke(messages) => messages.iter().for_each(|message| self.demand.done(message.input, 1)),
             Then::Emitted(ids) => self.requests.push_back(Request::Emitted { ids, error: None }),
         }
         for (call, question) in std::mem::take(&mut self.waiting) {

@@ -70,6 +70,28 @@ impl State {
             .any(|change| self.pending.get(change.key()).is_some_and(|pending| pending.of != of || of.is_none()))
     }
 
+    /// Whether some commit with changes has not ended.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Reads what counters stand at before they change, where the commit of the change begins only after other calls: these must not have
+    /// to wait for it.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(super) async fn learn(&mut self, changes: &[StateChange]) -> Result<()> {
+        for change in changes {
+            if let StateChange::Add { key, .. } = change
+                && !self.pending.contains_key(key)
+            {
+                let value = self.tables.get(&self.table, key.as_bytes()).await?.map(|row| row.value);
+                self.pending.insert(key.clone(), Pending { value: Some(value), ..Pending::default() });
+            }
+        }
+        Ok(())
+    }
+
     /// Remembers a change whose commit, of this input, begins now.
     pub(super) fn begin(&mut self, change: StateChange, of: Option<InputId>) -> TableChange {
         let (key, change) = match change {

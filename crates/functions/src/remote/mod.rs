@@ -1,13 +1,21 @@
 //! A broker that is somewhere else, Geminga or Apache Pulsar, through the client.
 //!
 //! A commit is a row of steps here: outputs are published and durable, then state is written, then messages are acknowledged. A failure
-//! in between means that a message comes again after some of its effects have happened: at least once.
+//! in between means that a message comes again after some of its effects have happened: at least once. A commit that has a number of its
+//! own ([`crate::Commit::once`]) happens once all the same: its outputs are entries of that number, of which the broker's deduplication
+//! lets one pass, and state remembers the last number it was changed by.
+//!
+//! Connections are made again when they are lost. What was received through one that is lost is void, and the loop is told; so what comes
+//! again is not done twice unless its effects were already on their way.
 
+mod commits;
+mod feed;
+mod output;
 mod session;
 
 use async_trait::async_trait;
 use client::Client;
-use model::TopicName;
+use model::{Domain, SubscriptionType, TopicName};
 use std::sync::Arc;
 
 use crate::{
@@ -33,7 +41,9 @@ impl Remote {
 #[async_trait]
 impl EventLog for Remote {
     async fn session(&self, _name: &str) -> Result<Box<dyn Session>> {
-        Ok(Box::new(session::Connected::new(self.client.clone(), self.tables.clone())))
+        // Asked first, so that no code is started for a broker that is away.
+        let max_message_bytes = self.client.max_message_bytes().await.map_err(error)?;
+        Ok(Box::new(session::Connected::new(self.client.clone(), self.tables.clone(), max_message_bytes)))
     }
 
     async fn partitions(&self, topic: &TopicName) -> Result<u32> {
@@ -42,16 +52,30 @@ impl EventLog for Remote {
 
     async fn matching(&self, pattern: &str) -> Result<Vec<TopicName>> {
         let wanted = topics_matching(pattern)?;
-        let names = self.client.topics(wanted.namespace.as_str()).await.map_err(error)?;
+        let is_persistent = wanted.domain() == Domain::Persistent;
+        let names = self.client.topics(wanted.namespace.as_str(), is_persistent).await.map_err(error)?;
         Ok(wanted.among(names.iter().filter_map(|name| name.parse().ok())))
     }
 
     async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()> {
-        let consumer = self.client.consumer(&topic.to_string(), subscription).kind(model::SubscriptionType::Shared);
+        // The broker deletes what somebody is connected to, so one must be.
+        let consumer = self.client.consumer(&topic.to_string(), subscription).kind(SubscriptionType::Shared);
         consumer.subscribe().await.map_err(error)?.unsubscribe().await.map_err(error)
     }
 }
 
-fn error(error: client::Error) -> Error {
-    if error.is_retryable() { Error::Closed(error.to_string()) } else { Error::Broker(error.to_string()) }
+pub(crate) fn error(error: client::Error) -> Error {
+    match error {
+        client::Error::TooLarge { .. } | client::Error::Mixed(_) => Error::Invalid(error.to_string()),
+        _ if error.is_retryable() => Error::Closed(chain(&error)),
+        _ => Error::Broker(chain(&error)),
+    }
+}
+
+/// What failed, and why.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
 }

@@ -1,283 +1,303 @@
 //! What one instance has open on a broker that is somewhere else.
 
 use async_trait::async_trait;
-use client::{Batching, Client, CompressionType, Consumer, Outgoing, Producer, Publication};
-use futures::future::BoxFuture;
-use model::TopicName;
-use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
-    task::AbortHandle,
+use bytes::Bytes;
+use client::{
+    Client, Outgoing, Producer, Seek,
+    hot::{self, Delivery},
 };
+use futures::future::BoxFuture;
+use model::Position;
+use std::{collections::VecDeque, sync::Arc};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+use wire::proto;
 
-use super::error;
+use super::{
+    commits::{self, Acks, Job},
+    error,
+    feed::{self, Heard, Link, Said, Word},
+    output,
+};
 use crate::{
     error::{Error, Result},
-    event_log::{Arrived, Commit, Compression, InputSpec, OutputSpec, Schema, Session, TableChange, Tables},
+    event_log::{Arrived, Commit, InputSpec, OutputSpec, Session, Tables},
+    intake::{Intake, Received, Words},
     message::{InputId, Message, MessageId, OutputId, Record},
 };
 
-/// Messages of one input handed over at a time.
+/// Messages of one input handed over at a time, unless one entry alone has more.
 const ARRIVED_MAX: usize = 256;
-/// Between two tries to receive from a broker that is away.
-const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(super) struct Connected {
     client: Client,
-    inputs: Vec<Option<Input>>,
-    outputs: Vec<Arc<Producer>>,
-    arrives: mpsc::Sender<Result<Arrived>>,
-    arrived: mpsc::Receiver<Result<Arrived>>,
+    inputs: Vec<Input>,
+    /// `None`: it was closed.
+    outputs: Vec<Option<Arc<Producer>>>,
+    heard: Arc<Heard>,
+    /// Said, and not looked at: the loop is to know of one thing before the next takes effect.
+    words: VecDeque<Word>,
     jobs: mpsc::UnboundedSender<Job>,
-    tasks: Vec<AbortHandle>,
+    max_message_bytes: usize,
+    /// Ended with the session.
+    tasks: JoinSet<()>,
 }
 
 /// One consumer.
 struct Input {
-    consumer: Arc<Consumer>,
-    /// Messages the loop wants.
-    permits: Arc<Semaphore>,
-    task: AbortHandle,
-}
-
-/// A commit on its way.
-struct Job {
-    outputs: Vec<(Arc<Producer>, Outgoing)>,
-    changes: Vec<TableChange>,
-    acks: Vec<(Arc<Consumer>, Vec<model::MessageId>)>,
-    reply: oneshot::Sender<Result<()>>,
+    spec: Arc<InputSpec>,
+    intake: Intake,
+    link: Option<Link>,
+    /// Number of the link, or of the last one.
+    number: u64,
+    /// Links up to this number were lost.
+    lost: Option<u64>,
+    /// Allowed while there is no link.
+    owed: u32,
+    /// Raised when all is asked for again: what was on its way then is of an older one. Source: PIP-84.
+    epoch: u64,
 }
 
 impl Connected {
-    pub(super) fn new(client: Client, tables: Arc<dyn Tables>) -> Self {
-        let (arrives, arrived) = mpsc::channel(64);
-        let (jobs, takes) = mpsc::unbounded_channel();
-        let (published, publishes) = mpsc::channel(64);
-        let tasks = vec![
-            tokio::spawn(publish(takes, published)).abort_handle(),
-            tokio::spawn(finish(publishes, tables)).abort_handle(),
-        ];
-        Self { client, inputs: Vec::new(), outputs: Vec::new(), arrives, arrived, jobs, tasks }
-    }
-
-    fn input(&self, input: InputId) -> Option<&Input> {
-        self.inputs.get(input as usize)?.as_ref()
-    }
-}
-
-/// Publishes the outputs of commits in their order; does not wait for receipts.
-async fn publish(mut jobs: mpsc::UnboundedReceiver<Job>, then: mpsc::Sender<(Job, Result<Vec<Publication>>)>) {
-    while let Some(mut job) = jobs.recv().await {
-        let mut published = Ok(Vec::with_capacity(job.outputs.len()));
-        for (producer, message) in std::mem::take(&mut job.outputs) {
-            match (producer.enqueue(message).await, &mut published) {
-                (Ok(publication), Ok(all)) => all.push(publication),
-                (Err(failed), _) => {
-                    published = Err(error(failed));
-                    break;
-                }
-                (Ok(_), Err(_)) => break,
-            }
-        }
-        if then.send((job, published)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// What follows the outputs of each commit, in order. After a failure nothing is acknowledged any more: the loop starts again.
-async fn finish(mut jobs: mpsc::Receiver<(Job, Result<Vec<Publication>>)>, tables: Arc<dyn Tables>) {
-    let mut failed: Option<Error> = None;
-    while let Some((job, published)) = jobs.recv().await {
-        let result = match &failed {
-            Some(error) => Err(error.clone()),
-            None => finish_one(&*tables, published, job.changes, job.acks).await,
-        };
-        if let Err(error) = &result {
-            failed = Some(error.clone());
-        }
-        // The loop may be gone.
-        let _ = job.reply.send(result);
-    }
-}
-
-async fn finish_one(
-    tables: &dyn Tables,
-    published: Result<Vec<Publication>>,
-    changes: Vec<TableChange>,
-    acks: Vec<(Arc<Consumer>, Vec<model::MessageId>)>,
-) -> Result<()> {
-    for publication in published? {
-        publication.await.map_err(error)?;
-    }
-    if !changes.is_empty() {
-        tables.write(changes).await?;
-    }
-    for (consumer, ids) in acks {
-        consumer.ack_all(&ids).map_err(error)?;
-    }
-    Ok(())
-}
-
-/// Takes from a consumer what the loop has asked for.
-async fn receive(
-    id: InputId,
-    topic: Arc<TopicName>,
-    consumer: Arc<Consumer>,
-    permits: Arc<Semaphore>,
-    arrives: mpsc::Sender<Result<Arrived>>,
-) {
-    loop {
-        let Ok(permit) = permits.acquire().await else { return };
-        let first = match consumer.receive().await {
-            Ok(message) => message,
-            Err(failed) if failed.is_retryable() => {
-                tokio::time::sleep(TRY_AGAIN).await;
-                continue;
-            }
-            Err(failed) => {
-                let _ = arrives.send(Err(error(failed))).await;
-                return;
-            }
-        };
-        permit.forget();
-        let mut messages = vec![Message::received(id, &topic, first)];
-        while messages.len() < ARRIVED_MAX
-            && let Ok(permit) = permits.try_acquire()
-        {
-            let Ok(Some(next)) = consumer.try_receive() else { break };
-            permit.forget();
-            messages.push(Message::received(id, &topic, next));
-        }
-        if arrives.send(Ok(Arrived::Messages(messages))).await.is_err() {
-            return;
-        }
-    }
-}
-
-impl From<Record> for Outgoing {
-    fn from(record: Record) -> Self {
-        let (key, key_is_base64) = record.key.map_or((None, false), |key| (Some(key.text), key.is_base64));
+    pub(super) fn new(client: Client, tables: Arc<dyn Tables>, max_message_bytes: usize) -> Self {
+        let mut tasks = JoinSet::new();
         Self {
-            payload: record.payload,
-            key,
-            key_is_base64,
-            ordering_key: None,
-            properties: record.properties,
-            event_time_ms: (record.event_time_ms > 0).then_some(record.event_time_ms),
-            sequence_id: record.sequence_id,
-            deliver_at_ms: (record.deliver_at_ms > 0).then(|| record.deliver_at_ms.min(i64::MAX as u64) as i64),
+            client,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            heard: Arc::default(),
+            words: VecDeque::new(),
+            jobs: commits::start(tables, &mut tasks),
+            max_message_bytes,
+            tasks,
+        }
+    }
+
+    /// One thing that was said; what it means to the loop.
+    fn hear(&mut self, (id, number, said): Word) -> Result<Option<Arrived>> {
+        let Some(input) = self.inputs.get_mut(id as usize) else { return Ok(None) };
+        let is_current = input.link.is_some() && number == input.number;
+        match said {
+            Said::Attached(link) => {
+                if input.lost.is_none_or(|lost| lost < number) {
+                    (input.number, input.epoch) = (number, 0);
+                    if input.owed > 0 {
+                        link.flow(std::mem::take(&mut input.owed));
+                    }
+                    input.link = Some(link);
+                }
+                Ok(None)
+            }
+            Said::Lost => {
+                input.lost = input.lost.max(Some(number));
+                if !is_current {
+                    return Ok(None);
+                }
+                input.link = None;
+                input.owed = 0;
+                input.intake.clear();
+                Ok(Some(Arrived::InputLost(id)))
+            }
+            Said::Active(false) if is_current => {
+                input.intake.clear();
+                Ok(Some(Arrived::Again(id)))
+            }
+            Said::Active(is_active) => Ok(is_current.then_some(Arrived::Active(id, is_active))),
+            Said::Entry(delivery, entry) if is_current => {
+                let mut messages = Vec::new();
+                input.receive(delivery, entry, &mut messages);
+                while messages.len() < ARRIVED_MAX
+                    && let Some((_, _, Said::Entry(..))) =
+                        self.words.front().filter(|(of, at, _)| (*of, *at) == (id, number))
+                    && let Some((_, _, Said::Entry(delivery, entry))) = self.words.pop_front()
+                {
+                    input.receive(delivery, entry, &mut messages);
+                }
+                Ok((!messages.is_empty()).then_some(Arrived::Messages(messages)))
+            }
+            Said::Entry(..) => Ok(None),
+            Said::Failed(failed) => Err(error(failed)),
+        }
+    }
+
+    /// What to acknowledge; `None` when some of it is not here: it was acknowledged before, or is to come again.
+    fn acks(&mut self, acks: &[(InputId, MessageId)]) -> Option<Option<Acks>> {
+        let Some(&(first, _)) = acks.first() else { return Some(None) };
+        let input = self.inputs.get_mut(first as usize)?;
+        let link = input.link.clone()?;
+        let mut entries: Vec<(Position, u32, Words)> = Vec::with_capacity(acks.len());
+        let mut given_back = Vec::new();
+        for &(of, id) in acks {
+            let is_here = of == first
+                && input.intake.ack(id, |position, words| {
+                    match entries.iter_mut().rev().find(|(known, ..)| *known == position) {
+                        Some((.., known)) => *known = words,
+                        None => entries.push((position, id.batch_size, words)),
+                    }
+                });
+            if !is_here {
+                return None;
+            }
+            let position = Position { ledger: id.ledger, entry: id.entry };
+            if input.intake.is_refused(position) {
+                given_back.push(entry(position));
+            }
+        }
+        if !given_back.is_empty() {
+            link.redeliver(given_back, None);
+        }
+        let ids = entries.into_iter().map(|(position, batch_size, words)| proto::MessageIdData {
+            batch_size: (!words.is_empty()).then_some(batch_size as i32),
+            ack_set: words.iter().map(|&word| word as i64).collect(),
+            ..entry(position)
+        });
+        Some(Some(Acks { link, ids: ids.collect() }))
+    }
+
+    fn outputs(&self, records: Vec<(OutputId, Record)>) -> Result<Vec<(Arc<Producer>, Vec<Outgoing>)>> {
+        let mut by_output: Vec<(OutputId, Vec<Outgoing>)> = Vec::new();
+        for (output, record) in records {
+            match by_output.iter_mut().find(|(known, _)| *known == output) {
+                Some((_, messages)) => messages.push(record.into()),
+                None => by_output.push((output, vec![record.into()])),
+            }
+        }
+        let open = |(output, messages)| {
+            let producer = self.outputs.get(output as usize).cloned().flatten();
+            Ok((producer.ok_or_else(|| Error::Closed("the output was closed".into()))?, messages))
+        };
+        by_output.into_iter().map(open).collect()
+    }
+}
+
+impl Input {
+    /// Reads an entry.
+    fn receive(&mut self, delivery: Delivery, bytes: Bytes, messages: &mut Vec<Message>) {
+        let Some(link) = &self.link else { return };
+        let position = delivery.position;
+        let permits = if delivery.consumer_epoch.is_some_and(|epoch| epoch < self.epoch) {
+            hot::split_entry(&bytes).map_or(1, |(metadata, _)| hot::messages_in_batch(metadata))
+        } else {
+            match self.intake.receive(delivery, bytes, messages) {
+                Received::Read { permits } => permits,
+                Received::Corrupt(why) => {
+                    // Nobody will ever read it.
+                    tracing::error!(topic = %self.spec.topic, %position, why, "an entry cannot be read and is passed over");
+                    link.discard(entry(position));
+                    1
+                }
+                Received::Encrypted { messages } => {
+                    tracing::error!(topic = %self.spec.topic, %position, "an entry is encrypted; functions have no keys");
+                    messages
+                }
+            }
+        };
+        if permits > 0 {
+            link.flow(permits);
         }
     }
 }
 
-impl From<Compression> for CompressionType {
-    fn from(compression: Compression) -> Self {
-        match compression {
-            Compression::None => Self::None,
-            Compression::Lz4 => Self::Lz4,
-            Compression::Zlib => Self::Zlib,
-            Compression::Zstd => Self::Zstd,
-            Compression::Snappy => Self::Snappy,
-        }
-    }
-}
-
-pub(super) fn wire_schema(schema: &Schema) -> wire::proto::Schema {
-    let pair = |(key, value): (&String, &String)| wire::proto::KeyValue { key: key.clone(), value: value.clone() };
-    wire::proto::Schema {
-        name: String::new(),
-        schema_data: schema.definition.clone(),
-        r#type: schema.kind,
-        properties: schema.properties.iter().map(pair).collect(),
-    }
+fn entry(position: Position) -> proto::MessageIdData {
+    proto::MessageIdData { ledger_id: position.ledger, entry_id: position.entry as u64, ..Default::default() }
 }
 
 #[async_trait]
 impl Session for Connected {
     async fn subscribe(&mut self, spec: InputSpec) -> Result<InputId> {
         let id = self.inputs.len() as InputId;
-        let mut builder = self.client.consumer(&spec.topic.to_string(), &spec.subscription);
-        builder = builder.kind(spec.kind).name(spec.consumer).initial(spec.initial_position).batch_index_acks(true);
-        for (name, value) in spec.metadata {
-            builder = builder.property(name, value);
-        }
-        let consumer = Arc::new(builder.subscribe().await.map_err(error)?);
         if spec.skip_to_latest {
-            consumer.seek(client::Seek::Latest).await.map_err(error)?;
+            let consumer = self.client.consumer(&spec.topic.to_string(), &spec.subscription).kind(spec.kind);
+            let consumer = consumer.initial(spec.initial_position).subscribe().await.map_err(error)?;
+            consumer.seek(Seek::Latest).await.map_err(error)?;
+            consumer.close().await.map_err(error)?;
         }
-        let permits = Arc::new(Semaphore::new(0));
-        let topic = Arc::new(spec.topic);
-        let task = tokio::spawn(receive(id, topic, consumer.clone(), permits.clone(), self.arrives.clone()));
-        self.inputs.push(Some(Input { consumer, permits, task: task.abort_handle() }));
+        let spec = Arc::new(spec);
+        feed::open(&self.client, spec.clone(), id, self.heard.clone(), &mut self.tasks).await.map_err(error)?;
+        self.inputs.push(Input {
+            intake: Intake::new(id, spec.topic.clone()),
+            spec,
+            link: None,
+            number: 0,
+            lost: None,
+            owed: 0,
+            epoch: 0,
+        });
         Ok(id)
     }
 
     async fn open_output(&mut self, spec: OutputSpec) -> Result<OutputId> {
-        let mut builder = self.client.producer(&spec.topic.to_string());
-        builder = builder
-            .batching(Batching { by_key: spec.batch_by_key, ..Batching::default() })
-            .compression(spec.compression.into());
-        if let Some(name) = spec.producer {
-            builder = builder.name(name);
-        }
-        for (name, value) in spec.metadata {
-            builder = builder.property(name, value);
-        }
-        if let Some(schema) = &spec.schema {
-            builder = builder.schema(wire_schema(schema));
-        }
-        self.outputs.push(Arc::new(builder.create().await.map_err(error)?));
+        self.outputs.push(Some(output::open(&self.client, spec).await?));
         Ok(self.outputs.len() as OutputId - 1)
     }
 
     fn flow(&mut self, input: InputId, permits: u32) {
-        if let Some(input) = self.input(input) {
-            input.permits.add_permits(permits as usize);
+        let Some(input) = self.inputs.get_mut(input as usize) else { return };
+        match &input.link {
+            Some(link) => link.flow(permits),
+            None => input.owed += permits,
         }
     }
 
     async fn next(&mut self) -> Result<Arrived> {
-        self.arrived.recv().await.unwrap_or_else(|| Err(Error::Closed("the connection is closed".into())))
+        loop {
+            while let Some(word) = self.words.pop_front() {
+                if let Some(arrived) = self.hear(word)? {
+                    return Ok(arrived);
+                }
+            }
+            self.heard.listen(&mut self.words).await;
+        }
     }
 
     fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>> {
-        let mut acks: Vec<(InputId, Vec<model::MessageId>)> = Vec::new();
-        for (input, id) in &commit.acks {
-            match acks.iter_mut().find(|(known, _)| known == input) {
-                Some((_, ids)) => ids.push(id.as_client()),
-                None => acks.push((*input, vec![id.as_client()])),
-            }
-        }
-        let acks = acks.into_iter().filter_map(|(input, ids)| Some((self.input(input)?.consumer.clone(), ids)));
-        let outputs = commit.outputs.into_iter();
-        let outputs =
-            outputs.filter_map(|(output, record)| Some((self.outputs.get(output as usize)?.clone(), record.into())));
+        let Some(acks) = self.acks(&commit.acks) else {
+            return Box::pin(std::future::ready(Err(Error::Conflict)));
+        };
+        let outputs = match self.outputs(commit.outputs) {
+            Ok(outputs) => outputs,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        let topic = commit.acks.first().map(|(input, _)| self.inputs[*input as usize].spec.topic.to_string());
+        let once = commit.once.zip(topic);
         let (reply, replied) = oneshot::channel();
-        let job = Job { outputs: outputs.collect(), changes: commit.changes, acks: acks.collect(), reply };
+        let job = Job { outputs, changes: commit.changes, acks, once, reply };
         // When the tasks are gone the reply says so.
         let _ = self.jobs.send(job);
         Box::pin(async move { replied.await.unwrap_or_else(|_| Err(Error::Closed("the connection is closed".into()))) })
     }
 
+    fn is_atomic(&self) -> bool {
+        false
+    }
+
+    fn close_output(&mut self, output: OutputId) {
+        if let Some(output) = self.outputs.get_mut(output as usize) {
+            // What is on its way to it has a handle of its own.
+            *output = None;
+        }
+    }
+
     fn redeliver(&mut self, ids: &[(InputId, MessageId)]) {
-        for (input, id) in ids {
-            if let Some(input) = self.input(*input) {
-                input.consumer.nack(id.as_client());
+        for &(of, id) in ids {
+            let Some(input) = self.inputs.get_mut(of as usize) else { continue };
+            let Some(link) = &input.link else { continue };
+            if input.spec.kind.is_single_active() {
+                // There is no single redelivery: all that is not acknowledged comes again, in order.
+                input.epoch += 1;
+                link.redeliver(Vec::new(), Some(input.epoch));
+                self.words.push_front((of, input.number, Said::Active(false)));
+            } else if input.intake.refuse(id) {
+                let positions = input.intake.entries_of(Position { ledger: id.ledger, entry: id.entry });
+                link.redeliver(positions.into_iter().map(entry).collect(), None);
             }
         }
     }
 
     fn max_message_bytes(&self) -> usize {
-        // As brokers are configured unless somebody changes it; one that takes less says so when something larger comes.
-        5 << 20
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
-        self.inputs.iter().flatten().for_each(|input| input.task.abort());
+        self.max_message_bytes
     }
 }

@@ -143,10 +143,10 @@ impl Watch {
         loop {
             let messages = match self.session.next().await? {
                 Arrived::Messages(messages) => messages,
-                Arrived::InputClosed(_) | Arrived::OutputClosed(_) => {
+                Arrived::InputClosed(_) | Arrived::OutputClosed(_) | Arrived::InputLost(_) => {
                     return Err(Error::Closed("a topic was closed during the trigger".to_owned()));
                 }
-                Arrived::Active(..) => continue,
+                Arrived::Active(..) | Arrived::Again(_) => continue,
             };
             for message in messages {
                 self.session.flow(message.input, 1);

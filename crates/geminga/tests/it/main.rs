@@ -4,6 +4,7 @@
 
 mod connectors;
 mod go_function;
+mod remote;
 
 use std::{
     io::{BufRead, BufReader, Read},

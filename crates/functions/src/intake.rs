@@ -1,16 +1,19 @@
-//! From delivered entries to messages, and from messages that are done with to entries that are.
+//! From delivered entries to messages, and from messages that are done with to entries that are: for whoever is a consumer to a broker.
 //!
 //! A batch is acknowledged message by message, and given back whole: when what is left of it was refused, so that nothing which is
 //! still being worked on is delivered twice. A message in chunks comes when its last chunk is there.
 
-use broker::{ConsumerHandle, Delivery};
 use bytes::{Bytes, BytesMut};
-use client::entries::{self, Ack, Batches, Opened};
-use functions::message::{InputId, Message, MessageId};
+use client::{
+    entries::{self, Ack, Batches, Opened},
+    hot::Delivery,
+};
 use model::{Position, TopicName};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
+
+use crate::message::{InputId, Message, MessageId};
 
 /// Messages in chunks that may be incomplete at a time. Pulsar: `maxPendingChunkedMessage`.
 const CHUNKED_MAX: usize = 10;
@@ -18,13 +21,12 @@ const CHUNKED_MAX: usize = 10;
 const CHUNKS_MAX: i32 = 10_000;
 
 /// What an acknowledgement says of one entry: what of it is *not* acknowledged.
-pub(crate) type Words = SmallVec<[u64; 2]>;
+pub type Words = SmallVec<[u64; 2]>;
 
-/// One consumer.
-pub(crate) struct Input {
-    pub(crate) id: InputId,
-    pub(crate) handle: ConsumerHandle,
-    pub(crate) topic: Arc<TopicName>,
+/// What one consumer has received.
+pub struct Intake {
+    id: InputId,
+    topic: Arc<TopicName>,
     name: Arc<str>,
     partition: i32,
     batches: Batches,
@@ -43,20 +45,28 @@ struct Chunked {
 }
 
 /// What became of an entry.
-pub(crate) enum Received {
-    /// It is read; this many permits are to be given again, for what is no message.
-    Read { permits: u32 },
-    /// It cannot be read and never will be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It is read.
+    Read {
+        /// To be given to the broker again: what it took for what is no message.
+        permits: u32,
+    },
+    /// It cannot be read and never will be; why.
     Corrupt(String),
-    /// It is encrypted, and says it holds so many messages.
-    Encrypted { messages: u32 },
+    /// It is encrypted.
+    Encrypted {
+        /// So many it says it holds.
+        messages: u32,
+    },
 }
 
-impl Input {
-    pub(crate) fn new(id: InputId, handle: ConsumerHandle, topic: TopicName) -> Self {
+impl Intake {
+    /// Of a consumer on `topic`.
+    #[must_use]
+    pub fn new(id: InputId, topic: TopicName) -> Self {
         Self {
             id,
-            handle,
             name: topic.to_string().into(),
             partition: topic.partition().and_then(|n| i32::try_from(n).ok()).unwrap_or(-1),
             topic: Arc::new(topic),
@@ -67,10 +77,17 @@ impl Input {
         }
     }
 
-    /// Reads one entry into messages.
-    pub(crate) fn receive(&mut self, delivery: Delivery, out: &mut Vec<Message>) -> Received {
-        let Delivery { position, redelivery_count, ack_set, data } = delivery;
-        let opened = match entries::open(position, data) {
+    /// The topic or partition it reads.
+    #[must_use]
+    pub fn topic(&self) -> &Arc<TopicName> {
+        &self.topic
+    }
+
+    /// Reads one entry into messages, behind those in `out`.
+    pub fn receive(&mut self, delivery: Delivery, entry: Bytes, out: &mut Vec<Message>) -> Received {
+        let position = delivery.position;
+        let delivery = Delivery { partition: self.partition, ..delivery };
+        let opened = match entries::open(position, entry) {
             Ok(opened) => opened,
             Err(error) => return Received::Corrupt(error.to_string()),
         };
@@ -86,14 +103,6 @@ impl Input {
             }
         } else {
             opened
-        };
-        let delivery = client::hot::Delivery {
-            consumer_id: u64::from(self.id),
-            position,
-            partition: self.partition,
-            redelivery_count,
-            ack_set: ack_set.iter().map(|&word| word as u64).collect(),
-            consumer_epoch: None,
         };
         let claimed = opened.metadata.num_messages_in_batch.map(|_| entries::batch_size(&opened.metadata));
         let open = claimed.map(|size| self.batches.received(position, size, &delivery.ack_set));
@@ -141,7 +150,7 @@ impl Input {
     }
 
     /// A message is done with: what of which entries is to be acknowledged, and whether it was still here.
-    pub(crate) fn ack(&mut self, id: MessageId, mut tell: impl FnMut(Position, Words)) -> bool {
+    pub fn ack(&mut self, id: MessageId, mut tell: impl FnMut(Position, Words)) -> bool {
         let position = Position { ledger: id.ledger, entry: id.entry };
         match self.batches.individual(id.as_client()) {
             Ack::Entry => {
@@ -162,14 +171,15 @@ impl Input {
     }
 
     /// All entries of the message whose last one this is.
-    pub(crate) fn entries_of(&mut self, position: Position) -> Vec<Position> {
+    #[must_use]
+    pub fn entries_of(&mut self, position: Position) -> Vec<Position> {
         let mut positions = self.earlier.remove(&position).unwrap_or_default();
         positions.push(position);
         positions
     }
 
     /// A message is refused: whether its entry is to be given back now.
-    pub(crate) fn refuse(&mut self, id: MessageId) -> bool {
+    pub fn refuse(&mut self, id: MessageId) -> bool {
         let position = Position { ledger: id.ledger, entry: id.entry };
         match self.left.get_mut(&position) {
             None => true,
@@ -181,11 +191,19 @@ impl Input {
     }
 
     /// Whether all that is left of this batch was refused. Then it is here no longer.
-    pub(crate) fn is_refused(&mut self, position: Position) -> bool {
+    pub fn is_refused(&mut self, position: Position) -> bool {
         let refused = self.left.get(&position).is_some_and(|&(left, refused)| refused > 0 && refused >= left);
         if refused {
             self.left.remove(&position);
         }
         refused
+    }
+
+    /// All of it comes again.
+    pub fn clear(&mut self) {
+        self.batches = Batches::default();
+        self.left.clear();
+        self.chunked.clear();
+        self.earlier.clear();
     }
 }
