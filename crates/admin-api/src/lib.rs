@@ -1,6 +1,7 @@
 //! The REST contract alone: what is sent and returned, in Pulsar's words. No handler, no client.
 
 pub mod mesh;
+pub mod scaling;
 pub mod stats;
 
 use serde::{Deserialize, Serialize};

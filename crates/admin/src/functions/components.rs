@@ -1,5 +1,6 @@
 //! What functions, sources and sinks have in common.
 
+use autoscale::Spec;
 use axum::{
     Extension, Json,
     extract::{Request, State},
@@ -7,7 +8,7 @@ use axum::{
 };
 use functions::{
     Error, Kind,
-    worker::{Given, Name},
+    worker::{Given, NO_CHANGE, Name},
 };
 use model::{
     NamespaceName,
@@ -16,7 +17,7 @@ use model::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Hosted, file, form::Form, refused};
+use super::{Hosted, file, form::Form, refused, scaling};
 use crate::{
     at::{At, Query},
     reply::{Done, Failure, Reply},
@@ -50,6 +51,8 @@ struct Wish {
     config: String,
     given: Given,
     options: UpdateOptions,
+    /// Ours, not Pulsar's: by which rules it scales.
+    scaling: Option<Spec>,
 }
 
 async fn wish(hosted: &Hosted, kind: Kind, request: Request) -> Reply<Wish> {
@@ -60,12 +63,13 @@ async fn wish(hosted: &Hosted, kind: Kind, request: Request) -> Reply<Wish> {
         Some(json) => serde_json::from_str(&json).map_err(|error| Failure::bad(format!("updateOptions: {error}")))?,
         None => UpdateOptions::default(),
     };
+    let scaling = form.text("scaling")?.map(|json| scaling::rules(json.as_bytes())).transpose()?;
     let given = match (form.text("url")?, form.file) {
         (Some(url), _) => Given::Url(url.trim().to_owned()),
         (None, Some(stored)) => Given::Uploaded(stored),
         (None, None) => Given::Nothing,
     };
-    Ok(Wish { config, given, options })
+    Ok(Wish { config, given, options, scaling })
 }
 
 pub(super) async fn create(
@@ -82,8 +86,8 @@ pub(super) async fn create(
     if !is_there {
         return Err(Failure::bad("Namespace does not exist"));
     }
-    let Wish { config, given, .. } = wish(&hosted, kind, request).await?;
-    hosted.worker.create(kind, name, config, given).await.map_err(refused)?;
+    let Wish { config, given, scaling, .. } = wish(&hosted, kind, request).await?;
+    hosted.worker.create_scaling(kind, name, config, given, scaling).await.map_err(refused)?;
     Ok(Done)
 }
 
@@ -94,8 +98,17 @@ pub(super) async fn update(
     request: Request,
 ) -> Reply {
     let name = named(&at)?;
-    let Wish { config, given, options } = wish(&hosted, kind, request).await?;
-    hosted.worker.update(kind, name, config, given, options).await.map_err(|error| match error {
+    let Wish { config, given, options, scaling } = wish(&hosted, kind, request).await?;
+    let updated = match hosted.worker.update(kind, name.clone(), config, given, options).await {
+        // What changes is how it scales.
+        Err(Error::Invalid(reason)) if scaling.is_some() && reason == NO_CHANGE => Ok(()),
+        updated => updated,
+    };
+    let all = match (updated, scaling) {
+        (Ok(()), Some(scaling)) => hosted.worker.set_scaling(kind, name, Some(scaling)).await,
+        (updated, _) => updated,
+    };
+    all.map_err(|error| match error {
         // Elsewhere it is 404, in Pulsar as here.
         Error::NotFound(reason) if reason.ends_with("doesn't exist") => Failure::bad(reason),
         other => refused(other),

@@ -9,7 +9,7 @@ use functions::Kind;
 use model::function::{ConnectorDefinition, FunctionDefinition};
 use serde_json::Value;
 
-use super::{Hosted, components, state};
+use super::{Hosted, components, scaling, state};
 use crate::{
     at::At,
     reply::{Done, Failure, Reply},
@@ -45,7 +45,7 @@ pub(super) fn routes(kind: Kind) -> Router<Hosted> {
         Kind::Source => builtins("builtinsources", "reloadBuiltInSources"),
         Kind::Sink => builtins("builtinsinks", "reloadBuiltInSinks"),
     };
-    routes.merge(own).layer(Extension(kind))
+    routes.merge(scaling::routes()).merge(own).layer(Extension(kind))
 }
 
 /// What is built in cannot change while this runs, so reloading it has nothing to do.

@@ -6,7 +6,10 @@
 use functions::{
     Kind, Worker,
     instance::{Latency, Status},
-    worker::Observed,
+    worker::{
+        Observed,
+        scaling::{Phase, View},
+    },
 };
 
 use crate::metrics::{COUNTER, GAUGE, Page, quoted};
@@ -31,6 +34,32 @@ pub(crate) fn show(page: &mut Page, worker: &Worker, max: usize) {
             Kind::Source => source(page, &labels, &status),
             Kind::Sink => sink(page, &labels, &status),
         }
+    }
+    for (kind, name, view) in worker.scaling_of_all().into_iter().take(max) {
+        let (tenant, namespace) = (quoted(&name.tenant), quoted(&name.namespace));
+        let labels = format!(
+            "tenant=\"{tenant}\",namespace=\"{tenant}/{namespace}\",name=\"{}\",kind=\"{kind}\",cluster=\"{cluster}\",\
+             fqfn=\"{}\"",
+            quoted(&name.name),
+            quoted(&name.to_string()),
+        );
+        scaling(page, &labels, &view);
+    }
+}
+
+/// What scales by itself, functions, sources and sinks alike.
+fn scaling(page: &mut Page, labels: &str, view: &View) {
+    let help = "Instances of what scales by itself.";
+    for (state, count) in [("wanted", view.wanted), ("running", view.running), ("draining", view.draining)] {
+        let labels = format!("{labels},state=\"{state}\"");
+        page.add("geminga_function_instances", GAUGE, help, &labels, f64::from(count));
+    }
+    let asleep = f64::from(u8::from(view.phase == Phase::Asleep));
+    page.add("geminga_function_asleep", GAUGE, "1 while it has no instance and an event wakes it.", labels, asleep);
+    let help = "Decisions that changed how many instances there are, and those of people, by the code of their reason.";
+    for (reason, count) in &view.decisions {
+        let labels = format!("{labels},reason=\"{}\"", quoted(reason));
+        page.add("geminga_function_scaling_decisions_total", COUNTER, help, &labels, *count as f64);
     }
 }
 

@@ -11,6 +11,7 @@ mod kinds;
 mod meshes;
 mod metrics;
 mod packages;
+mod scaling;
 mod state;
 mod worker;
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use super::{Hosted, kinds};
+use super::{Hosted, kinds, scaling};
 use crate::reply::Failure;
 
 pub(super) fn routes() -> Router<Hosted> {
@@ -25,6 +25,7 @@ pub(super) fn routes() -> Router<Hosted> {
         .route("/cluster/leader/ready", get(|| async { Json(true) }))
         .route("/assignments", get(assignments))
         .route("/connectors", get(kinds::connectors))
+        .route("/scaling", get(scaling::all))
         .route("/rebalance", put(alone))
         .route("/drain", put(alone).get(drained))
         .route("/leader/drain", put(alone).get(drained))

@@ -374,3 +374,69 @@ async fn without_a_worker_pulsars_answer_says_so() {
     }
     assert_eq!(server.get("/admin/v3/packages/function/public/default").await.status, 503);
 }
+
+#[tokio::test]
+async fn rules_of_scaling_are_set_shown_overridden_and_cleared() {
+    let server = Server::functions().await;
+    done(&server.deploy("f", config()).await);
+    let at = format!("{F}/f/scaling");
+    let shown = server.get(&at).await.json();
+    assert_eq!((&shown["phase"], &shown["spec"], &shown["wanted"]), (&json!("off"), &Value::Null, &json!(1)));
+
+    let rules = json!({"minReplicas": 2, "maxReplicas": 3}).to_string();
+    done(&server.request("PUT", &at, LOCAL, rules.as_bytes()).await);
+    server.running("f", 2).await;
+    let shown = server.get(&at).await.json();
+    assert_eq!((&shown["phase"], &shown["spec"]["maxReplicas"]), (&json!("active"), &json!(3)));
+    done(&server.change("POST", &format!("{at}/pin?instances=4")).await);
+    server.running("f", 4).await;
+    assert_eq!(server.get(&at).await.json()["pinned"], 4);
+    done(&server.change("POST", &format!("{at}/unpin")).await);
+    server.running("f", 3).await;
+    done(&server.change("POST", &format!("{at}/pause")).await);
+    assert_eq!(server.get(&at).await.json()["phase"], "paused");
+    done(&server.change("POST", &format!("{at}/resume")).await);
+    let all = server.get("/admin/v2/worker/scaling").await.json();
+    assert_eq!((&all[0]["kind"], &all[0]["name"]), (&json!("function"), &json!("public/default/f")));
+    let metrics = String::from_utf8(server.get("/metrics").await.body).unwrap();
+    assert!(metrics.contains("geminga_function_instances{tenant=\"public\""), "{metrics}");
+    assert!(metrics.contains("reason=\"Pinned\"} 1"), "{metrics}");
+    done(&server.change("DELETE", &at).await);
+    server.running("f", 1).await;
+    let events = server.get(&format!("{at}/events")).await.json();
+    let codes: Vec<_> = events.as_array().unwrap().iter().filter(|event| event["by"] == "person").collect();
+    let codes: Vec<_> = codes.iter().map(|event| event["reason"]["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["RulesSet", "Pinned", "Unpinned", "Paused", "Resumed", "RulesCleared"]);
+
+    let bad = server.request("PUT", &at, LOCAL, b"{\"minReplicas\": 3, \"maxReplicas\": 2}").await;
+    refused(&bad, 400, "minReplicas: 3 is more than maxReplicas, 2");
+    assert_eq!(server.request("PUT", &at, LOCAL, b"garbage").await.status, 400);
+    assert_eq!(server.change("POST", &format!("{at}/pin")).await.status, 400);
+    assert_eq!(server.get(&format!("{F}/g/scaling")).await.status, 404);
+    let elsewhere = server.request("PUT", &at, "Host: evil.example\r\n", rules.as_bytes()).await;
+    assert_eq!(elsewhere.status, 403);
+}
+
+#[tokio::test]
+async fn a_function_can_come_and_change_with_its_rules() {
+    let server = Server::functions().await;
+    let config = config().to_string();
+    let rules = |min: u32| json!({"minReplicas": min, "maxReplicas": 5}).to_string();
+    let (bad, two, three) = (rules(9), rules(2), rules(3));
+    let code = ("data", Some("code.py"), b"print()" as &[u8]);
+    let create = |rules: &str| {
+        let rules = rules.to_owned();
+        let (server, config) = (&server, config.clone());
+        async move {
+            let parts = [("functionConfig", None, config.as_bytes()), ("scaling", None, rules.as_bytes()), code];
+            server.submit("POST", &format!("{F}/f"), &parts).await
+        }
+    };
+    refused(&create(&bad).await, 400, "minReplicas: 9 is more than maxReplicas, 5");
+    assert_eq!(server.get(&format!("{F}/f")).await.status, 404);
+    done(&create(&two).await);
+    server.running("f", 2).await;
+    let parts = [("functionConfig", None, b"{}" as &[u8]), ("scaling", None, three.as_bytes())];
+    done(&server.submit("PUT", &format!("{F}/f"), &parts).await);
+    server.running("f", 3).await;
+}

@@ -2,7 +2,7 @@
 
 use super::{
     kind::Kind,
-    logs, status,
+    logs, scaling, status,
     target::{Name, Place, Target},
 };
 use crate::{
@@ -68,6 +68,9 @@ pub(crate) enum Common {
         #[command(flatten)]
         instance: Instance,
     },
+    /// How it becomes more and fewer by itself: rules, decisions and their reasons, pin, pause; of Geminga only
+    #[command(subcommand)]
+    Scaling(scaling::Command),
     /// What its code logged and printed lately; of Geminga only, Pulsar has log topics alone
     Logs(logs::Args),
 }
@@ -139,6 +142,7 @@ pub(crate) async fn run(admin: &Admin, kind: Kind, command: Common) -> anyhow::R
             instance.at(admin, kind, &name, "restart").post().await?;
             instance.done("restarted", &name)
         }
+        Common::Scaling(command) => scaling::run(admin, kind, command).await,
         Common::Logs(args) => logs::run(admin, kind, args).await,
     }
 }

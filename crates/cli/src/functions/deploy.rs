@@ -2,10 +2,12 @@
 
 use super::{
     kind::Kind,
+    scaling,
     wish::{Code, Wish},
 };
 use crate::{form::Form, http::Admin, output};
 use anyhow::Context;
+use autoscale::Spec;
 use serde_json::json;
 
 impl Wish {
@@ -15,7 +17,8 @@ impl Wish {
     /// The worker refuses it.
     pub(super) async fn create(self, admin: &Admin, kind: Kind) -> anyhow::Result<()> {
         let call = self.name.at(admin, kind);
-        call.form(self.form(kind).await?).post().await?;
+        let rules = if self.bounds.is_given() { Some(self.bounds.over(None)?) } else { None };
+        call.form(self.form(kind, rules).await?).post().await?;
         output::line(format!("created {}", self.name))
     }
 
@@ -25,7 +28,11 @@ impl Wish {
     /// The worker refuses it.
     pub(super) async fn update(self, admin: &Admin, kind: Kind, renews_auth: bool) -> anyhow::Result<()> {
         let call = self.name.at(admin, kind);
-        let mut form = self.form(kind).await?;
+        let rules = match self.bounds.is_given() {
+            true => Some(self.bounds.over(scaling::rules(self.name.at(admin, kind)).await?)?),
+            false => None,
+        };
+        let mut form = self.form(kind, rules).await?;
         if renews_auth {
             form = form.json("updateOptions", &json!({ "updateAuthData": true }));
         }
@@ -33,9 +40,12 @@ impl Wish {
         output::line(format!("updated {}", self.name))
     }
 
-    async fn form(&self, kind: Kind) -> anyhow::Result<Form> {
+    async fn form(&self, kind: Kind, rules: Option<Spec>) -> anyhow::Result<Form> {
         // The configuration goes first: a worker that looks at it can refuse it before a large file comes.
-        let form = Form::new().json(kind.part(), &self.config);
+        let mut form = Form::new().json(kind.part(), &self.config);
+        if let Some(rules) = rules {
+            form = form.json("scaling", &serde_json::to_value(rules)?);
+        }
         Ok(match &self.code {
             Code::Stays => form,
             Code::Url(url) => form.text("url", url.clone()),

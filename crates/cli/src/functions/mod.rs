@@ -10,6 +10,7 @@ mod flags;
 mod kind;
 mod logs;
 mod new;
+mod scaling;
 mod settings;
 mod state;
 mod status;
@@ -30,6 +31,7 @@ use common::{Common, Instance};
 use flags::{OfFunction, OfSink, OfSource};
 use kind::Kind;
 use model::function::{Component, FunctionConfig, SinkConfig, SourceConfig};
+use scaling::Bounds;
 use settings::Settings;
 use std::path::{Path, PathBuf};
 use target::Target;
@@ -49,6 +51,8 @@ use wish::Sources;
     geminga functions top\n  \
     geminga functions trigger exclaim hello\n  \
     geminga functions update exclaim --parallelism 4\n  \
+    geminga functions update exclaim --min-instances 0 --max-instances 8\n  \
+    geminga functions scaling events exclaim\n  \
     geminga functions querystate word-count hello\n  \
     geminga functions delete exclaim\n\n\
     A function is `NAME`, of public/default, or `TENANT/NAMESPACE/NAME`.\n\
@@ -224,6 +228,8 @@ struct FunctionWish {
     user_config_file: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings<OfFunction>,
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 #[derive(Debug, clap::Args)]
@@ -236,6 +242,8 @@ struct SourceWish {
     source_config_file: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings<OfSource>,
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 #[derive(Debug, clap::Args)]
@@ -248,6 +256,8 @@ struct SinkWish {
     sink_config_file: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings<OfSink>,
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 impl FunctionWish {
@@ -257,6 +267,7 @@ impl FunctionWish {
             config_file: self.function_config_file.as_deref(),
             user_config_file: self.user_config_file.as_deref(),
             settings: &self.settings,
+            bounds: &self.bounds,
             file: self.file.as_deref(),
         }
     }
@@ -269,6 +280,7 @@ impl SourceWish {
             config_file: self.source_config_file.as_deref(),
             user_config_file: None,
             settings: &self.settings,
+            bounds: &self.bounds,
             file: self.file.as_deref(),
         }
     }
@@ -281,6 +293,7 @@ impl SinkWish {
             config_file: self.sink_config_file.as_deref(),
             user_config_file: None,
             settings: &self.settings,
+            bounds: &self.bounds,
             file: self.file.as_deref(),
         }
     }

@@ -3,6 +3,7 @@
 use super::{
     code,
     kind::Kind,
+    scaling::Bounds,
     settings::Settings,
     target::{NAMESPACE, Name, TENANT},
 };
@@ -34,6 +35,8 @@ pub(super) struct Wish {
     pub(super) name: Name,
     pub(super) config: Value,
     pub(super) code: Code,
+    /// How it scales.
+    pub(super) bounds: Bounds,
 }
 
 /// Where the parts of a wish come from.
@@ -42,6 +45,7 @@ pub(super) struct Sources<'a, F> {
     pub(super) config_file: Option<&'a Path>,
     pub(super) user_config_file: Option<&'a Path>,
     pub(super) settings: &'a Settings<F>,
+    pub(super) bounds: &'a Bounds,
     /// The code, named without a flag.
     pub(super) file: Option<&'a str>,
 }
@@ -116,7 +120,7 @@ impl<F> Sources<'_, F> {
         for (field, value) in [("tenant", &name.tenant), ("namespace", &name.namespace), ("name", &name.name)] {
             config.insert(field.to_owned(), value.as_str().into());
         }
-        Ok(Wish { name, config: config.into(), code })
+        Ok(Wish { name, config: config.into(), code, bounds: self.bounds.clone() })
     }
 
     /// `fqfn` of a flag stands for three fields. Source: `CmdFunctions.processArguments`.
@@ -204,7 +208,7 @@ fn name_by_class(config: &mut Map<String, Value>) {
 }
 
 /// A file of YAML, of which JSON is a part, that holds an object; `-` is standard input.
-fn object(path: &Path) -> anyhow::Result<Map<String, Value>> {
+pub(super) fn object(path: &Path) -> anyhow::Result<Map<String, Value>> {
     let mut text = Vec::new();
     // One byte more, to know that it is too many.
     let bound = CONFIG_BYTES_MAX as u64 + 1;

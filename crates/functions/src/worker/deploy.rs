@@ -2,6 +2,7 @@
 //!
 //! Each of these runs in a task of its own: a client that goes away leaves nothing half done.
 
+use autoscale::Spec;
 use model::function::UpdateOptions;
 use sha2::{Digest, Sha256};
 use std::{
@@ -18,6 +19,9 @@ use super::{
     vault::{Values, Vault},
 };
 use crate::{Code, Error, FunctionSpec, Kind, Result, packages::Stored};
+
+/// What an update is told that changes nothing. Source: Pulsar's `FunctionsImpl.updateFunction`.
+pub const NO_CHANGE: &str = "Update contains no change";
 
 /// How code comes with a request.
 pub enum Given {
@@ -47,6 +51,24 @@ impl Worker {
     /// # Errors
     /// [`Error::Invalid`] with what is wrong with configuration or code; [`Error::Exists`].
     pub async fn create(&self, kind: Kind, name: Name, config: String, given: Given) -> Result<()> {
+        self.create_scaling(kind, name, config, given, None).await
+    }
+
+    /// The same, of something that scales by these rules.
+    ///
+    /// # Errors
+    /// Those of [`Self::create`]; [`Error::Invalid`] with what is wrong with the rules.
+    pub async fn create_scaling(
+        &self,
+        kind: Kind,
+        name: Name,
+        config: String,
+        given: Given,
+        rules: Option<Spec>,
+    ) -> Result<()> {
+        if let Some(rules) = &rules {
+            super::scaling::check(kind, rules)?;
+        }
         let worker = self.clone();
         whole(async move {
             let _turn = worker.shared.gates.enter(&name).await;
@@ -55,7 +77,8 @@ impl Worker {
             let Some(at_hand) = worker.take(&config, given).await? else {
                 return Err(Error::Invalid(format!("{} Package is not provided", kind.title())));
             };
-            let row = worker.create_row(&name, config, at_hand.code.clone());
+            let mut row = worker.create_row(&name, config, at_hand.code.clone());
+            row.scaling.spec = rules;
             worker.must_run(&row).await?;
             row.write(&*worker.shared.tables).await?;
             worker.subscribe(&row).await;
@@ -85,7 +108,7 @@ impl Worker {
             let old = function.row.lock().clone();
             let config = old.config.updated(&name, &config)?;
             if config == old.config && matches!(given, Given::Nothing) && !options.update_auth_data {
-                return Err(Error::Invalid("Update contains no change".to_owned()));
+                return Err(Error::Invalid(NO_CHANGE.to_owned()));
             }
             let at_hand = worker.take(&config, given).await?;
             let code = at_hand.as_ref().map_or_else(|| old.code.clone(), |at_hand| at_hand.code.clone());

@@ -31,7 +31,7 @@ mod vault;
 
 pub use config::Config;
 pub use declare::{Declaration, Done, Stamp, secret_values};
-pub use deploy::Given;
+pub use deploy::{Given, NO_CHANGE};
 pub use name::Name;
 pub use report::Observed;
 pub use resolve::Foreign;
