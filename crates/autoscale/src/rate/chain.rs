@@ -80,22 +80,28 @@ fn order(samples: &[&Sample]) -> Vec<usize> {
     order
 }
 
-/// For each function, how many there are on the longest way through it.
+/// For each function, how many there are on the longest way through it. What reads nothing, a source, is on no way.
 fn lengths(samples: &[&Sample], order: &[usize]) -> Vec<u32> {
-    // Those before count on the way in; in a circle, those that were placed before.
     let mut place = vec![0; samples.len()];
     order.iter().enumerate().for_each(|(n, &i)| place[i] = n);
-    let before = |i: usize| samples[i].upstream.iter().map(|&(from, _)| from).filter(move |&from| from < samples.len());
-    let (mut into, mut out_of) = (vec![1u32; samples.len()], vec![1u32; samples.len()]);
+    // In a circle only those count that are decided before.
+    let place = &place;
+    let before = |i: usize| {
+        let upstream = samples[i].upstream.iter().map(|&(from, _)| from);
+        upstream.filter(move |&from| from < samples.len() && place[from] < place[i])
+    };
+    let own = |i: usize| u32::from(samples[i].inputs.is_some());
+    let (mut into, mut out_of) = (vec![0u32; samples.len()], vec![0u32; samples.len()]);
     for &i in order {
-        into[i] += before(i).filter(|&from| place[from] < place[i]).map(|from| into[from]).max().unwrap_or(0);
+        into[i] = own(i) + before(i).map(|from| into[from]).max().unwrap_or(0);
     }
     for &i in order.iter().rev() {
-        for from in before(i).filter(|&from| place[from] < place[i]) {
-            out_of[from] = out_of[from].max(out_of[i] + 1);
+        out_of[i] += own(i);
+        for from in before(i) {
+            out_of[from] = out_of[from].max(out_of[i]);
         }
     }
-    into.iter().zip(out_of).map(|(into, out_of)| into + out_of - 1).collect()
+    (0..samples.len()).map(|i| (into[i] + out_of[i]).saturating_sub(own(i)).max(1)).collect()
 }
 
 /// The decision for one function, and the messages per second it will do with it.
@@ -126,14 +132,32 @@ fn one(spec: &Spec, memory: &mut Memory, sample: &Sample, target: Duration, upst
         memory.probed = Some(sample.at);
     }
     let idle = sample.at.saturating_sub(memory.active);
-    if wanted.replicas == 0 && idle < spec.idle(startup) {
-        wanted = Need { replicas: sample.replicas.min(1), cause: Cause::Little };
+    let is_idle = idle >= spec.idle(startup) && upstream_per_s <= 0.0;
+    if is_idle {
+        wanted = Need { replicas: 0, cause: Cause::Nothing };
+    } else if wanted.replicas == 0 && sample.replicas > 0 {
+        wanted = Need { replicas: 1, cause: Cause::Little };
     }
     let asked = bounded(sample, wanted.replicas);
     memory.recommend(sample.at, asked);
-    let most = bounded(sample, memory.most_recommended(sample.at, cool_down));
-    let replicas = if asked >= sample.replicas { asked } else { most.min(sample.replicas) };
+    // Instances that somebody else added are not taken away at once.
+    if sample.replicas > memory.decided {
+        memory.raised = sample.at;
+    }
+    let replicas = if asked >= sample.replicas {
+        asked
+    } else if sample.at < memory.raised + cool_down {
+        sample.replicas
+    } else if is_idle {
+        asked
+    } else {
+        memory.most_recommended(sample.at, cool_down).min(sample.replicas)
+    };
     let replicas = bounded(sample, replicas);
+    if replicas > sample.replicas {
+        memory.raised = sample.at;
+    }
+    memory.decided = replicas;
     let will_do_per_s = match load.true_rate {
         TrueRate::Known(rate) => {
             let work = load.arrival_per_s + load.backlog / load.catch_up.as_secs_f64().max(0.001);
@@ -162,7 +186,7 @@ impl Said<'_> {
         let Load { arrival_per_s, upstream_per_s, backlog, .. } = self.load;
         let rate = match self.load.true_rate {
             TrueRate::Known(rate) => format!("one instance does {rate:.1}/s"),
-            TrueRate::AtMost(rate) => format!("one instance does at most {rate:.2}/s"),
+            TrueRate::Guessed(rate) => format!("one instance does perhaps {rate:.2}/s"),
             TrueRate::Unknown => "what one instance does is not known yet".to_owned(),
         };
         let facts =

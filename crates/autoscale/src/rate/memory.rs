@@ -10,6 +10,8 @@ const HALF_LIFE_S: f64 = 30.0;
 const IDLE_HALF_LIFE_S: f64 = 600.0;
 /// What fewer messages than this say is not forgotten for what is newer, or long work would be judged by single messages.
 const MESSAGES_MIN: f64 = 20.0;
+/// From fewer than this the true rate is not known: the first ones may be slow because code is loaded, or lucky.
+const MESSAGES_KNOWN: f64 = 5.0;
 /// Recommendations kept, at most: of an hour at one a second.
 const RECOMMENDATIONS_MAX: usize = 3_600;
 /// How long the first instance is thought to take when none has started yet.
@@ -29,17 +31,19 @@ pub struct Memory {
     startup: Option<Duration>,
     /// What each look asked for, oldest first, without those that a later one makes pointless.
     recommended: VecDeque<(Duration, u32)>,
+    /// The last decision, and when there were last more than before it.
+    pub(super) decided: u32,
+    pub(super) raised: Duration,
     /// When the number was last doubled to find out the true rate.
     pub(super) probed: Option<Duration>,
 }
 
-/// The true rate of one instance, as far as it is known.
+/// The true rate of one instance in messages per second, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum TrueRate {
-    /// Messages per second.
     Known(f64),
-    /// Work goes on and nothing is done yet: at most this.
-    AtMost(f64),
+    /// From too few messages to build on; if anything, it is less.
+    Guessed(f64),
     Unknown,
 }
 
@@ -49,7 +53,6 @@ impl Memory {
         let Some(seen) = self.seen else {
             self.seen = Some(sample.at);
             self.active = sample.at;
-            self.recommend(sample.at, sample.replicas);
             self.learn(sample, Duration::ZERO);
             return true;
         };
@@ -90,10 +93,11 @@ impl Memory {
     pub(super) fn true_rate(&self) -> TrueRate {
         if self.busy_s <= 0.0 {
             TrueRate::Unknown
-        } else if self.done > 0.0 {
+        } else if self.done >= MESSAGES_KNOWN {
             TrueRate::Known(self.done / self.busy_s)
         } else {
-            TrueRate::AtMost(1.0 / self.busy_s)
+            // As if the message at hand were done.
+            TrueRate::Guessed((self.done + 1.0) / self.busy_s)
         }
     }
 

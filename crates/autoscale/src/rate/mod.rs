@@ -10,8 +10,8 @@
 //! It is bounded by partitions and by the share of the hottest key. Functions are decided from the first of the chain to the last: what
 //! one will send with its new number arrives at the next in the same decision.
 //!
-//! It goes up at once and down to the most that was asked for in `cool_down`. So between an increase and the next decrease lies at
-//! least `cool_down`: within any such time the direction changes at most twice, whatever the load does.
+//! It goes up at once and down to the most that was asked for in `cool_down`, and never within `cool_down` of an increase: so within any
+//! such time the direction changes at most twice, whatever the load does. To none it goes when nothing came for `idle`.
 
 mod arrivals;
 mod chain;
@@ -19,6 +19,8 @@ mod memory;
 mod need;
 mod queue;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 pub use memory::Memory;
 pub use spec::Spec;

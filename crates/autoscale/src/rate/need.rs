@@ -129,7 +129,8 @@ pub(super) fn need(spec: &Spec, memory: &Memory, sample: &Sample, inputs: &Input
     let (most, bound) = split.most();
     let mut need = match load.true_rate {
         TrueRate::Known(rate) => known(spec, sample, &split, load, rate),
-        TrueRate::AtMost(_) | TrueRate::Unknown => probe(spec, memory, sample, load),
+        TrueRate::Guessed(rate) => probe(spec, memory, sample, load, known(spec, sample, &split, load, rate).replicas),
+        TrueRate::Unknown => probe(spec, memory, sample, load, 1),
     };
     if need.replicas == 0 && (load.arrival_per_s > 0.0 || load.backlog > 0.0) {
         need = Need { replicas: 1, cause: Cause::Little };
@@ -206,20 +207,15 @@ fn drain(sample: &Sample, split: &Split, load: &Load, rate: f64) -> u32 {
     split.worth(full, sample.max.saturating_add(1).min(split.most().0.saturating_add(1)))
 }
 
-/// Twice as many while nothing is known and messages wait too long, at most once in the time an instance needs to show what it can do.
-fn probe(spec: &Spec, memory: &Memory, sample: &Sample, load: &Load) -> Need {
-    let one = Need { replicas: sample.replicas.min(1), cause: Cause::Little };
+/// Towards what is `guessed`, but no more than twice as many at once, and only when those there are had the time to show what they can
+/// do.
+fn probe(spec: &Spec, memory: &Memory, sample: &Sample, load: &Load, guessed: u32) -> Need {
     if load.backlog <= 0.0 {
-        return if load.arrival_per_s > 0.0 { one } else { Need { replicas: 0, cause: Cause::Nothing } };
+        return Need { replicas: u32::from(load.arrival_per_s > 0.0), cause: Cause::Little };
     }
     let ready = sample.instances.iter().filter(|i| i.is_ready && !i.is_draining).count() as u32;
     let patience = (load.startup + load.target).max(spec.period * 2);
     let is_time = memory.probed.is_none_or(|probed| probed + patience <= sample.at);
-    let works = sample.instances.iter().any(|i| i.is_ready && i.busy > 0.5);
-    let more = load.backlog > f64::from(ready) * f64::from(sample.concurrency_max.max(1));
-    if is_time && works && more && ready >= sample.replicas {
-        Need { replicas: sample.replicas.saturating_mul(2), cause: Cause::Probe }
-    } else {
-        Need { replicas: sample.replicas.max(1), cause: Cause::Probe }
-    }
+    let most = if is_time && ready >= sample.replicas { sample.replicas.saturating_mul(2) } else { sample.replicas };
+    Need { replicas: guessed.clamp(sample.replicas.min(most), most.max(1)), cause: Cause::Probe }
 }

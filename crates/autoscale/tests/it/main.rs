@@ -1,0 +1,3 @@
+//! What holds of every policy, whatever it is shown.
+
+mod properties;
