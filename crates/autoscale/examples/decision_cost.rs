@@ -60,7 +60,7 @@ fn sample(n: usize, second: u64) -> Sample {
         max: 100,
         instances: vec![instance; INSTANCES as usize],
         inputs: Some(Inputs { arrival_per_s: 200.0 * busy, backlog: (wave * 2_000.0) as u64, ..Inputs::default() }),
-        upstream: if n % 10 == 0 { Vec::new() } else { vec![(n - 1, 1.0)] },
+        upstream: if n.is_multiple_of(10) { Vec::new() } else { vec![(n - 1, 1.0)] },
         cpu_request: 1.0,
         memory_request: 128 << 20,
         concurrency_max: 1,
