@@ -8,6 +8,7 @@
 
 mod controller;
 mod decision;
+mod error;
 pub mod hpa;
 pub mod keda;
 pub mod knative;
@@ -19,7 +20,8 @@ pub mod vpa;
 
 pub use controller::Controller;
 pub use decision::{Decision, Reason};
-pub use quantity::{NotAQuantity, Quantity};
+pub use error::Error;
+pub use quantity::Quantity;
 pub use sample::{Inputs, Instance, Sample};
 pub use spec::{PolicySpec, Problem, Spec};
 

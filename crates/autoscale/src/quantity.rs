@@ -3,6 +3,7 @@
 //! Source: kubernetes/apimachinery `pkg/api/resource/quantity.go`: nothing is finer than a billionth, what is finer is rounded away
 //! from zero, and what is beyond 63 bits is capped there.
 
+use crate::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr};
 
@@ -16,11 +17,6 @@ pub struct Quantity {
     text: String,
     nanos: i128,
 }
-
-/// What was written is no quantity.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no quantity such as 500m, 2, 128Mi or 1.5G")]
-pub struct NotAQuantity(pub String);
 
 impl Quantity {
     /// Whole units.
@@ -58,10 +54,10 @@ fn scaled(nanos: i128, unit: i128) -> i64 {
 }
 
 impl FromStr for Quantity {
-    type Err = NotAQuantity;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, NotAQuantity> {
-        let nanos = nanos(text).ok_or_else(|| NotAQuantity(text.chars().take(TEXT_BYTES_MAX).collect()))?;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let nanos = nanos(text).ok_or_else(|| Error::NotAQuantity(text.chars().take(TEXT_BYTES_MAX).collect()))?;
         Ok(Self { text: text.to_owned(), nanos })
     }
 }

@@ -17,13 +17,13 @@ pub struct Spec {
     pub resource_policy: Option<ResourcePolicy>,
     /// Other recommenders of a Kubernetes cluster; kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub recommenders: Vec<Recommender>,
+    pub recommenders: Vec<RecommenderName>,
 }
 
 /// A recommender by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recommender {
+pub struct RecommenderName {
     pub name: String,
 }
 
@@ -96,6 +96,12 @@ pub struct ContainerPolicy {
     /// Instead of 100 MiB: how much more at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_min_bump_up: Option<Quantity>,
+    /// Instead of a day: an instance has one peak of memory in so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_aggregation_interval_seconds: Option<i32>,
+    /// So many of these Kubernetes keeps of what is gone; kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_aggregation_interval_count: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
