@@ -11,6 +11,7 @@ pub mod consume;
 mod form;
 mod functions;
 pub mod http;
+mod mesh;
 mod namespaces;
 pub mod output;
 mod packages;
@@ -51,6 +52,7 @@ pub enum Command {
     Sinks(functions::SinkArgs),
     #[command(visible_alias = "package")]
     Packages(packages::Args),
+    Mesh(mesh::Args),
     Perf(perf::Args),
     Completion(completion::Args),
 }
@@ -73,6 +75,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Sources(args) => functions::run_sources(args).await,
         Command::Sinks(args) => functions::run_sinks(args).await,
         Command::Packages(args) => packages::run(args).await,
+        Command::Mesh(args) => mesh::run(args).await,
         Command::Perf(args) => perf::run(args).await,
         Command::Completion(args) => completion::run(args),
     }
