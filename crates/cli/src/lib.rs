@@ -52,6 +52,7 @@ pub enum Command {
     Sinks(functions::SinkArgs),
     #[command(visible_alias = "package")]
     Packages(packages::Args),
+    #[command(visible_alias = "meshes")]
     Mesh(mesh::Args),
     Perf(perf::Args),
     Completion(completion::Args),

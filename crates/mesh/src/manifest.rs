@@ -18,7 +18,8 @@ use std::{
 const GROUP: &str = "compute.functionmesh.io";
 /// What it was called before 2021.
 const OLD_GROUP: &str = "cloud.streamnative.io";
-const KINDS: [&str; 8] = ["ConnectorCatalog", "Function", "Source", "Sink", "FunctionMesh", "BackendConfig", "ConfigMap", "Secret"];
+const KINDS: [&str; 8] =
+    ["ConnectorCatalog", "Function", "Source", "Sink", "FunctionMesh", "BackendConfig", "ConfigMap", "Secret"];
 
 /// Functions, sources and sinks of one manifest.
 const NODES_MAX: usize = 5000;
@@ -43,6 +44,8 @@ pub struct Document {
     pub api_version: String,
     /// As it is written.
     pub kind: String,
+    /// `metadata.namespace`, Kubernetes' own; `default` where none is given.
+    pub namespace: String,
     /// `metadata.name`.
     pub name: String,
     /// Where it begins.
@@ -129,15 +132,20 @@ impl Manifest {
             return;
         }
         let name = object_name(document).unwrap_or_default().to_owned();
+        let metadata = document.get("metadata");
+        let namespace =
+            metadata.and_then(|metadata| metadata.get("namespace")).and_then(Value::text).unwrap_or("default");
         let (api_version, kind) = (api_version.as_str(), kind.as_str());
         self.documents.push(Document {
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
             name: name.clone(),
             at: document.at,
         });
         if document.entries().is_empty() {
-            return problems.error(document.at, "a document must be a mapping with apiVersion, kind, metadata and spec");
+            return problems
+                .error(document.at, "a document must be a mapping with apiVersion, kind, metadata and spec");
         }
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let is_ours = matches!(kind, "Function" | "Source" | "Sink" | "FunctionMesh" | "BackendConfig");
@@ -153,7 +161,8 @@ impl Manifest {
             }
             ("", "ConfigMap" | "Secret") => {}
             (_, "") if document.get("kind").is_none() => {
-                return problems.error(document.at, "kind is required: Function, Source, Sink, FunctionMesh, ConfigMap or Secret");
+                return problems
+                    .error(document.at, "kind is required: Function, Source, Sink, FunctionMesh, ConfigMap or Secret");
             }
             (GROUP | OLD_GROUP, "ConnectorCatalog" | "MeshConfig") => {
                 return problems.note(document.at, format!("a {kind} is for Kubernetes and has no effect here"));
@@ -162,6 +171,8 @@ impl Manifest {
                 let near = nearest(kind, &KINDS).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
                 return problems.error(at("kind"), format!("there is no kind {}{near}", quoted(kind)));
             }
+            // That it is required is told with what else is.
+            _ if is_ours && api_version.is_empty() => {}
             _ if is_ours => {
                 let text = format!("a {kind} has the apiVersion {GROUP}/v1alpha1, found {}", quoted(api_version));
                 problems.error(at("apiVersion"), text);
@@ -214,14 +225,20 @@ impl Manifest {
                 Some("Source") => Kind::Source,
                 Some("Sink") => Kind::Sink,
                 kind => {
-                    let text = format!("{} is for Kubernetes and is passed over", quoted(kind.unwrap_or("this resource")));
+                    let text =
+                        format!("{} is for Kubernetes and is passed over", quoted(kind.unwrap_or("this resource")));
                     problems.note(resource.at, text);
                     continue;
                 }
             };
             let Some(mut spec) = resource.get("spec").cloned() else { continue };
             let misread = checked(&mut spec, shape::spec_of(kind), problems);
-            self.node(kind, &spec, &Around { mesh, object: text("name"), at: resource.at, misread: &misread }, problems);
+            self.node(
+                kind,
+                &spec,
+                &Around { mesh, object: text("name"), at: resource.at, misread: &misread },
+                problems,
+            );
         }
         if self.nodes.len() == count && misread.is_empty() {
             problems.warning(document.at, "this mesh has no function, no source and no sink");
@@ -259,7 +276,8 @@ impl Manifest {
                 None => {
                     // It is there, so that its users are not told it is not.
                     found.insert(entry.name.clone(), SecretText(String::new()));
-                    let text = format!("data.{} is no base64 of a text; stringData takes it as it is", quoted(&entry.name));
+                    let text =
+                        format!("data.{} is no base64 of a text; stringData takes it as it is", quoted(&entry.name));
                     problems.error(entry.value.at, text);
                 }
             }
@@ -294,8 +312,14 @@ impl Manifest {
                     && !secret.contains_key(&at.key)
                 {
                     let known: Vec<&str> = secret.keys().map(String::as_str).collect();
-                    let near = nearest(&at.key, &known).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
-                    let text = format!("{id}: secret {}: the Secret {} has no key {}{near}", quoted(name), quoted(&at.path), quoted(&at.key));
+                    let near =
+                        nearest(&at.key, &known).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
+                    let text = format!(
+                        "{id}: secret {}: the Secret {} has no key {}{near}",
+                        quoted(name),
+                        quoted(&at.path),
+                        quoted(&at.key)
+                    );
                     problems.error(places.secrets.get(name).copied().unwrap_or(node.origin), text);
                 }
             }

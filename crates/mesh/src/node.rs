@@ -165,6 +165,9 @@ pub struct CodeRef {
     /// Where Kubernetes puts the file (`py`, `jar`, `go`, `functionFile`), where it is fetched from somewhere else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// SHA-256 of the file, in hexadecimal digits, where somebody looked; so that a plan sees that a local file has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// What kind of place code comes from.
@@ -193,7 +196,7 @@ impl CodeRef {
             _ => Place::Local,
         };
         let location = if place == Place::Builtin { &location["builtin://".len()..] } else { location };
-        Self { place, location: location.to_owned(), file: None }
+        Self { place, location: location.to_owned(), file: None, digest: None }
     }
 }
 

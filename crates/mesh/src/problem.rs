@@ -88,11 +88,20 @@ impl Problems {
     }
 
     pub(crate) fn add(&mut self, at: At, severity: Severity, text: String) {
-        if self.list.len() >= PROBLEMS_MAX {
-            self.left_out += 1;
-            return;
+        if self.is_full() {
+            return self.count();
         }
         self.list.insert(Problem { at, severity, text: shortened(&text) });
+    }
+
+    /// Whether a further one is only counted, so that what it would say need not be found.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= PROBLEMS_MAX
+    }
+
+    /// One more that is not told.
+    pub(crate) fn count(&mut self) {
+        self.left_out += 1;
     }
 
     pub(crate) fn is_empty(&self) -> bool {

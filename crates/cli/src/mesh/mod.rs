@@ -1,10 +1,24 @@
-//! `geminga mesh`.
+//! `geminga mesh`: applications of functions, sources and sinks, declared in the manifests of Function Mesh.
 
+mod check;
+mod files;
+mod graph;
+mod plan;
 mod simulate;
 
-/// Applications of several functions, and how they scale
+/// Applications of several functions: check, draw, compare, and how they scale
 #[derive(Debug, clap::Args)]
-#[command(arg_required_else_help = true)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+    geminga mesh check app.yaml\n  \
+    geminga mesh graph app.yaml\n  \
+    geminga mesh graph app.yaml --format mermaid\n  \
+    geminga mesh plan app.yaml\n  \
+    geminga mesh plan new.yaml --against old.yaml\n\n\
+    A manifest is what `kubectl apply` takes: Function, Source, Sink and FunctionMesh of compute.functionmesh.io/v1alpha1,\n\
+    with the ConfigMaps and Secrets they name. Several files are read as one; - is standard input."
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -12,15 +26,21 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Check(check::Args),
+    Graph(graph::Args),
+    Plan(plan::Args),
     Simulate(simulate::Args),
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// The text is for a person.
+/// A file cannot be read, a manifest has errors, no broker answers; the text is for a person.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
+        Command::Check(args) => check::run(&args),
+        Command::Graph(args) => graph::run(&args).await,
+        Command::Plan(args) => plan::run(&args).await,
         Command::Simulate(args) => simulate::run(&args),
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     graph::Graph,
     manifest::Manifest,
     node::{Id, Role},
-    problem::{At, Problem, Problems, quoted},
+    problem::{At, Problem, Problems},
 };
 use std::collections::BTreeMap;
 
@@ -44,7 +44,10 @@ fn names(manifest: &Manifest, problems: &mut Problems) {
                 problems.error(places.name, format!("{id} is here a second time, first in {}", line(*at, places.name)));
             }
             Some((first, at)) => {
-                let text = format!("{id} has the name of the {first} in {}: the three kinds share their names", line(*at, places.name));
+                let text = format!(
+                    "{id} has the name of the {first} in {}: the three kinds share their names",
+                    line(*at, places.name)
+                );
                 problems.error(places.name, text);
             }
             None => drop(seen.insert(id.name.clone(), (id, places.name))),
@@ -61,18 +64,28 @@ fn line(at: At, from: At) -> String {
 fn cycles(manifest: &Manifest, graph: &Graph, problems: &mut Problems) {
     for cycle in &graph.cycles {
         let Some(first) = cycle.first() else { continue };
-        let names: Vec<&str> = cycle.iter().take(8).map(|node| graph.nodes[*node].id.name.as_str()).collect();
-        let more = if cycle.len() > 8 { " and more" } else { "" };
+        let vertex = &graph.nodes[*first];
         let is_within = |topic: usize| graph.topics[topic].readers.iter().any(|reader| cycle.contains(reader));
+        let matched = |topic: usize| vertex.patterns.iter().any(|pattern| pattern.matches.contains(&topic));
+        // A node that names one topic as input and as output is refused by the worker's own rules.
+        if cycle.len() == 1 && !vertex.writes.iter().any(|(topic, _)| matched(*topic)) {
+            continue;
+        }
+        let names: Vec<&str> = cycle.iter().take(8).map(|node| graph.nodes[*node].id.name.as_str()).collect();
+        let more = if cycle.len() > 8 { " -> ..." } else { "" };
+        let route = format!("{}{more} -> {}", names.join(" -> "), vertex.id.name);
         let by_results = cycle.iter().all(|node| {
             graph.nodes[*node].writes.iter().any(|(topic, role)| *role == Role::Output && is_within(*topic))
         });
-        let at = manifest.places[*first].outputs.get(&Role::Output).copied().unwrap_or(manifest.nodes[*first].origin);
-        let names = quoted(&names.join(" -> "));
+        let role = vertex.writes.iter().find(|(topic, _)| is_within(*topic)).map_or(Role::Output, |(_, role)| *role);
+        let at = manifest.places[*first].outputs.get(&role).copied().unwrap_or(manifest.nodes[*first].origin);
         if by_results {
-            problems.error(at, format!("a cycle: {names}{more} -> {} writes what it reads, over these", graph.nodes[*first].id.name));
+            problems.error(at, format!("a cycle: {route}: what goes out comes in again, for ever"));
         } else {
-            problems.warning(at, format!("a cycle by dead letters or late data: {names}{more}; a message that always fails goes round for ever"));
+            problems.warning(
+                at,
+                format!("a cycle by dead letters or late data: {route}: what always fails goes round for ever"),
+            );
         }
     }
 }

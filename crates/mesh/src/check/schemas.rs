@@ -22,11 +22,27 @@ pub(super) fn check(manifest: &Manifest, graph: &Graph, problems: &mut Problems)
         let Some((writer, _)) = writer else { continue };
         for (other, _) in topic.writers.iter().filter(|(node, role)| *role == Role::Output && node != writer) {
             let at = manifest.places[*other].outputs.get(&Role::Output).copied().unwrap_or_default();
-            compare(manifest, (*writer, written(manifest, *writer)), (*other, written(manifest, *other)), "writes", &topic.name, at, problems);
+            compare(
+                manifest,
+                (*writer, written(manifest, *writer)),
+                (*other, written(manifest, *other)),
+                "writes",
+                &topic.name,
+                at,
+                problems,
+            );
         }
         for reader in &topic.readers {
             let Some((end, at)) = read(manifest, *reader, &topic.name) else { continue };
-            compare(manifest, (*writer, written(manifest, *writer)), (*reader, end), "reads", &topic.name, at, problems);
+            compare(
+                manifest,
+                (*writer, written(manifest, *writer)),
+                (*reader, end),
+                "reads",
+                &topic.name,
+                at,
+                problems,
+            );
         }
     }
 }
@@ -42,29 +58,36 @@ fn compare(
 ) {
     let (first, second) = (manifest.nodes[first].id(), manifest.nodes[second].id());
     let sentence = |what: &str, one: &str, other: &str| {
-        format!("{}: {first} writes it with {what} {}, {second} {verb} it with {}", quoted(topic), quoted(one), quoted(other))
+        format!(
+            "{}: {first} writes it with {what} {}, {second} {verb} it with {}",
+            quoted(topic),
+            quoted(one),
+            quoted(other)
+        )
     };
-    match ((&one.schema, &other.schema), (&one.serde, &other.serde), (&one.class, &other.class)) {
-        ((Some(one), Some(other)), _, _) => {
-            if !same_schema(one, other) {
-                problems.error(at, sentence("the schema", one, other));
-            }
+    // What is said in most detail counts, and the rest is not looked at.
+    if let (Some(one), Some(other)) = (&one.schema, &other.schema) {
+        if !is_same(one, other) {
+            problems.error(at, sentence("the schema", one, other));
         }
-        (_, (Some(one), Some(other)), _) => {
-            if one != other {
-                problems.warning(at, sentence("the SerDe", one, other));
-            }
+    } else if let (Some(one), Some(other)) = (&one.serde, &other.serde) {
+        if one != other {
+            problems.warning(at, sentence("the SerDe", one, other));
         }
-        ((Some(schema), None), (_, Some(serde)), _) | ((None, Some(schema)), (Some(serde), _), _) => {
-            let text = format!("{}: one of {first} and {second} has the schema {}, the other the SerDe {}", quoted(topic), quoted(schema), quoted(serde));
-            problems.warning(at, text);
-        }
-        (_, _, (Some(one), Some(other))) => {
-            if !same_class(one, other) {
-                problems.warning(at, sentence("the type", one, other));
-            }
-        }
-        _ => {}
+    } else if let (Some(schema), Some(serde)) =
+        (one.schema.as_ref().or(other.schema.as_ref()), one.serde.as_ref().or(other.serde.as_ref()))
+    {
+        let text = format!(
+            "{}: one of {first} and {second} has the schema {}, the other the SerDe {}",
+            quoted(topic),
+            quoted(schema),
+            quoted(serde)
+        );
+        problems.warning(at, text);
+    } else if let (Some(one), Some(other)) = (&one.class, &other.class)
+        && !is_same(one, other)
+    {
+        problems.warning(at, sentence("the type", one, other));
     }
 }
 
@@ -76,7 +99,9 @@ fn written(manifest: &Manifest, node: usize) -> End {
 
 /// How a node reads a topic, and where it says so.
 fn read(manifest: &Manifest, node: usize, topic: &str) -> Option<(End, crate::At)> {
-    let base = |name: &str| name.parse::<model::TopicName>().map(|name| name.partitioned().to_string()).unwrap_or_else(|_| complete(name));
+    let base = |name: &str| {
+        name.parse::<model::TopicName>().map(|name| name.partitioned().to_string()).unwrap_or_else(|_| complete(name))
+    };
     let inputs = manifest.nodes[node].inputs();
     let input = inputs.iter().find(|input| !input.spec.regex_pattern && base(&input.topic) == topic);
     let input = input.or_else(|| inputs.iter().find(|input| input.spec.regex_pattern))?;
@@ -89,22 +114,28 @@ fn read(manifest: &Manifest, node: usize, topic: &str) -> Option<(End, crate::At
     Some((end, at))
 }
 
-/// A schema that takes whatever there is.
+/// A schema or a type that takes whatever there is.
 fn is_any(name: &str) -> bool {
     matches!(
         name.to_ascii_lowercase().as_str(),
-        "" | "[b" | "b[]" | "bytes" | "byte[]" | "none" | "auto" | "auto_consume" | "auto_publish" | "auto_produce" | "object" | "any"
+        "" | "[b"
+            | "b[]"
+            | "bytes"
+            | "byte[]"
+            | "none"
+            | "auto"
+            | "auto_consume"
+            | "auto_publish"
+            | "auto_produce"
+            | "object"
+            | "any"
     ) || name.ends_with(".GenericRecord")
         || name.ends_with(".GenericObject")
         || name == "java.lang.Object"
         || name == "java.nio.ByteBuffer"
 }
 
-fn same_schema(one: &str, other: &str) -> bool {
-    is_any(one) || is_any(other) || plain(one).eq_ignore_ascii_case(plain(other))
-}
-
-fn same_class(one: &str, other: &str) -> bool {
+fn is_same(one: &str, other: &str) -> bool {
     is_any(one) || is_any(other) || plain(one).eq_ignore_ascii_case(plain(other))
 }
 

@@ -25,19 +25,31 @@ pub(super) fn unread(manifest: &Manifest, graph: &Graph, problems: &mut Problems
         let name = topic.name.as_str();
         if topic.writers.is_empty() {
             for reader in &topic.readers {
-                let writes: Vec<&str> = graph.nodes[*reader].writes.iter().map(|(topic, _)| graph.topics[*topic].name.as_str()).collect();
-                let near = meant(name, &unread, &writes).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                let writes: Vec<&str> =
+                    graph.nodes[*reader].writes.iter().map(|(topic, _)| graph.topics[*topic].name.as_str()).collect();
+                let near =
+                    meant(name, &unread, &writes).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
                 let at = place(manifest, *reader, name);
-                problems.add(at, severity, format!("{}: nobody here writes {}{near}", graph.nodes[*reader].id, quoted(name)));
+                problems.add(
+                    at,
+                    severity,
+                    format!("{}: nobody here writes {}{near}", graph.nodes[*reader].id, quoted(name)),
+                );
             }
         }
         if topic.readers.is_empty() {
             let writers = topic.writers.iter().filter(|(_, role)| *role == Role::Output);
             for (writer, role) in writers {
-                let reads: Vec<&str> = graph.nodes[*writer].reads.iter().map(|topic| graph.topics[*topic].name.as_str()).collect();
-                let near = meant(name, &unwritten, &reads).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                let reads: Vec<&str> =
+                    graph.nodes[*writer].reads.iter().map(|topic| graph.topics[*topic].name.as_str()).collect();
+                let near =
+                    meant(name, &unwritten, &reads).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
                 let at = manifest.places[*writer].outputs.get(role).copied().unwrap_or(manifest.nodes[*writer].origin);
-                problems.add(at, severity, format!("{}: nobody here reads {}{near}", graph.nodes[*writer].id, quoted(name)));
+                problems.add(
+                    at,
+                    severity,
+                    format!("{}: nobody here reads {}{near}", graph.nodes[*writer].id, quoted(name)),
+                );
             }
         }
     }
@@ -90,7 +102,11 @@ pub(super) fn subscriptions(manifest: &Manifest, problems: &mut Problems) {
             let at = manifest.places[index].subscription;
             let (topic, name) = (quoted(&input.topic), quoted(&subscription));
             if kind == as_kind {
-                let text = format!("{} and {} share the subscription {name} of {topic}: each message goes to one of them", other.id(), node.id());
+                let text = format!(
+                    "{} and {} share the subscription {name} of {topic}: each message goes to one of them",
+                    other.id(),
+                    node.id()
+                );
                 problems.warning(at, text);
             } else {
                 let text = format!(
@@ -116,12 +132,20 @@ pub(super) fn idle(manifest: &Manifest, problems: &mut Problems) {
             continue;
         }
         let partition = |topic: &str| topic.parse::<TopicName>().ok().and_then(|topic| topic.partition());
-        let are_all_partitions = inputs.iter().all(|input| !input.spec.regex_pattern && partition(&input.topic).is_some());
-        let why = format!("{}: its order makes the subscription {}, where one instance works on a partition", node.id(), kind.name());
+        let are_all_partitions =
+            inputs.iter().all(|input| !input.spec.regex_pattern && partition(&input.topic).is_some());
+        let why = format!(
+            "{}: its order makes the subscription {}, where one instance works on a partition",
+            node.id(),
+            kind.name()
+        );
         if are_all_partitions && u32::try_from(inputs.len()).is_ok_and(|usable| usable < instances) {
             problems.warning(places.replicas, format!("{why}; of {instances} instances {} can work", inputs.len()));
         } else if !are_all_partitions {
-            problems.warning(places.replicas, format!("{why}; {instances} instances need as many partitions, which a manifest does not tell"));
+            problems.warning(
+                places.replicas,
+                format!("{why}; {instances} instances need as many partitions, which a manifest does not tell"),
+            );
         }
     }
 }

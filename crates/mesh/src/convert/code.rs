@@ -39,7 +39,8 @@ const RUNTIMES: [(&str, &str, &str); 4] = [
 
 /// The code of a spec, where there is some; more than one is told.
 pub(super) fn code(spec: &Value, problems: &mut Problems) -> Option<Code> {
-    let mut given = RUNTIMES.iter().filter_map(|names| Some((names, spec.entry(names.0).filter(|e| !e.value.is_null())?)));
+    let mut given =
+        RUNTIMES.iter().filter_map(|names| Some((names, spec.entry(names.0).filter(|e| !e.value.is_null())?)));
     let ((field, file, location), entry) = given.next()?;
     for ((other, ..), entry) in given {
         problems.error(entry.at, format!("only one runtime can be given, found {field} and {other}"));
@@ -119,5 +120,9 @@ impl Code {
 /// One word of a command line.
 fn word(text: &str) -> String {
     let is_plain = |c: char| !c.is_whitespace() && !matches!(c, '\'' | '"' | '\\');
-    if !text.is_empty() && text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

@@ -7,8 +7,8 @@
 mod code;
 mod parts;
 mod place;
-mod read;
 mod places;
+mod read;
 mod replicas;
 mod resources;
 mod scaling;
@@ -21,8 +21,8 @@ use crate::{
     yaml::Value,
 };
 use code::{Code, Runtime};
-pub(crate) use places::Places;
 use model::function::{BatchSourceConfig, Component, FunctionConfig, Host, SinkConfig, SourceConfig, WindowConfig};
+pub(crate) use places::Places;
 use read::{choice, flag, int, int_above_0, map, text};
 use std::collections::BTreeSet;
 
@@ -144,7 +144,9 @@ fn function(spec: &Value, name: Option<String>, code: Option<&Code>, problems: &
     }
     for field in ["sourceConfig", "sinkConfig"] {
         if let Some(entry) = spec.entry(field).filter(|entry| !entry.value.is_null()) {
-            let text = format!("{field}: a function with a connector of its own is not run here; put a source or sink beside it");
+            let text = format!(
+                "{field}: a function with a connector of its own is not run here; put a source or sink beside it"
+            );
             problems.warning(entry.at, text);
         }
     }
@@ -160,7 +162,10 @@ fn function(spec: &Value, name: Option<String>, code: Option<&Code>, problems: &
         }
         if code.runtime == Runtime::Nodejs && code.at.place != Place::Local {
             let at = place::at(spec, &["genericRuntime".to_owned(), "functionFileLocation".to_owned()], spec.at);
-            problems.warning(at, "a nodejs file from a package or a URL is run as a program: its first line must be #!/usr/bin/env node");
+            problems.warning(
+                at,
+                "a nodejs file from a package or a URL is run as a program: its first line must be #!/usr/bin/env node",
+            );
         }
     }
     config
@@ -257,14 +262,18 @@ fn flags(spec: &Value, code: Option<&Code>) -> Option<String> {
 
 /// The connector's file, where it is none that the server has.
 fn archive(spec: &Value, built_in: &str, code: Option<&Code>, problems: &mut Problems) -> Option<String> {
-    if let Some(value) = spec.get(built_in).filter(|_| text(spec, built_in).is_some() && connector(spec, built_in).is_none()) {
-        let text = format!("{built_in} names a connector the server has; {} is a type and is passed over", value.described());
+    if let Some(value) =
+        spec.get(built_in).filter(|_| text(spec, built_in).is_some() && connector(spec, built_in).is_none())
+    {
+        let text =
+            format!("{built_in} names a connector the server has; {} is a type and is passed over", value.described());
         problems.warning(value.at, text);
     }
     let code = code?;
     if let Some(name) = spec.get(built_in).filter(|_| connector(spec, built_in).is_some()) {
         if code.location() != format!("builtin://{}", name.text().unwrap_or_default()) {
-            let text = format!("{built_in} names a connector the server has, so {} is not used", quoted(&code.at.location));
+            let text =
+                format!("{built_in} names a connector the server has, so {} is not used", quoted(&code.at.location));
             problems.note(name.at, text);
         }
         return None;
@@ -283,7 +292,7 @@ fn builtin(kind: Kind, spec: &Value) -> Option<CodeRef> {
         Kind::Source => "sourceType",
         Kind::Sink => "sinkType",
     };
-    connector(spec, field).map(|name| CodeRef { place: Place::Builtin, location: name, file: None })
+    connector(spec, field).map(|name| CodeRef { place: Place::Builtin, location: name, file: None, digest: None })
 }
 
 fn secrets(spec: &Value) -> std::collections::BTreeMap<String, SecretRef> {

@@ -84,7 +84,8 @@ pub(super) fn at(spec: &Value, path: &[String], start: At) -> At {
 /// Whether a mistake follows from something that could not be read and was told.
 pub(super) fn is_excused(path: &[String], field: &str, spec: &Value, around: &Around<'_>) -> bool {
     let path = path.join(".");
-    let within = |part: &str, whole: &str| part.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let within =
+        |part: &str, whole: &str| part.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     // These are told in words of their own.
     (field == "runtime" && !["java", "python", "golang", "genericRuntime"].iter().any(|code| spec.get(code).is_some()))
         || field.starts_with("resources.")

@@ -33,17 +33,34 @@ pub(super) fn read(kind: Kind, spec: &Value, problems: &mut Problems) -> Replica
         }
     };
     if let Some(max) = max {
-        wrong(given_min.is_some_and(|min| min > max), at("minReplicas"), format!("minReplicas {min} is above maxReplicas {max}"));
-        wrong(replicas > max && given.is_some(), at("replicas"), format!("replicas {replicas} is above maxReplicas {max}"));
+        wrong(
+            given_min.is_some_and(|min| min > max),
+            at("minReplicas"),
+            format!("minReplicas {min} is above maxReplicas {max}"),
+        );
+        wrong(
+            replicas > max && given.is_some(),
+            at("replicas"),
+            format!("replicas {replicas} is above maxReplicas {max}"),
+        );
         let most = PARALLELISM_MAX.unsigned_abs();
-        wrong(max > most, at("maxReplicas"), format!("maxReplicas {max} is more than the {most} instances a {} may have", kind.word()));
+        wrong(
+            max > most,
+            at("maxReplicas"),
+            format!("maxReplicas {max} is more than the {most} instances a {} may have", kind.word()),
+        );
     } else {
-        let text = "replicas is 0 and nothing wakes it: minReplicas: 0 with a maxReplicas lets it sleep until an event comes";
+        let text =
+            "replicas is 0 and nothing wakes it: minReplicas: 0 with a maxReplicas lets it sleep until an event comes";
         wrong(replicas == 0, at(if given.is_some() { "replicas" } else { "minReplicas" }), text.to_owned());
     }
     if let (Some(given), Some(min)) = (given, given_min) {
         let is_starting_asleep = given == 0 && max.is_some();
-        wrong(min > given && !is_starting_asleep, at("minReplicas"), format!("minReplicas {min} is above replicas {given}"));
+        wrong(
+            min > given && !is_starting_asleep,
+            at("minReplicas"),
+            format!("minReplicas {min} is above replicas {given}"),
+        );
     }
     if kind == Kind::Source && min == 0 && max.is_some() {
         wrong(true, at("minReplicas"), "a source cannot sleep: nothing here would wake it".to_owned());

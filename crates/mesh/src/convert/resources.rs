@@ -41,7 +41,9 @@ fn amount(entry: &Entry, problems: &mut Problems) {
         return problems.error(at, format!("{name} {quantity} must be positive"));
     }
     match name {
-        "memory" | "storage" | "ephemeral-storage" if quantity.value() < MEMORY_BYTES_MIN && quantity.as_f64() > 0.0 => {
+        "memory" | "storage" | "ephemeral-storage"
+            if quantity.value() < MEMORY_BYTES_MIN && quantity.as_f64() > 0.0 =>
+        {
             let text = quantity.to_string();
             let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
             let worth = match text.strip_suffix('m').and_then(|_| number.parse::<f64>().ok()) {
@@ -51,7 +53,10 @@ fn amount(entry: &Entry, problems: &mut Problems) {
             problems.error(at, format!("{name} {text} is {worth}; did you mean {number}Mi?"));
         }
         "cpu" if quantity.as_f64() > CORES_MAX => {
-            problems.warning(at, format!("cpu {quantity} is that many cores; did you mean {quantity}m, thousandths of one?"));
+            problems.warning(
+                at,
+                format!("cpu {quantity} is that many cores; did you mean {quantity}m, thousandths of one?"),
+            );
         }
         "cpu" | "memory" | "storage" | "ephemeral-storage" => {}
         _ => problems.note(at, format!("{name} is for Kubernetes, no effect here")),

@@ -25,7 +25,10 @@ pub(super) fn read(spec: &Value, min: u32, replicas: u32, max: Option<u32>, prob
     let at = |field: &str| pod.and_then(|pod| pod.entry(field)).map_or(spec.at, |entry| entry.at);
     let Some(max) = max else {
         for field in ["builtinAutoscaler", "autoScalingMetrics", "autoScalingBehavior"] {
-            if pod.and_then(|pod| pod.get(field)).is_some_and(|value| !value.items().is_empty() || !value.entries().is_empty()) {
+            if pod
+                .and_then(|pod| pod.get(field))
+                .is_some_and(|value| !value.items().is_empty() || !value.entries().is_empty())
+            {
                 problems.warning(at(field), format!("{field} without maxReplicas has no effect: nothing scales"));
             }
         }
@@ -33,7 +36,10 @@ pub(super) fn read(spec: &Value, min: u32, replicas: u32, max: Option<u32>, prob
         return vpa.map(|vpa| Spec { vpa: Some(vpa), ..Spec::new(fixed, fixed, PolicySpec::default()) });
     };
     if vpa.is_some() {
-        problems.error(at("vpa"), "vpa and maxReplicas exclude each other: both would answer a load, one with size and one with number");
+        problems.error(
+            at("vpa"),
+            "vpa and maxReplicas exclude each other: both would answer a load, one with size and one with number",
+        );
     }
     let policy = annotated.or(hpa.map(PolicySpec::Hpa)).unwrap_or_default();
     let scaling = Spec { vpa, ..Spec::new(min, max, policy) };
@@ -60,7 +66,9 @@ fn hpa(spec: &Value, pod: &Value, problems: &mut Problems) -> Option<hpa::Spec> 
     let mut seen: Vec<String> = Vec::new();
     let mut builtin = Vec::new();
     for rule in rules {
-        let Some(metric) = rule.text().and_then(|name| hpa::MetricSpec::builtin(name, |of| share(of, &requests, limits.as_ref()))) else {
+        let Some(metric) =
+            rule.text().and_then(|name| hpa::MetricSpec::builtin(name, |of| share(of, &requests, limits.as_ref())))
+        else {
             continue;
         };
         let resource = metric.resource.as_ref().map(|resource| resource.name.clone()).unwrap_or_default();
@@ -119,7 +127,9 @@ fn annotated(pod: &Value, problems: &mut Problems) -> Option<PolicySpec> {
     match serde_json::from_value(json) {
         Ok(policy) => Some(policy),
         Err(error) => {
-            let text = format!("{POLICY_ANNOTATION} is rate, hpa, keda or knative, or one of them with its parameters, such as {{rate: {{targetAge: 500ms}}}}: {error}");
+            let text = format!(
+                "{POLICY_ANNOTATION} is rate, hpa, keda or knative, or one of them with its parameters, such as {{rate: {{targetAge: 500ms}}}}: {error}"
+            );
             problems.error(entry.value.at, text);
             None
         }

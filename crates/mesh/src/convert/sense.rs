@@ -19,7 +19,10 @@ pub(super) fn check(spec: &Value, config: &Config, problems: &mut Problems) {
     };
     if guarantees == Some(Guarantees::Manual) {
         if spec.get("autoAck").and_then(Value::bool) == Some(true) {
-            problems.error(at("autoAck"), "autoAck: true contradicts processingGuarantee manual, where the function acknowledges");
+            problems.error(
+                at("autoAck"),
+                "autoAck: true contradicts processingGuarantee manual, where the function acknowledges",
+            );
         }
         if kind == Kind::Sink {
             problems.note(at("processingGuarantee"), "manual: the sink itself acknowledges each record");
@@ -44,7 +47,10 @@ fn twice(field: &str, config: &Value, problems: &mut Problems) {
             && !entry.value.is_null()
         {
             let (name, class) = (quoted(name), quoted(&entry.name));
-            problems.warning(entry.at, format!("{field} has both {name} and {class}: one of them is not used; keep the one that is meant"));
+            problems.warning(
+                entry.at,
+                format!("{field} has both {name} and {class}: one of them is not used; keep the one that is meant"),
+            );
         }
     }
 }
@@ -53,7 +59,10 @@ fn twice(field: &str, config: &Value, problems: &mut Problems) {
 pub(super) fn object_name(object: &str, at: crate::At, problems: &mut Problems) {
     let length = object.chars().count();
     if length > OBJECT_NAME_MAX {
-        let text = format!("{} has {length} characters; on Kubernetes the operator takes {OBJECT_NAME_MAX} at most", quoted(object));
+        let text = format!(
+            "{} has {length} characters; on Kubernetes the operator takes {OBJECT_NAME_MAX} at most",
+            quoted(object)
+        );
         problems.warning(at, text);
     }
 }

@@ -33,11 +33,21 @@ impl Graph {
                 let _ = writeln!(text, "  t{topic} -> n{index};");
             }
             for (topic, role) in &vertex.writes {
-                let style = if *role == Role::Output { String::new() } else { format!(" [style=dashed, label=\"{}\"]", word(*role)) };
+                let style = if *role == Role::Output {
+                    String::new()
+                } else {
+                    format!(" [style=dashed, label=\"{}\"]", word(*role))
+                };
                 let _ = writeln!(text, "  n{index} -> t{topic}{style};");
             }
-            for (number, pattern) in vertex.patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches.is_empty()) {
-                let _ = writeln!(text, "  p{index}_{number} [shape=ellipse, style=dashed, label=\"{}\"];", dot_text(&pattern.text));
+            for (number, pattern) in
+                vertex.patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches.is_empty())
+            {
+                let _ = writeln!(
+                    text,
+                    "  p{index}_{number} [shape=ellipse, style=dashed, label=\"{}\"];",
+                    dot_text(&pattern.text)
+                );
                 let _ = writeln!(text, "  p{index}_{number} -> n{index};");
             }
         }
@@ -65,7 +75,9 @@ impl Graph {
                 let arrow = if *role == Role::Output { "-->".to_owned() } else { format!("-.->|{}|", word(*role)) };
                 let _ = writeln!(text, "  n{index} {arrow} t{topic}");
             }
-            for (number, pattern) in vertex.patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches.is_empty()) {
+            for (number, pattern) in
+                vertex.patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches.is_empty())
+            {
                 let _ = writeln!(text, "  p{index}_{number}([\"{}\"]) --> n{index}", mermaid_text(&pattern.text));
             }
         }

@@ -9,7 +9,9 @@ pub(super) fn fill(graph: &mut Graph) {
     let next = |vertex: usize| -> Vec<usize> {
         match graph.nodes.get(vertex) {
             // Where the log goes does not say what depends on what: everybody's log may go to one topic.
-            Some(node) => node.writes.iter().filter(|(_, role)| *role != Role::Log).map(|(topic, _)| count + topic).collect(),
+            Some(node) => {
+                node.writes.iter().filter(|(_, role)| *role != Role::Log).map(|(topic, _)| count + topic).collect()
+            }
             None => graph.topics[vertex - count].readers.clone(),
         }
     };
@@ -21,9 +23,9 @@ pub(super) fn fill(graph: &mut Graph) {
     }
     let mut layer = vec![0; components.len()];
     for index in (0..components.len()).rev() {
+        // Only nodes make a layer; a topic alone is where the last node that writes it is.
+        let step = usize::from(components[index].iter().any(|vertex| *vertex < count));
         for vertex in &components[index] {
-            // Only nodes make a layer; a topic has that of the last node that writes it.
-            let step = usize::from(*vertex < count);
             for after in next(*vertex) {
                 if of[after] != index {
                     layer[of[after]] = layer[of[after]].max(layer[index] + step);

@@ -152,7 +152,8 @@ impl Graph {
         let nodes: Vec<_> = nodes.collect();
         let names = |nodes: &[usize]| nodes.iter().map(name).collect::<Vec<_>>();
         let topics = self.topics.iter().map(|topic| {
-            let writers = topic.writers.iter().map(|(node, role)| serde_json::json!({"node": name(node), "role": role}));
+            let writers =
+                topic.writers.iter().map(|(node, role)| serde_json::json!({"node": name(node), "role": role}));
             serde_json::json!({
                 "name": topic.name,
                 "writers": writers.collect::<Vec<_>>(),

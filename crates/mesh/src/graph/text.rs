@@ -37,7 +37,12 @@ impl Graph {
                         Role::LateData => "late data, ",
                         Role::Log => "log, ",
                     };
-                    let _ = writeln!(text, "       {arrow} {}  {what}{}", topic.name, self.ends("to", &topic.readers, *node));
+                    let _ = writeln!(
+                        text,
+                        "       {arrow} {}  {what}{}",
+                        topic.name,
+                        self.ends("to", &topic.readers, *node)
+                    );
                 }
             }
         }
@@ -54,7 +59,8 @@ impl Graph {
         let count = |kind: Kind| self.nodes.iter().filter(|vertex| vertex.id.kind == kind).count();
         let parts = [Kind::Source, Kind::Function, Kind::Sink].map(|kind| (count(kind), kind.word()));
         let parts = parts.iter().filter(|(count, _)| *count > 0);
-        let parts: Vec<_> = parts.map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" })).collect();
+        let parts: Vec<_> =
+            parts.map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" })).collect();
         if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
     }
 

@@ -22,7 +22,8 @@ impl Plan {
             let _ = writeln!(text, "{sign} {}", step.id);
             let width = step.changes.iter().map(|change| change.field.chars().count()).max().unwrap_or(0);
             for change in &step.changes {
-                let _ = writeln!(text, "    {:<width$}  {} -> {}", change.field, shown(&change.old), shown(&change.new));
+                let _ =
+                    writeln!(text, "    {:<width$}  {} -> {}", change.field, shown(&change.old), shown(&change.new));
             }
         }
         let counts = [

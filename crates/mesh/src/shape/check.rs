@@ -72,7 +72,8 @@ impl<'a> Checker<'a> {
             },
             Shape::Quantity => {
                 if value.written().is_none_or(|text| text.parse::<autoscale::Quantity>().is_err()) {
-                    let meant = value.written().and_then(meant_quantity).map(|meant| format!(", did you mean {meant}?"));
+                    let meant =
+                        value.written().and_then(meant_quantity).map(|meant| format!(", did you mean {meant}?"));
                     self.expected_and("a quantity such as 500m, 2 or 1Gi", value, &meant.unwrap_or_default());
                 }
             }
@@ -128,15 +129,18 @@ impl<'a> Checker<'a> {
 
     fn expected_and(&mut self, what: &str, found: &Value, advice: &str) {
         let place = if self.path.is_empty() { "this".to_owned() } else { shown(&self.path) };
-        self.problems.error(found.at, format!("{} must be {what}, found {}{advice}", quoted(&place), found.described()));
+        self.problems
+            .error(found.at, format!("{} must be {what}, found {}{advice}", quoted(&place), found.described()));
         self.misread.insert(self.path.join("."));
     }
 
     /// Names that differ from known ones in nothing but their case are those.
     fn respell(&mut self, value: &mut Value, record: &'static Record) {
-        let given: Vec<String> = value.entries().iter().map(|entry| entry.name.clone()).collect();
+        let is_known = |entry: &crate::yaml::Entry| record.field(&entry.name).is_some();
+        let given: Vec<String> =
+            value.entries().iter().filter(|entry| is_known(entry)).map(|entry| entry.name.clone()).collect();
         let place = if self.path.is_empty() { record.name.to_owned() } else { shown(&self.path) };
-        for entry in value.entries_mut().iter_mut().filter(|entry| record.field(&entry.name).is_none()) {
+        for entry in value.entries_mut().iter_mut().filter(|entry| !is_known(entry)) {
             let known = record.fields().find(|field| field.name.eq_ignore_ascii_case(&entry.name));
             if let Some(field) = known.filter(|field| !given.iter().any(|given| given == field.name)) {
                 let text = format!(
@@ -153,6 +157,9 @@ impl<'a> Checker<'a> {
 
     /// A slip of the hand is a mistake; a name nothing here is like may be of another version and is passed over.
     fn unknown(&mut self, name: &str, at: At, record: &'static Record) {
+        if self.problems.is_full() {
+            return self.problems.count();
+        }
         let known: Vec<&str> = record.fields().map(|field| field.name).collect();
         let near = nearest(name, &known);
         let place = shown(&self.path[..self.path.len() - 1]);

@@ -8,7 +8,11 @@ use Shape::{Any, Choice, Int, List, Map, Object, Quantity, Text};
 pub(super) static METADATA: Record = Record {
     name: "metadata",
     parts: &[&[
-        required(acts("name", Text, "Name of the resource; of the function, source or sink where its spec gives none. A part of a FunctionMesh needs none.")),
+        required(acts(
+            "name",
+            Text,
+            "Name of the resource; of the function, source or sink where its spec gives none. A part of a FunctionMesh needs none.",
+        )),
         keeps("namespace", Text, "Namespace in Kubernetes; Pulsar's is `spec.namespace`."),
         keeps("labels", TEXT_MAP, ""),
         keeps("annotations", TEXT_MAP, ""),
@@ -30,16 +34,22 @@ pub(super) static METADATA: Record = Record {
 pub(super) static RESOURCES: Record = Record {
     name: "resources",
     parts: &[&[
-        acts("requests", Map(&Quantity), "`cpu`, `memory` and `ephemeral-storage` (or `storage`) become `resources` of the configuration. What is not here is taken from `limits`."),
-        acts("limits", Map(&Quantity), "Checked against the requests; a built-in rule's target is its share of the limit."),
+        acts(
+            "requests",
+            Map(&Quantity),
+            "`cpu`, `memory` and `ephemeral-storage` (or `storage`) become `resources` of the configuration. What is not here is taken from `limits`.",
+        ),
+        acts(
+            "limits",
+            Map(&Quantity),
+            "Checked against the requests; a built-in rule's target is its share of the limit.",
+        ),
         keeps("claims", ANY_LIST, ""),
     ]],
 };
 
-static METRIC_NAME: Record = Record {
-    name: "metric",
-    parts: &[&[required(acts("name", Text, "")), keeps("selector", Object, "")]],
-};
+static METRIC_NAME: Record =
+    Record { name: "metric", parts: &[&[required(acts("name", Text, "")), keeps("selector", Object, "")]] };
 
 static METRIC_TARGET: Record = Record {
     name: "target",
@@ -118,7 +128,11 @@ pub(super) static BEHAVIOR: Record = Record {
 static UPDATE_POLICY: Record = Record {
     name: "updatePolicy",
     parts: &[&[
-        acts("updateMode", Choice(&["Off", "Initial", "Recreate", "InPlaceOrRecreate", "Auto"]), "The recommendation is computed; to carry it out is for Kubernetes."),
+        acts(
+            "updateMode",
+            Choice(&["Off", "Initial", "Recreate", "InPlaceOrRecreate", "Auto"]),
+            "The recommendation is computed; to carry it out is for Kubernetes.",
+        ),
         keeps("minReplicas", Int(0), ""),
         keeps("evictionRequirements", ANY_LIST, ""),
     ]],
@@ -156,11 +170,7 @@ pub(super) static VPA: Record = Record {
 /// One of `env`.
 pub(super) static ENV: Record = Record {
     name: "env",
-    parts: &[&[
-        required(acts("name", Text, "")),
-        acts("value", Text, ""),
-        keeps("valueFrom", Object, ""),
-    ]],
+    parts: &[&[required(acts("name", Text, "")), acts("value", Text, ""), keeps("valueFrom", Object, "")]],
 };
 
 /// A name within the same namespace.

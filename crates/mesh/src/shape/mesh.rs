@@ -20,7 +20,11 @@ static CRYPTO_SECRET: Record = Record {
 static CRYPTO: Record = Record {
     name: "cryptoConfig",
     parts: &[&[
-        acts("cryptoKeyReaderClassName", Text, "`cryptoConfig.cryptoKeyReaderClassName` of the configuration; the runtime must have the class."),
+        acts(
+            "cryptoKeyReaderClassName",
+            Text,
+            "`cryptoConfig.cryptoKeyReaderClassName` of the configuration; the runtime must have the class.",
+        ),
         acts("cryptoKeyReaderConfig", TEXT_MAP, ""),
         acts("encryptionKeys", TEXTS, ""),
         acts("producerCryptoFailureAction", Choice(&["FAIL", "SEND"]), ""),
@@ -56,7 +60,11 @@ static INPUT: Record = Record {
         acts("topics", TEXTS, "`inputs`."),
         acts("topicPattern", Text, "`topicsPattern`."),
         acts("customSerdeSources", TEXT_MAP, "A SerDe class for each topic: `inputSpecs.*.serdeClassName`."),
-        acts("customSchemaSources", TEXT_MAP, "A schema for each topic: its type, as the operator reads it, or the JSON of `pulsar-admin`'s `customSchemaInputs`."),
+        acts(
+            "customSchemaSources",
+            TEXT_MAP,
+            "A schema for each topic: its type, as the operator reads it, or the JSON of `pulsar-admin`'s `customSchemaInputs`.",
+        ),
         acts("sourceSpecs", Map(&Shape::Record(&CONSUMER)), "`inputSpecs`."),
     ]],
 };
@@ -100,10 +108,7 @@ static OUTPUT: Record = Record {
 
 static SECRET_REF: Record = Record {
     name: "secretsMap",
-    parts: &[&[
-        acts("path", Text, "Name of the Secret."),
-        acts("key", Text, "Key within it."),
-    ]],
+    parts: &[&[acts("path", Text, "Name of the Secret."), acts("key", Text, "Key within it.")]],
 };
 
 static TLS: Record = Record {
@@ -147,8 +152,16 @@ static AUTH: Record = Record {
 static PULSAR: Record = Record {
     name: "pulsar",
     parts: &[&[
-        acts("pulsarConfig", Text, "A ConfigMap with `brokerServiceURL` and `webServiceURL`: looked up in the same files and shown. Messages go through Geminga itself."),
-        acts("authSecret", Text, "A Secret with `clientAuthenticationPlugin` and `clientAuthenticationParameters`: looked up and checked, never printed."),
+        acts(
+            "pulsarConfig",
+            Text,
+            "A ConfigMap with `brokerServiceURL` and `webServiceURL`: looked up in the same files and shown. Messages go through Geminga itself.",
+        ),
+        acts(
+            "authSecret",
+            Text,
+            "A Secret with `clientAuthenticationPlugin` and `clientAuthenticationParameters`: looked up and checked, never printed.",
+        ),
         acts("tlsSecret", Text, "A Secret with what TLS needs: looked up and checked."),
         keeps("tlsConfig", Shape::Record(&TLS), "TLS to the cluster."),
         keeps("authConfig", Shape::Record(&AUTH), "OAuth2 or another plugin."),
@@ -156,10 +169,8 @@ static PULSAR: Record = Record {
     ]],
 };
 
-static STATE_PROVIDER: Record = Record {
-    name: "javaProvider",
-    parts: &[&[required(keeps("className", Text, "")), keeps("config", Object, "")]],
-};
+static STATE_PROVIDER: Record =
+    Record { name: "javaProvider", parts: &[&[required(keeps("className", Text, "")), keeps("config", Object, "")]] };
 
 static STATE: Record = Record {
     name: "statefulConfig.pulsar",
@@ -169,19 +180,30 @@ static STATE: Record = Record {
     ]],
 };
 
-static STATEFUL: Record =
-    Record { name: "statefulConfig", parts: &[&[keeps("pulsar", Shape::Record(&STATE), "Every function has state here.")]] };
-
-static LOG_CONFIG: Record = Record {
-    name: "logConfig",
-    parts: &[&[required(keeps("name", Text, "")), required(keeps("key", Text, ""))]],
+static STATEFUL: Record = Record {
+    name: "statefulConfig",
+    parts: &[&[keeps("pulsar", Shape::Record(&STATE), "Every function has state here.")]],
 };
+
+static LOG_CONFIG: Record =
+    Record { name: "logConfig", parts: &[&[required(keeps("name", Text, "")), required(keeps("key", Text, ""))]] };
 
 static LOG: Record = Record {
     name: "log",
     parts: &[&[
         acts("level", LEVEL, "`logLevel`: the nearest of those the runtime has."),
-        keeps("rotatePolicy", Choice(&["TimedPolicyWithDaily", "TimedPolicyWithWeekly", "TimedPolicyWithMonthly", "SizedPolicyWith10MB", "SizedPolicyWith50MB", "SizedPolicyWith100MB"]), ""),
+        keeps(
+            "rotatePolicy",
+            Choice(&[
+                "TimedPolicyWithDaily",
+                "TimedPolicyWithWeekly",
+                "TimedPolicyWithMonthly",
+                "SizedPolicyWith10MB",
+                "SizedPolicyWith50MB",
+                "SizedPolicyWith100MB",
+            ]),
+            "",
+        ),
         keeps("format", Choice(&["json", "text"]), ""),
         keeps("logConfig", Shape::Record(&LOG_CONFIG), ""),
         keeps("javaLog4JConfigFileType", Choice(&["xml", "yaml"]), ""),
@@ -191,8 +213,16 @@ static LOG: Record = Record {
 static JAVA: Record = Record {
     name: "java",
     parts: &[&[
-        required(acts("jar", Text, "The code, where `jarLocation` gives no other place: a path on this machine, a package or a URL.")),
-        acts("jarLocation", Text, "Where the code comes from: `function://`, `source://`, `sink://`, `http://` or `https://`.")  ,
+        required(acts(
+            "jar",
+            Text,
+            "The code, where `jarLocation` gives no other place: a path on this machine, a package or a URL.",
+        )),
+        acts(
+            "jarLocation",
+            Text,
+            "Where the code comes from: `function://`, `source://`, `sink://`, `http://` or `https://`.",
+        ),
         acts("javaOpts", TEXTS, "Added to `runtimeFlags`."),
         acts("log", Shape::Record(&LOG), ""),
         keeps("extraDependenciesDir", Text, ""),
@@ -223,7 +253,11 @@ static GENERIC: Record = Record {
     name: "genericRuntime",
     parts: &[&[
         required(acts("functionFile", Text, "The code.")),
-        required(acts("language", Choice(&["nodejs", "python", "executable", "wasm"]), "`nodejs` is run by `node`, `executable` by itself; both speak the framed protocol.")),
+        required(acts(
+            "language",
+            Choice(&["nodejs", "python", "executable", "wasm"]),
+            "`nodejs` is run by `node`, `executable` by itself; both speak the framed protocol.",
+        )),
         acts("functionFileLocation", Text, "Where the code comes from."),
         acts("log", Shape::Record(&LOG), ""),
     ]],
@@ -252,7 +286,11 @@ static POD: Record = Record {
     name: "pod",
     parts: &[
         &[
-            acts("builtinAutoscaler", List(&BUILTIN_RULES), "The HPA policy with this share of the limit as its target."),
+            acts(
+                "builtinAutoscaler",
+                List(&BUILTIN_RULES),
+                "The HPA policy with this share of the limit as its target.",
+            ),
             acts("autoScalingMetrics", List(&Shape::Record(&kube::METRIC)), "The HPA policy with these metrics."),
             acts("autoScalingBehavior", Shape::Record(&kube::BEHAVIOR), "How fast the HPA policy may go."),
             acts("vpa", Shape::Record(&kube::VPA), "The VPA's recommendation. Not together with `maxReplicas`."),
@@ -299,10 +337,7 @@ static WINDOW: Record = Record {
 
 static BATCH_SOURCE: Record = Record {
     name: "batchSourceConfig",
-    parts: &[&[
-        required(acts("discoveryTriggererClassName", Text, "")),
-        acts("discoveryTriggererConfig", Object, ""),
-    ]],
+    parts: &[&[required(acts("discoveryTriggererClassName", Text, "")), acts("discoveryTriggererConfig", Object, "")]],
 };
 
 static CONNECTOR: Record = Record {
@@ -324,14 +359,22 @@ static COMMON: &[Field] = &[
     acts("namespace", Text, "Pulsar's namespace; `default` where none is given."),
     acts("className", Text, "`className`."),
     acts("replicas", Int(0), "`parallelism`: instances to begin with; `minReplicas` where none is given, else 1."),
-    acts("minReplicas", Int(0), "Never fewer. 0: an idle function has no instance, and an event wakes it; Kubernetes needs 1."),
+    acts(
+        "minReplicas",
+        Int(0),
+        "Never fewer. 0: an idle function has no instance, and an event wakes it; Kubernetes needs 1.",
+    ),
     acts("maxReplicas", Int(1), "Never more. Makes it scale."),
     acts("resources", Shape::Record(&kube::RESOURCES), "What one instance may use."),
     acts("secretsMap", Map(&Shape::Record(&SECRET_REF)), "`secrets`. Secrets of the same files are looked up."),
     acts("processingGuarantee", GUARANTEES, "`processingGuarantees`."),
     acts("runtimeFlags", Text, "`runtimeFlags`."),
     acts("pulsar", Shape::Record(&PULSAR), "The cluster."),
-    keeps("pulsarPackageService", Shape::Record(&PULSAR), "Where Kubernetes finds packages; here they are the server's."),
+    keeps(
+        "pulsarPackageService",
+        Shape::Record(&PULSAR),
+        "Where Kubernetes finds packages; here they are the server's.",
+    ),
     keeps("kafka", Object, "Topics of a Kafka cluster. Not here; told as a warning."),
     acts("pod", Shape::Record(&POD), "How it scales; the rest is Kubernetes' own."),
     acts("java", Shape::Record(&JAVA), "Code for the JVM."),
@@ -382,8 +425,16 @@ static FUNCTION_SPEC: Record = Record {
             acts("maxPendingAsyncRequests", Int(0), "`maxPendingAsyncRequests`."),
             acts("skipToLatest", Bool, "`skipToLatest`."),
             acts("windowConfig", Shape::Record(&WINDOW), "`windowConfig`."),
-            keeps("sourceConfig", Shape::Record(&CONNECTOR), "A connector in place of the inputs. Not here; told as a warning."),
-            keeps("sinkConfig", Shape::Record(&CONNECTOR), "A connector in place of the output. Not here; told as a warning."),
+            keeps(
+                "sourceConfig",
+                Shape::Record(&CONNECTOR),
+                "A connector in place of the inputs. Not here; told as a warning.",
+            ),
+            keeps(
+                "sinkConfig",
+                Shape::Record(&CONNECTOR),
+                "A connector in place of the output. Not here; told as a warning.",
+            ),
         ],
     ],
 };
@@ -422,7 +473,11 @@ static FUNCTION_MESH_SPEC: Record = Record {
         acts("sources", List(&Shape::Record(&SOURCE_SPEC)), "Specs of sources."),
         acts("sinks", List(&Shape::Record(&SINK_SPEC)), "Specs of sinks."),
         acts("functions", List(&Shape::Record(&FUNCTION_SPEC)), "Specs of functions."),
-        acts("genericResources", List(&Shape::Record(&GENERIC_RESOURCE)), "Other resources; a Function, Source or Sink among them is part of the mesh."),
+        acts(
+            "genericResources",
+            List(&Shape::Record(&GENERIC_RESOURCE)),
+            "Other resources; a Function, Source or Sink among them is part of the mesh.",
+        ),
     ]],
 };
 
@@ -440,8 +495,7 @@ static GENERIC_RESOURCE: Record = Record {
     ]],
 };
 
-static BACKEND_POD: Record =
-    Record { name: "pod of a BackendConfig", parts: &[POD_PLACEMENT] };
+static BACKEND_POD: Record = Record { name: "pod of a BackendConfig", parts: &[POD_PLACEMENT] };
 
 static BACKEND_CONFIG_SPEC: Record = Record {
     name: "spec of a BackendConfig",

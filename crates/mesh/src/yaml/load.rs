@@ -3,7 +3,10 @@
 use super::{Data, Entry, MANIFEST_BYTES_MAX, Value, scalar};
 use crate::problem::{At, Problems, quoted};
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag, options};
-use std::{borrow::Cow, collections::{HashMap, HashSet}};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 /// Values of all documents, those that aliases stand for counted each time.
 const VALUES_MAX: usize = 200_000;
@@ -218,9 +221,10 @@ impl<'a> Loader<'a> {
         let at = value.at;
         let others = match value.data {
             Data::Map(others) => others,
-            Data::List(items) if items.iter().all(|item| matches!(item.data, Data::Map(_))) => {
-                items.into_iter().flat_map(|item| if let Data::Map(others) = item.data { others } else { Vec::new() }).collect()
-            }
+            Data::List(items) if items.iter().all(|item| matches!(item.data, Data::Map(_))) => items
+                .into_iter()
+                .flat_map(|item| if let Data::Map(others) = item.data { others } else { Vec::new() })
+                .collect(),
             _ => return self.problems.error(at, "`<<` takes a mapping or a list of mappings"),
         };
         let mut names: HashSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();

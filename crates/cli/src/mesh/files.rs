@@ -1,0 +1,203 @@
+//! Manifests from files, standard input, or a server that has applied them.
+
+use crate::http::Admin;
+use anyhow::{Context, bail};
+use mesh::{Manifest, Problem, Severity};
+use serde::Deserialize;
+use std::{collections::BTreeMap, io::Read};
+
+/// Bytes of one file, so that a slip such as a device does not fill the memory.
+const FILE_BYTES_MAX: u64 = mesh::MANIFEST_BYTES_MAX as u64 + 1;
+
+/// Some files that are read together.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    /// As messages call them.
+    pub(crate) names: Vec<String>,
+    pub(crate) texts: Vec<String>,
+    /// Where the server has code that a manifest names by a path, by that path.
+    pub(crate) code: BTreeMap<String, String>,
+}
+
+/// What a server answers of a mesh.
+#[derive(Debug, Deserialize)]
+struct Applied {
+    files: Vec<AppliedFile>,
+    #[serde(default)]
+    code: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AppliedFile {
+    name: String,
+    text: String,
+}
+
+/// What they say.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) manifest: Manifest,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Files {
+    /// Reads files; `-` is standard input.
+    ///
+    /// # Errors
+    /// One cannot be read, or is no text.
+    pub(crate) fn read(paths: &[String]) -> anyhow::Result<Self> {
+        let mut files = Self::default();
+        for path in paths {
+            let mut bytes = Vec::new();
+            if path == "-" {
+                std::io::stdin().lock().take(FILE_BYTES_MAX).read_to_end(&mut bytes).context("read standard input")?;
+            } else {
+                let file = std::fs::File::open(path).with_context(|| format!("read {path}"))?;
+                file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).with_context(|| format!("read {path}"))?;
+            }
+            files.texts.push(String::from_utf8(bytes).with_context(|| format!("{path} is no text in UTF-8"))?);
+            files.names.push(if path == "-" { "<stdin>".to_owned() } else { path.clone() });
+        }
+        Ok(files)
+    }
+
+    /// Files, or what a server has applied under a name: an argument that is no file, and could not be one that is meant.
+    ///
+    /// # Errors
+    /// As [`Files::read`]; no server answers, or it has no such mesh.
+    pub(crate) async fn of(
+        arguments: &[String],
+        admin: impl FnOnce() -> anyhow::Result<Admin>,
+    ) -> anyhow::Result<Self> {
+        match arguments {
+            [name] if is_name(name) => match Self::applied(&admin()?, name).await? {
+                Some(files) => Ok(files),
+                None => bail!("there is no file {name}, and the server has no mesh of that name"),
+            },
+            paths => Self::read(paths),
+        }
+    }
+
+    /// What a server has applied under a name, `NAME` or `NAMESPACE/NAME`; nothing where it has not.
+    ///
+    /// # Errors
+    /// No server answers.
+    pub(crate) async fn applied(admin: &Admin, name: &str) -> anyhow::Result<Option<Self>> {
+        let (namespace, local) = name.split_once('/').unwrap_or(("default", name));
+        let call = admin.path(["admin", "v3", "meshes", namespace, local]);
+        let Some(found) = call.get_optional::<Applied>().await? else { return Ok(None) };
+        let (names, texts) = found.files.into_iter().map(|file| (file.name, file.text)).unzip();
+        Ok(Some(Self { names, texts, code: found.code }))
+    }
+
+    /// All that they say, and all that is wrong with it.
+    pub(crate) fn check(&self) -> Checked {
+        let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
+        let (manifest, problems) = mesh::check(&texts);
+        Checked { manifest, problems }
+    }
+
+    /// A problem as a line.
+    pub(crate) fn line(&self, problem: &Problem) -> String {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        crate::output::shown(&problem.shown(&names))
+    }
+}
+
+impl Checked {
+    pub(crate) fn count(&self, severity: Severity) -> usize {
+        self.problems.iter().filter(|problem| problem.severity == severity).count()
+    }
+
+    /// Tells what is wrong on standard error, and refuses where that is an error.
+    ///
+    /// # Errors
+    /// There is one.
+    pub(crate) fn or_refuse(self, files: &Files) -> anyhow::Result<Manifest> {
+        for problem in self.problems.iter().filter(|problem| problem.severity == Severity::Error) {
+            eprintln!("{}", files.line(problem));
+        }
+        match self.count(Severity::Error) {
+            0 => Ok(self.manifest),
+            1 => bail!("the manifest has an error"),
+            count => bail!("the manifest has {count} errors"),
+        }
+    }
+}
+
+/// Whether an argument is the name of a mesh: no file has it, and it looks like none.
+fn is_name(argument: &str) -> bool {
+    let looks_like_a_file =
+        argument == "-" || argument.ends_with(".yaml") || argument.ends_with(".yml") || argument.ends_with(".json");
+    let parts: Vec<&str> = argument.split('/').collect();
+    let is_part = |part: &&str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+    };
+    !looks_like_a_file && parts.len() <= 2 && parts.iter().all(is_part) && !std::path::Path::new(argument).exists()
+}
+
+/// The name that a manifest gives itself, as `NAMESPACE/NAME`: that of its one FunctionMesh, else of its one function, source or sink.
+///
+/// # Errors
+/// It has several, or none.
+pub(crate) fn name(manifest: &Manifest) -> anyhow::Result<String> {
+    let of = |kinds: &[&str]| -> Vec<String> {
+        let documents = manifest.documents.iter().filter(|document| kinds.contains(&document.kind.as_str()));
+        documents.map(|document| format!("{}/{}", document.namespace, document.name)).collect()
+    };
+    let found = Some(of(&["FunctionMesh"]))
+        .filter(|meshes| !meshes.is_empty())
+        .unwrap_or_else(|| of(&["Function", "Source", "Sink"]));
+    match &found[..] {
+        [name] => Ok(name.clone()),
+        [] => bail!("the manifest has no function, no source and no sink"),
+        names => bail!("the manifest has {} resources that could name the mesh; give one with --name", names.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(yaml: &str) -> Result<String, String> {
+        name(&Manifest::parse(yaml).0).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_manifest_names_itself_where_one_resource_does() {
+        let of = |kind: &str, name: &str| {
+            format!("apiVersion: compute.functionmesh.io/v1alpha1\nkind: {kind}\nmetadata: {name}\n---\n")
+        };
+        let mesh = of("FunctionMesh", "{name: shop, namespace: prod}");
+        let function = of("Function", "{name: f}");
+        assert_eq!(named(&mesh).unwrap(), "prod/shop");
+        assert_eq!(named(&function).unwrap(), "default/f");
+        assert_eq!(named(&format!("{function}{mesh}")).unwrap(), "prod/shop");
+        assert!(named(&format!("{function}{}", of("Sink", "{name: s}"))).unwrap_err().contains("--name"));
+        assert!(named("").is_err());
+    }
+
+    #[test]
+    fn an_argument_is_a_name_where_it_can_be_no_file() {
+        for name in ["shop", "prod/shop", "a.b-c_d"] {
+            assert!(is_name(name), "{name}");
+        }
+        // `src` is there, where tests run.
+        for file in ["-", "app.yaml", "a/b/c", "./app", "", "a/", "src", "/etc/app.yml", "a b"] {
+            assert!(!is_name(file), "{file}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_bounded_and_must_be_text() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(path("binary"), [0xff, 0xfe]).unwrap();
+        assert!(Files::read(&[path("binary")]).unwrap_err().to_string().contains("no text"));
+        assert!(Files::read(&[path("absent.yaml")]).unwrap_err().to_string().contains("absent.yaml"));
+        std::fs::write(path("long"), vec![b'#'; mesh::MANIFEST_BYTES_MAX * 2]).unwrap();
+        let long = Files::read(&[path("long")]).unwrap();
+        assert_eq!(long.texts[0].len(), mesh::MANIFEST_BYTES_MAX + 1);
+        assert_eq!(long.check().count(Severity::Error), 1);
+    }
+}
