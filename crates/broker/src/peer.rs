@@ -45,6 +45,9 @@ pub enum Outgoing {
     CloseProducer { producer_id: u64 },
     /// CommandCloseConsumer from the broker.
     CloseConsumer { consumer_id: u64 },
+    /// To a consumer that can ([`crate::NewConsumer::gives_back`]): what it has not begun of these entries, or of all when there are none
+    /// here, others would begin. See [`crate::Requests::give_back`].
+    GiveBack { consumer_id: u64, positions: Vec<Position> },
     /// CommandReachedEndOfTopic.
     ReachedEndOfTopic { consumer_id: u64 },
     /// A ping, to see whether the peer is still there.
@@ -60,6 +63,8 @@ pub struct Delivery {
     pub position: Position,
     /// How often it was delivered before.
     pub redelivery_count: u32,
+    /// Permits it took: what its producer said it holds, less what is acknowledged.
+    pub messages: u32,
     /// Words of the batch's unacknowledged messages (bit 1 = not acknowledged); empty when none is acknowledged.
     pub ack_set: SmallVec<[i64; 2]>,
     /// Headers and payload, as published.

@@ -71,6 +71,9 @@ pub struct NewConsumer {
     pub schema: Option<Schema>,
     /// Epoch of the consumer; messages carry it (protocol version 19 or later).
     pub epoch: Option<u64>,
+    /// It asks for no more than it needs, and gives back what it has not begun when it hears [`crate::Outgoing::GiveBack`]. Others that say
+    /// they are a function's have a window, see `subscription::window`.
+    pub gives_back: bool,
 }
 
 /// KeySharedMeta.
@@ -233,6 +236,7 @@ pub(crate) enum What {
     Flow(u32),
     Ack(Ack),
     Redeliver { positions: Vec<Position>, epoch: Option<u64> },
+    GiveBack { positions: Vec<Position> },
 }
 
 impl What {
@@ -241,7 +245,7 @@ impl What {
         match self {
             Self::Flow(_) => 1,
             Self::Ack(ack) => 1 + ack.ids.iter().map(|(_, words)| 1 + words.len()).sum::<usize>(),
-            Self::Redeliver { positions, .. } => 1 + positions.len(),
+            Self::Redeliver { positions, .. } | Self::GiveBack { positions } => 1 + positions.len(),
         }
     }
 }
@@ -297,6 +301,11 @@ impl Requests {
     /// CommandRedeliverUnacknowledgedMessages: these entries, or all when empty.
     pub fn redeliver(&mut self, consumer: &ConsumerHandle, positions: Vec<Position>, epoch: Option<u64>) {
         self.operation(consumer, What::Redeliver { positions, epoch });
+    }
+
+    /// Entries that the consumer has not begun, for others: this is no failed delivery, and is not counted as one.
+    pub fn give_back(&mut self, consumer: &ConsumerHandle, positions: Vec<Position>) {
+        self.operation(consumer, What::GiveBack { positions });
     }
 
     /// Whether there is nothing to hand over.

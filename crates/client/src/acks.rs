@@ -84,7 +84,7 @@ impl Batches {
     }
 
     /// The entry is to be delivered again, so what is known of it is void.
-    pub(crate) fn forget(&mut self, entry: Position) {
+    pub fn forget(&mut self, entry: Position) {
         self.open.remove(&entry);
     }
 

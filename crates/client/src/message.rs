@@ -132,7 +132,7 @@ pub struct Opened {
     pub payload: Bytes,
 }
 
-/// Checks the checksum, reads the metadata and decompresses.
+/// Checks the checksum, reads the metadata and decompresses; but for a chunk, since only the whole message was compressed.
 ///
 /// # Errors
 /// [`Error::Corrupt`], [`Error::Decompress`].
@@ -162,6 +162,7 @@ pub fn open(at: Position, mut entry: Bytes) -> Result<Opened> {
     let metadata = MessageMetadata::decode(entry.split_to(size)).map_err(|e| corrupt(e.to_string()))?;
     let payload = match metadata.compression() {
         CompressionType::None => entry,
+        _ if metadata.num_chunks_from_msg() > 1 => entry,
         kind => compression::decompress(kind, &entry, metadata.uncompressed_size() as usize)?,
     };
     Ok(Opened { metadata, payload })

@@ -163,6 +163,7 @@ pub(crate) fn new_consumer(input: &InputSpec, consumer_id: u64) -> NewConsumer {
         key_shared: (input.kind == SubscriptionType::KeyShared).then(Default::default),
         schema: None,
         epoch: None,
+        gives_back: true,
     }
 }
 

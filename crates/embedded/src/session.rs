@@ -5,12 +5,12 @@ use broker::{ConsumerHandle, NewProducer, Outgoing, Peer, Requests, SeekTarget};
 use functions::{
     Commit, Error, Result, Session,
     event_log::{Arrived, InputSpec, OutputSpec, RowChange, TableChange},
-    intake::{Intake, Received, Words},
+    intake::{Intake, Past, Received, Words},
     message::{InputId, Message, MessageId, OutputId, Record},
 };
 use futures::future::BoxFuture;
 use model::{AccessMode, Position};
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -34,6 +34,8 @@ pub(crate) struct Open {
 /// One consumer.
 struct Input {
     handle: ConsumerHandle,
+    /// Nothing can be given back but all of it: its consumer gets all in order.
+    in_order: bool,
     intake: Intake,
 }
 
@@ -62,7 +64,7 @@ impl Open {
 
     fn take(&mut self, outgoing: Outgoing) -> Result<()> {
         match outgoing {
-            Outgoing::Deliver { consumer_id, entries, .. } => self.deliver(consumer_id, entries),
+            Outgoing::Deliver { consumer_id, entries, .. } => self.deliver(consumer_id, entries)?,
             Outgoing::ActiveConsumerChange { consumer_id, active } => {
                 self.ready.push_back(Arrived::Active(consumer_id as InputId, active));
             }
@@ -74,6 +76,10 @@ impl Open {
             }
             Outgoing::CloseProducer { producer_id } => {
                 self.ready.push_back(Arrived::OutputClosed(producer_id as OutputId));
+            }
+            Outgoing::GiveBack { consumer_id, positions } => {
+                let entries = positions.into_iter().map(|at| (at.ledger, at.entry)).collect();
+                self.ready.push_back(Arrived::OthersWait(consumer_id as InputId, entries));
             }
             Outgoing::Ping => self.peer.was_heard(),
             Outgoing::Close { reason } => return Err(Error::Closed(reason.to_owned())),
@@ -88,12 +94,12 @@ impl Open {
         Ok(())
     }
 
-    fn deliver(&mut self, consumer_id: u64, entries: Vec<broker::Delivery>) {
-        let Some(input) = self.inputs.get_mut(consumer_id as usize).and_then(Option::as_mut) else { return };
+    fn deliver(&mut self, consumer_id: u64, entries: Vec<broker::Delivery>) -> Result<()> {
+        let Some(input) = self.inputs.get_mut(consumer_id as usize).and_then(Option::as_mut) else { return Ok(()) };
+        let now = (self.on.clock.monotonic(), self.on.clock.now_ms());
         let mut messages: Vec<Message> = Vec::with_capacity(entries.len());
-        let mut permits = 0;
         for delivery in entries {
-            let broker::Delivery { position, redelivery_count, ack_set, data } = delivery;
+            let broker::Delivery { position, redelivery_count, messages: took, ack_set, data } = delivery;
             let delivery = client::hot::Delivery {
                 consumer_id,
                 position,
@@ -102,28 +108,27 @@ impl Open {
                 ack_set: ack_set.iter().map(|&word| word as u64).collect(),
                 consumer_epoch: None,
             };
-            match input.intake.receive(delivery, data, &mut messages) {
-                Received::Read { permits: more } => permits += more,
+            match input.intake.receive(delivery, data, took, now, &mut messages) {
+                Received::Read => {}
                 Received::Corrupt(why) => {
                     // Nobody will ever read it. Source: Pulsar's `ConsumerImpl.discardCorruptedMessage`.
                     tracing::error!(topic = %input.intake.topic(), %position, why, "an entry cannot be read and is passed over");
-                    let ids = [(position, Words::new())].into_iter().collect();
-                    let ack = broker::Ack { cumulative: false, ids, request_id: None, validation_error: true };
-                    self.requests.ack(&input.handle, ack);
-                    permits += 1;
+                    pass_over(&mut self.requests, input, [position]);
                 }
-                Received::Encrypted { messages } => {
+                Received::Encrypted => {
                     tracing::error!(topic = %input.intake.topic(), %position, "an entry is encrypted; functions have no keys");
-                    permits += messages;
                 }
             }
         }
+        look_at_chunks(&mut self.requests, input, now.0)?;
+        let permits = input.intake.permits(0);
         if permits > 0 {
             self.requests.flow(&input.handle, permits);
         }
         if !messages.is_empty() {
             self.ready.push_back(Arrived::Messages(messages));
         }
+        Ok(())
     }
 
     /// What to acknowledge; `None` when some of it is not here any more: another one has it, or it was acknowledged before.
@@ -183,6 +188,43 @@ impl Open {
     }
 }
 
+/// Acknowledges what nobody will ever read.
+fn pass_over(requests: &mut Requests, input: &Input, positions: impl IntoIterator<Item = Position>) {
+    let ids = positions.into_iter().map(|position| (position, Words::new())).collect();
+    requests.ack(&input.handle, broker::Ack { cumulative: false, ids, request_id: None, validation_error: true });
+}
+
+/// Gives back chunks that were set aside, and gives up messages that do not go on.
+///
+/// # Errors
+/// Some are to come again that cannot be given back by themselves.
+fn look_at_chunks(requests: &mut Requests, input: &mut Input, now: Duration) -> Result<()> {
+    if input.intake.next_look().is_none() {
+        return Ok(());
+    }
+    let Past { again, lost } = input.intake.past(now);
+    if !again.is_empty() && input.in_order {
+        let topic = input.intake.topic();
+        return Err(Error::Closed(format!("chunks of a message on {topic} are read again from the first")));
+    }
+    if !again.is_empty() {
+        requests.give_back(&input.handle, again);
+    }
+    if !lost.is_empty() {
+        let chunks = lost.len();
+        tracing::error!(topic = %input.intake.topic(), chunks, "a message in chunks does not go on and is passed over");
+        pass_over(requests, input, lost);
+    }
+    Ok(())
+}
+
+async fn sleep_until(clock: &dyn seams::Clock, due: Option<Duration>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.saturating_sub(clock.monotonic())).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn change(change: TableChange) -> broker::TableChange {
     let key = change.key;
     let op = match change.change {
@@ -212,7 +254,8 @@ impl Session for Open {
             // A seek disconnects.
             handle = self.on.broker.subscribe(&self.peer, request).await.map_err(error)?;
         }
-        self.inputs.push(Some(Input { handle, intake: Intake::new(id, spec.topic) }));
+        let in_order = spec.kind.is_single_active();
+        self.inputs.push(Some(Input { handle, in_order, intake: Intake::new(id, spec.topic) }));
         Ok(id)
     }
 
@@ -237,9 +280,12 @@ impl Session for Open {
     }
 
     fn flow(&mut self, input: InputId, permits: u32) {
-        if let Some(input) = self.inputs.get(input as usize).and_then(Option::as_ref) {
-            self.requests.flow(&input.handle, permits);
-            self.submit();
+        if let Some(input) = self.inputs.get_mut(input as usize).and_then(Option::as_mut) {
+            let permits = input.intake.permits(permits);
+            if permits > 0 {
+                self.requests.flow(&input.handle, permits);
+                self.submit();
+            }
         }
     }
 
@@ -248,7 +294,18 @@ impl Session for Open {
             if let Some(arrived) = self.ready.pop_front() {
                 return Ok(arrived);
             }
-            let batch = self.incoming.recv().await.ok_or_else(|| Error::Closed("the broker has stopped".into()))?;
+            let due = self.inputs.iter().flatten().filter_map(|input| input.intake.next_look()).min();
+            let batch = tokio::select! {
+                batch = self.incoming.recv() => batch.ok_or_else(|| Error::Closed("the broker has stopped".into()))?,
+                () = sleep_until(&*self.on.clock, due) => {
+                    let now = self.on.clock.monotonic();
+                    for input in self.inputs.iter_mut().flatten() {
+                        look_at_chunks(&mut self.requests, input, now)?;
+                    }
+                    self.submit();
+                    continue;
+                }
+            };
             let bytes: usize = batch.iter().map(Outgoing::bytes).sum();
             self.peer.was_heard();
             for outgoing in batch {
@@ -287,6 +344,21 @@ impl Session for Open {
             }
         }
         self.submit();
+    }
+
+    fn give_back(&mut self, ids: &[(InputId, MessageId)]) -> Vec<(InputId, MessageId)> {
+        let mut given = Vec::new();
+        for (number, input) in (0..).zip(&mut self.inputs) {
+            let Some(input) = input else { continue };
+            let mut of_input: Vec<_> = ids.iter().filter(|(of, _)| *of == number).map(|(_, id)| *id).collect();
+            let positions = input.intake.give_back(&mut of_input);
+            if !positions.is_empty() {
+                self.requests.give_back(&input.handle, positions);
+                given.extend(of_input.into_iter().map(|id| (number, id)));
+            }
+        }
+        self.submit();
+        given
     }
 
     fn max_message_bytes(&self) -> usize {

@@ -171,6 +171,9 @@ pub enum Arrived {
     Messages(Vec<Message>),
     /// A Failover consumer became active, or is no longer.
     Active(InputId, bool),
+    /// Others could begin what was received through this input and is not begun: all of it, or of these entries (ledger and number) where some
+    /// are named. See [`Session::give_back`].
+    OthersWait(InputId, BTreeSet<(u64, i64)>),
     /// The broker closed this input: what was received through it and is not committed will come again, here or elsewhere.
     InputClosed(InputId),
     /// The broker closed this output.
@@ -224,6 +227,12 @@ pub trait Session: Send {
 
     /// Gives messages back, to be delivered again.
     fn redeliver(&mut self, ids: &[(InputId, MessageId)]);
+
+    /// Gives back messages that were not begun, for others to begin: no attempt of them, and not counted as one. Says which are given back;
+    /// the others stay here, because what is stored together is delivered together.
+    fn give_back(&mut self, _ids: &[(InputId, MessageId)]) -> Vec<(InputId, MessageId)> {
+        Vec::new()
+    }
 
     /// The largest message the broker takes, headers included.
     fn max_message_bytes(&self) -> usize;

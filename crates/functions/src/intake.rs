@@ -3,7 +3,7 @@
 //! A batch is acknowledged message by message, and given back whole: when what is left of it was refused, so that nothing which is
 //! still being worked on is delivered twice. A message in chunks comes when its last chunk is there.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use client::{
     entries::{self, Ack, Batches, Opened},
     hot::Delivery,
@@ -11,14 +11,11 @@ use client::{
 use model::{Position, TopicName};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use crate::chunks::Chunks;
+pub use crate::chunks::Past;
 use crate::message::{InputId, Message, MessageId};
-
-/// Messages in chunks that may be incomplete at a time. Pulsar: `maxPendingChunkedMessage`.
-const CHUNKED_MAX: usize = 10;
-/// Chunks one message may have.
-const CHUNKS_MAX: i32 = 10_000;
 
 /// What an acknowledgement says of one entry: what of it is *not* acknowledged.
 pub type Words = SmallVec<[u64; 2]>;
@@ -32,33 +29,22 @@ pub struct Intake {
     batches: Batches,
     /// Of each batch that is here: messages that are not acknowledged, and of these those refused.
     left: FxHashMap<Position, (u32, u32)>,
-    /// By the message's id as its producer made it.
-    chunked: FxHashMap<String, Chunked>,
+    chunks: Chunks,
     /// The other entries of a message in chunks, by its last.
     earlier: FxHashMap<Position, Vec<Position>>,
-}
-
-/// The chunks of a message that have come.
-struct Chunked {
-    parts: Vec<Bytes>,
-    positions: Vec<Position>,
+    /// Permits that entries took and that are for no message of theirs, to be given again; below 0 when they brought more than they took.
+    owed: i64,
 }
 
 /// What became of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     /// It is read.
-    Read {
-        /// To be given to the broker again: what it took for what is no message.
-        permits: u32,
-    },
+    Read,
     /// It cannot be read and never will be; why.
     Corrupt(String),
     /// It is encrypted.
-    Encrypted {
-        /// So many it says it holds.
-        messages: u32,
-    },
+    Encrypted,
 }
 
 impl Intake {
@@ -72,8 +58,9 @@ impl Intake {
             topic: Arc::new(topic),
             batches: Batches::default(),
             left: FxHashMap::default(),
-            chunked: FxHashMap::default(),
+            chunks: Chunks::default(),
             earlier: FxHashMap::default(),
+            owed: 0,
         }
     }
 
@@ -83,8 +70,43 @@ impl Intake {
         &self.topic
     }
 
-    /// Reads one entry into messages, behind those in `out`.
-    pub fn receive(&mut self, delivery: Delivery, entry: Bytes, out: &mut Vec<Message>) -> Received {
+    /// Reads one entry into messages, behind those in `out`. It took `permits`; `now` is the monotonic time and that of the wall clock, in
+    /// milliseconds.
+    pub fn receive(
+        &mut self,
+        delivery: Delivery,
+        entry: Bytes,
+        permits: u32,
+        now: (Duration, u64),
+        out: &mut Vec<Message>,
+    ) -> Received {
+        let before = out.len();
+        let received = self.read(delivery, entry, now, out);
+        self.owed += i64::from(permits) - (out.len() - before) as i64;
+        received
+    }
+
+    /// How many permits to give the broker when the loop gives `more`: besides, those of what was no message.
+    #[must_use]
+    pub fn permits(&mut self, more: u32) -> u32 {
+        self.owed += i64::from(more);
+        let permits = u32::try_from(self.owed.max(0)).unwrap_or(u32::MAX);
+        self.owed -= i64::from(permits);
+        permits
+    }
+
+    /// When to call [`Self::past`], monotonic time; `None`: after the next entry.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Duration> {
+        self.chunks.next()
+    }
+
+    /// What time has done to messages in chunks of which not all have come.
+    pub fn past(&mut self, now: Duration) -> Past {
+        self.chunks.past(now)
+    }
+
+    fn read(&mut self, delivery: Delivery, entry: Bytes, now: (Duration, u64), out: &mut Vec<Message>) -> Received {
         let position = delivery.position;
         let delivery = Delivery { partition: self.partition, ..delivery };
         let opened = match entries::open(position, entry) {
@@ -92,13 +114,21 @@ impl Intake {
             Err(error) => return Received::Corrupt(error.to_string()),
         };
         if !opened.metadata.encryption_keys.is_empty() {
-            let messages = opened.metadata.num_messages_in_batch.map_or(1, |_| entries::batch_size(&opened.metadata));
-            return Received::Encrypted { messages };
+            return Received::Encrypted;
         }
         let opened = if opened.metadata.num_chunks_from_msg() > 1 {
-            match self.chunk(position, opened) {
-                Ok(Some(whole)) => whole,
-                Ok(None) => return Received::Read { permits: 1 },
+            match self.chunks.take(position, opened, now) {
+                Ok(Some((whole, others))) => match decompressed(whole) {
+                    Ok(whole) => {
+                        self.earlier.insert(position, others);
+                        whole
+                    }
+                    Err(why) => {
+                        self.chunks.give_up(others);
+                        return Received::Corrupt(why);
+                    }
+                },
+                Ok(None) => return Received::Read,
                 Err(why) => return Received::Corrupt(why),
             }
         } else {
@@ -109,6 +139,7 @@ impl Intake {
         let before = out.len();
         let mut messages = Vec::new();
         if let Err(error) = entries::read(&self.name, &delivery, opened, open.as_deref(), &mut messages) {
+            self.batches.forget(position);
             return Received::Corrupt(error.to_string());
         }
         out.extend(messages.into_iter().map(|message| Message::received(self.id, &self.topic, message)));
@@ -116,37 +147,7 @@ impl Intake {
         if claimed.is_some() {
             self.left.insert(position, (read, 0));
         }
-        Received::Read { permits: 0 }
-    }
-
-    /// Keeps a chunk; the whole message with the last one. Source: Pulsar's `ConsumerImpl.processMessageChunk`.
-    fn chunk(&mut self, position: Position, opened: Opened) -> Result<Option<Opened>, String> {
-        let Opened { mut metadata, payload } = opened;
-        let (chunks, number) = (metadata.num_chunks_from_msg(), metadata.chunk_id());
-        if chunks > CHUNKS_MAX || !(0..chunks).contains(&number) {
-            return Err(format!("chunk {number} of {chunks}"));
-        }
-        let uuid = metadata.uuid().to_owned();
-        if number == 0 {
-            if self.chunked.len() >= CHUNKED_MAX && !self.chunked.contains_key(&uuid) {
-                return Err(format!("more than {CHUNKED_MAX} messages in chunks at a time"));
-            }
-            self.chunked.insert(uuid.clone(), Chunked { parts: Vec::new(), positions: Vec::new() });
-        }
-        let Some(known) = self.chunked.get_mut(&uuid).filter(|known| known.parts.len() == number as usize) else {
-            return Err(format!("chunk {number} of {chunks} without those before it"));
-        };
-        known.parts.push(payload);
-        if number + 1 < chunks {
-            known.positions.push(position);
-            return Ok(None);
-        }
-        let Some(known) = self.chunked.remove(&uuid) else { return Ok(None) };
-        let mut whole = BytesMut::with_capacity(known.parts.iter().map(Bytes::len).sum());
-        known.parts.iter().for_each(|part| whole.extend_from_slice(part));
-        self.earlier.insert(position, known.positions);
-        metadata.num_chunks_from_msg = None;
-        Ok(Some(Opened { metadata, payload: whole.freeze() }))
+        Received::Read
     }
 
     /// A message is done with: what of which entries is to be acknowledged, and whether it was still here.
@@ -178,6 +179,26 @@ impl Intake {
         positions
     }
 
+    /// Of these messages, those whose entries are here with nothing else in them that is not acknowledged; they are here no longer. Says
+    /// which entries that are.
+    pub fn give_back(&mut self, ids: &mut Vec<MessageId>) -> Vec<Position> {
+        let at = |id: &MessageId| Position { ledger: id.ledger, entry: id.entry };
+        let mut counts: FxHashMap<Position, u32> = FxHashMap::default();
+        ids.iter().for_each(|id| *counts.entry(at(id)).or_default() += 1);
+        counts.retain(|position, count| match self.left.get(position) {
+            Some((left, refused)) => *refused == 0 && left == count,
+            None => true,
+        });
+        ids.retain(|id| counts.contains_key(&at(id)));
+        let mut positions: Vec<Position> = counts.into_keys().collect();
+        positions.sort_unstable();
+        for position in &positions {
+            self.left.remove(position);
+            self.batches.forget(*position);
+        }
+        positions.into_iter().flat_map(|position| self.entries_of(position)).collect()
+    }
+
     /// A message is refused: whether its entry is to be given back now.
     pub fn refuse(&mut self, id: MessageId) -> bool {
         let position = Position { ledger: id.ledger, entry: id.entry };
@@ -195,6 +216,7 @@ impl Intake {
         let refused = self.left.get(&position).is_some_and(|&(left, refused)| refused > 0 && refused >= left);
         if refused {
             self.left.remove(&position);
+            self.batches.forget(position);
         }
         refused
     }
@@ -203,7 +225,19 @@ impl Intake {
     pub fn clear(&mut self) {
         self.batches = Batches::default();
         self.left.clear();
-        self.chunked.clear();
+        self.chunks = Chunks::default();
+        self.owed = 0;
         self.earlier.clear();
     }
+}
+
+/// A message in chunks is compressed as a whole.
+fn decompressed(whole: Opened) -> Result<Opened, String> {
+    let Opened { metadata, payload } = whole;
+    let size = metadata.uncompressed_size() as usize;
+    let payload = match metadata.compression() {
+        client::CompressionType::None => payload,
+        kind => client::decompress(kind, &payload, size).map_err(|error| error.to_string())?.into(),
+    };
+    Ok(Opened { metadata, payload })
 }

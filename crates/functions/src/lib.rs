@@ -9,6 +9,7 @@
 //! This crate knows no broker and no language: it states what it needs of the first as [`EventLog`] and [`Tables`], of the second as
 //! [`Runtime`].
 
+mod chunks;
 pub mod error;
 pub mod event_log;
 pub mod instance;

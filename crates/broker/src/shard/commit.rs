@@ -120,6 +120,7 @@ impl Shard {
             What::Flow(permits) => topic.flow(cx, at, permits),
             What::Ack(ack) => topic.ack(cx, at, &ack),
             What::Redeliver { positions, epoch } => topic.redeliver(cx, at, &positions, epoch),
+            What::GiveBack { positions } => topic.give_back(cx, at, &positions),
         }
     }
 

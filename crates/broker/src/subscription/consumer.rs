@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
+use super::window::Window;
 use crate::{peer::Peer, rate::Rate, requests::NewConsumer};
+
+/// What consumers of Pulsar's instances say they are. Source: `InstanceUtils.getProperties`, the same in Python and Go.
+const OF_FUNCTIONS: [&str; 2] = ["pulsar-function", "pulsar-sink"];
 
 /// See the module.
 pub(crate) struct Consumer {
@@ -17,6 +21,18 @@ pub(crate) struct Consumer {
     pub(crate) held_permits: i64,
     /// Messages sent and not acknowledged (Shared and Key_Shared).
     pub(crate) unacked: i64,
+    /// Entries of these.
+    pub(crate) held: u32,
+    /// Those of them that are chunks: it can acknowledge none before it has the last.
+    chunks: u32,
+    /// Since when it has more than one entry, wall clock milliseconds.
+    pub(crate) holds_since_ms: u64,
+    /// It gives back what it has not begun, if it is asked to.
+    pub(crate) gives_back: bool,
+    /// It was, and has been sent nothing since.
+    pub(crate) is_asked: bool,
+    /// How much it may hold, if it is a function's.
+    pub(super) window: Option<Window>,
     /// It reached `max_unacked`; cleared when half of that is acknowledged.
     pub(crate) blocked: bool,
     /// Something waits that it could not take when it was looked at (Key_Shared).
@@ -49,6 +65,12 @@ impl Consumer {
             permits: 0,
             held_permits: 0,
             unacked: 0,
+            held: 0,
+            chunks: 0,
+            holds_since_ms: now_ms,
+            gives_back: request.gives_back,
+            is_asked: false,
+            window: (!request.gives_back && is_of_function(&request.metadata)).then(|| Window::new(now_ms)),
             blocked: false,
             passed_over: false,
             max_unacked: 0,
@@ -71,7 +93,34 @@ impl Consumer {
         self.permits > 0
             && !self.blocked
             && (self.max_unacked == 0 || self.unacked < self.max_unacked)
+            && self.window.as_ref().is_none_or(|window| !window.is_full())
             && self.peer.is_writable()
+    }
+
+    /// It was sent an entry (Shared and Key_Shared).
+    pub(super) fn took(&mut self, messages: u32, is_chunk: bool, now_ms: u64) {
+        self.unacked += i64::from(messages);
+        self.held += 1;
+        self.chunks += u32::from(is_chunk);
+        self.is_asked = false;
+        if self.held == 2 {
+            self.holds_since_ms = now_ms;
+        }
+        self.look_at_window();
+    }
+
+    /// It has acknowledged or given back so much.
+    pub(super) fn let_go(&mut self, messages: i64, entries: u32, chunks: u32) {
+        self.unacked -= messages;
+        self.held = self.held.saturating_sub(entries);
+        self.chunks = self.chunks.saturating_sub(chunks);
+        self.look_at_window();
+    }
+
+    fn look_at_window(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.holds(self.unacked - i64::from(self.chunks));
+        }
     }
 
     /// Whether it keeps another consumer out: any does where that wants to be alone, else one that has some of its hash
@@ -85,4 +134,9 @@ impl Consumer {
     pub(crate) fn message_epoch(&self) -> Option<u64> {
         self.epoch
     }
+}
+
+fn is_of_function(metadata: &BTreeMap<String, String>) -> bool {
+    let application = metadata.get("application").is_some_and(|name| OF_FUNCTIONS.contains(&name.as_str()));
+    application && metadata.contains_key("instance_id")
 }

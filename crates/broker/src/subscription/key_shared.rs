@@ -116,11 +116,7 @@ impl Subscription {
 /// An entry that does not parse is treated as having no key.
 fn head_of(entry: &Entry) -> Head {
     match wire::entry::metadata(&entry.data) {
-        Ok(metadata) => Head {
-            hash: wire::entry::sticky_hash(&metadata.sticky_key()),
-            published_ms: metadata.publish_time,
-            deliver_at: metadata.deliver_at_time,
-        },
+        Ok(metadata) => Head::new(&metadata, wire::entry::sticky_hash(&metadata.sticky_key())),
         Err(_) => Head { hash: 1, ..Head::default() },
     }
 }

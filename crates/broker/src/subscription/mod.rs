@@ -4,15 +4,18 @@
 //! became durable, permits or a read came back, a consumer left. Reads from disk are asked for and come back later.
 
 mod buffer;
+mod chunks;
 mod consumer;
 mod key_shared;
 mod keys;
 mod replay;
 mod selector;
 mod shared;
+mod sharing;
 mod single;
 mod stats;
 mod waiting;
+mod window;
 
 pub(crate) use consumer::Consumer;
 pub use stats::rfc3339;
@@ -32,6 +35,7 @@ use crate::{
     shard::{Context, Event},
 };
 use buffer::Buffer;
+use chunks::Chunks;
 use keys::Keys;
 use replay::Replay;
 use selector::Selector;
@@ -48,6 +52,7 @@ const READ_RETRY_MS: std::ops::RangeInclusive<u64> = 15_000..=60_000;
 const TELL_END_AGAIN_MS: u64 = 10_000;
 
 /// What was sent to a consumer and not acknowledged yet (Shared and Key_Shared).
+#[derive(Clone, Copy)]
 pub(crate) struct PendingAck {
     consumer: u64,
     /// Messages of the entry still unacknowledged.
@@ -56,6 +61,9 @@ pub(crate) struct PendingAck {
     hash: u32,
     /// Wall clock milliseconds, by its producer's clock.
     published_ms: u64,
+    /// The lower half of the wall clock's milliseconds.
+    sent_ms: u32,
+    is_chunk: bool,
 }
 
 /// What a dispatcher reads of an entry.
@@ -67,6 +75,19 @@ struct Head {
     published_ms: u64,
     /// When it asks to be delivered.
     deliver_at: Option<i64>,
+    /// It is a part of a message.
+    is_chunk: bool,
+}
+
+impl Head {
+    fn new(metadata: &wire::entry::MetadataView<'_>, hash: u32) -> Self {
+        Self {
+            hash,
+            published_ms: metadata.publish_time,
+            deliver_at: metadata.deliver_at_time,
+            is_chunk: metadata.num_chunks_from_msg.is_some_and(|chunks| chunks > 1),
+        }
+    }
 }
 
 /// See the module.
@@ -93,6 +114,10 @@ pub(crate) struct Subscription {
     tell_active_at: Option<u64>,
     /// Where the next consumer's turn begins (Shared).
     turn: usize,
+    /// Who has the first chunks of a message (Shared).
+    chunks: Chunks,
+    /// When it is looked again who has nothing to do, and who has too much (Shared; wall clock milliseconds).
+    even_out_at: Option<u64>,
     /// The next entry to take from the ledger.
     read_position: Position,
     /// Read from disk and not dispatched; its first entry is at or after `read_position`.
@@ -157,6 +182,8 @@ impl Subscription {
             handover: None,
             tell_active_at: None,
             turn: 0,
+            chunks: Chunks::default(),
+            even_out_at: None,
             read_position: Position::EARLIEST,
             buffer: Buffer::default(),
             reading: false,
@@ -297,6 +324,7 @@ impl Subscription {
         } else {
             // Lower numbers come first; the order within a level is that of arrival.
             self.consumers.sort_by_key(|c| c.priority);
+            self.ask_for_moved(cx);
         }
         Ok(())
     }
@@ -309,6 +337,7 @@ impl Subscription {
         self.pending.clear();
         self.redeliveries.clear();
         self.holders.clear();
+        self.chunks.clear();
         self.unacked = 0;
         self.blocked = false;
         let key_shared = request.key_shared.clone().unwrap_or_default();
@@ -335,6 +364,7 @@ impl Subscription {
     ) {
         let Some(at) = self.consumers.iter().position(|c| c.key == key) else { return };
         self.consumers.remove(at);
+        self.chunks.forget(key);
         if let Some(selector) = &mut self.selector {
             selector.remove(key);
             self.replay.stirred = true;
@@ -346,6 +376,7 @@ impl Subscription {
             self.pending.clear();
             self.redeliveries.clear();
             self.holders.clear();
+            self.chunks.clear();
             self.unacked = 0;
             self.blocked = false;
             self.rewind(ledger);
@@ -366,15 +397,15 @@ impl Subscription {
     }
 
     /// Takes an entry from its consumer and queues it for another delivery.
-    fn give_back(&mut self, position: Position, count: bool) -> u32 {
-        let Some(pending) = self.pending.remove(&position) else { return 0 };
+    fn give_back(&mut self, position: Position, count: bool) -> Option<PendingAck> {
+        let pending = self.pending.remove(&position)?;
         self.unacked -= i64::from(pending.messages);
         self.release_hash(pending.hash);
         if count {
             *self.redeliveries.entry(position).or_default() += 1;
         }
         self.replay.add(position, pending.hash);
-        pending.messages
+        Some(pending)
     }
 
     /// `true` when nothing of the hash is held any more and something of it waits: its next owner may go on.
@@ -409,6 +440,7 @@ impl Subscription {
         self.pending.clear();
         self.redeliveries.clear();
         self.holders.clear();
+        self.chunks.clear();
         self.unacked = 0;
         self.blocked = false;
         self.rewind(ledger);
@@ -442,14 +474,16 @@ impl Subscription {
                     ledger.ack_cumulative(self.cursor, *position);
                 } else {
                     ledger.ack_cumulative(self.cursor, ledger.previous_position(*position));
-                    self.ack_part(ledger, *position, set);
+                    self.ack_part(ledger, *position, set, now_ms);
                 }
             }
             return false;
         }
         for (position, set) in &ack.ids {
-            freed |=
-                if set.is_empty() { self.ack_whole(ledger, *position) } else { self.ack_part(ledger, *position, set) };
+            freed |= match set.is_empty() {
+                true => self.ack_whole(ledger, *position, now_ms),
+                false => self.ack_part(ledger, *position, set, now_ms),
+            };
         }
         freed
     }
@@ -475,23 +509,23 @@ impl Subscription {
         left.is_none_or(|words| words.iter().enumerate().any(goes))
     }
 
-    fn ack_whole(&mut self, ledger: &mut ManagedLedger, position: Position) -> bool {
+    fn ack_whole(&mut self, ledger: &mut ManagedLedger, position: Position, now_ms: u64) -> bool {
         ledger.ack(self.cursor, position);
         self.redeliveries.remove(&position);
         self.replay.remove(position);
         match self.pending.remove(&position) {
             Some(pending) => {
                 let drained = self.release_hash(pending.hash);
-                self.settle(pending.consumer, pending.messages) || drained
+                self.settle(&pending, pending.messages, true, now_ms) || drained
             }
             None => false,
         }
     }
 
-    fn ack_part(&mut self, ledger: &mut ManagedLedger, position: Position, set: &[u64]) -> bool {
+    fn ack_part(&mut self, ledger: &mut ManagedLedger, position: Position, set: &[u64], now_ms: u64) -> bool {
         let ack = ledger.ack_batch(self.cursor, position, set.len() as u32 * 64, set);
         if ack.whole {
-            return self.ack_whole(ledger, position);
+            return self.ack_whole(ledger, position, now_ms);
         }
         let Some(pending) = self.pending.get_mut(&position) else { return false };
         let left: u32 = ledger
@@ -499,15 +533,18 @@ impl Subscription {
             .map_or(pending.messages, |words| words.iter().map(|w| w.count_ones()).sum());
         let newly = pending.messages.saturating_sub(left);
         pending.messages -= newly;
-        let consumer = pending.consumer;
-        self.settle(consumer, newly)
+        let pending = *pending;
+        self.settle(&pending, newly, false, now_ms)
     }
 
     /// Takes acknowledged messages off a consumer's account, and unblocks it at half of the bound.
-    fn settle(&mut self, key: u64, messages: u32) -> bool {
+    fn settle(&mut self, pending: &PendingAck, messages: u32, whole: bool, now_ms: u64) -> bool {
         self.unacked -= i64::from(messages);
-        let Some(consumer) = self.consumer_mut(key) else { return self.blocked };
-        consumer.unacked -= i64::from(messages);
+        let Some(consumer) = self.consumer_mut(pending.consumer) else { return self.blocked };
+        if let Some(window) = &mut consumer.window {
+            window.acked(messages, (now_ms as u32).wrapping_sub(pending.sent_ms), now_ms);
+        }
+        consumer.let_go(i64::from(messages), u32::from(whole), u32::from(whole && pending.is_chunk));
         consumer.blocked || consumer.permits > 0 || self.blocked
     }
 
@@ -541,14 +578,13 @@ impl Subscription {
             }
             return;
         }
-        let wanted: Vec<_> = if positions.is_empty() {
-            self.pending.iter().filter(|(_, p)| p.consumer == key).map(|(&at, _)| at).collect()
+        if positions.is_empty() {
+            let all: Vec<_> = self.pending.iter().filter(|(_, p)| p.consumer == key).map(|(&at, _)| at).collect();
+            self.take_from(key, all.into_iter(), true);
         } else {
-            positions.iter().copied().filter(|at| self.pending.get(at).is_some_and(|p| p.consumer == key)).collect()
-        };
-        let messages: u32 = wanted.into_iter().map(|position| self.give_back(position, true)).sum();
+            self.take_from(key, positions.iter().copied(), true);
+        }
         if let Some(consumer) = self.consumer_mut(key) {
-            consumer.unacked -= i64::from(messages);
             // It asked for something: half of the bound would be long to wait for. Source: Pulsar's
             // `Consumer.redeliverUnacknowledgedMessages`.
             consumer.blocked = false;
@@ -578,6 +614,9 @@ impl Subscription {
         } else {
             self.dispatch_shared(ledger, cx)
         };
+        if !more && self.kind == SubscriptionType::Shared {
+            self.even_out(cx);
+        }
         self.update_blocked(bounds);
         more
     }
@@ -783,17 +822,20 @@ impl Subscription {
             self.redelivered.add(u64::from(messages), cx.now_ms);
         }
         if individual {
-            consumer.unacked += i64::from(messages);
+            consumer.took(messages, head.is_chunk, cx.now_ms);
             self.unacked += i64::from(messages);
-            let Head { hash, published_ms, .. } = head;
-            self.pending.insert(entry.position, PendingAck { consumer: consumer.key, messages, hash, published_ms });
+            let Head { hash, published_ms, is_chunk, .. } = head;
+            let (consumer, sent_ms) = (consumer.key, cx.now_ms as u32);
+            let pending = PendingAck { consumer, messages, hash, published_ms, sent_ms, is_chunk };
+            self.pending.insert(entry.position, pending);
             if hash != 0 {
-                let holder = self.holders.entry(hash).or_insert((consumer.key, 0));
-                holder.0 = consumer.key;
+                let holder = self.holders.entry(hash).or_insert((consumer, 0));
+                holder.0 = consumer;
                 holder.1 += 1;
             }
         }
-        let delivery = Delivery { position: entry.position, redelivery_count, ack_set, data: entry.data };
+        let consumer = &self.consumers[at];
+        let delivery = Delivery { position: entry.position, redelivery_count, messages, ack_set, data: entry.data };
         cx.outbox.deliver(&consumer.peer, consumer.consumer_id, consumer.message_epoch(), delivery);
         true
     }

@@ -4,6 +4,7 @@
 
 use ledger::{Entry, ManagedLedger};
 use model::Position;
+use wire::entry::MetadataView;
 
 use super::{Head, READ_ENTRIES, Subscription, replay::Fetch};
 use crate::shard::Context;
@@ -25,11 +26,17 @@ impl Subscription {
 
     pub(super) fn dispatch_shared(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) -> bool {
         let mut sent = 0;
+        // What was given back is shared out among all who can take some.
+        let takers = self.consumers.iter().filter(|c| c.available()).count().max(1);
+        let share = i64::try_from(self.replay.len().div_ceil(takers)).unwrap_or(i64::MAX).max(1);
         while let Some(at) = self.next_consumer() {
             if sent >= 4 * READ_ENTRIES {
                 return true;
             }
             let mut turn = self.consumers[at].permits.min(ROUND_ROBIN);
+            if self.replay.len() > 0 {
+                turn = turn.min(share);
+            }
             let max = usize::try_from(turn).unwrap_or(1);
             let (entries, fresh) = match self.replayed(ledger, cx, max) {
                 // New ones do not take the place of those that are being read to be delivered again. Source: Pulsar's
@@ -44,12 +51,14 @@ impl Subscription {
             sent += entries.len();
             let mut entries = entries.into_iter();
             while let Some(entry) = entries.next() {
-                let head = head_of(&entry);
-                if fresh && self.delay(cx, &entry, head.deliver_at) {
+                let metadata = wire::entry::metadata(&entry.data).unwrap_or_default();
+                if fresh && self.delay(cx, &entry, metadata.deliver_at_time) {
                     continue;
                 }
                 let messages = i64::from(entry.messages.max(1));
-                if self.deliver(ledger, cx, at, entry, head) {
+                let head = Head::new(&metadata, 0);
+                let to = if head.is_chunk { self.chunk_taker(&metadata, at) } else { at };
+                if self.deliver(ledger, cx, to, entry, head) && to == at {
                     turn -= messages;
                 }
                 if (turn <= 0 || !self.consumers[at].available()) && entries.len() > 0 {
@@ -63,6 +72,13 @@ impl Subscription {
             }
         }
         false
+    }
+
+    /// Who gets a chunk: the one that has those before it, with permits or without, else the one whose turn it is.
+    fn chunk_taker(&mut self, metadata: &MetadataView<'_>, at: usize) -> usize {
+        let owner = self.chunks.owner(metadata, self.consumers[at].key);
+        self.chunks.sent(metadata);
+        owner.and_then(|key| self.consumers.iter().position(|c| c.key == key)).unwrap_or(at)
     }
 
     /// Entries waiting for another delivery, in order.
@@ -89,12 +105,4 @@ impl Subscription {
         }
         entries
     }
-}
-
-/// An entry that does not parse is sent like any other: its consumer says what is wrong with it.
-fn head_of(entry: &Entry) -> Head {
-    wire::entry::metadata(&entry.data).map_or_else(
-        |_| Head::default(),
-        |metadata| Head { hash: 0, published_ms: metadata.publish_time, deliver_at: metadata.deliver_at_time },
-    )
 }

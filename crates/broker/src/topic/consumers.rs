@@ -181,6 +181,14 @@ impl Topic {
         }
     }
 
+    /// Takes back what a consumer has not begun.
+    pub(crate) fn give_back(&mut self, cx: &mut Context, at: At, positions: &[Position]) {
+        if let Some(subscription) = self.subscriptions.get_mut(&at.subscription) {
+            subscription.give_back_unbegun(&self.ledger, at.consumer, positions);
+            self.set_ready_for(cx, at.subscription);
+        }
+    }
+
     /// Removes a consumer; what it did not acknowledge goes to the others.
     pub(crate) fn close_consumer(&mut self, cx: &mut Context, consumer: u64) {
         let Ok(id) = self.subscription_of(consumer) else { return };

@@ -151,6 +151,7 @@ pub(crate) fn new_consumer(name: &str, kind: SubscriptionType, id: u64) -> NewCo
         key_shared: None,
         schema: None,
         epoch: None,
+        gives_back: false,
     }
 }
 

@@ -5,6 +5,7 @@
 mod harness;
 mod producers;
 mod schemas;
+mod sharing;
 mod subscriptions;
 mod transactions;
 mod waiting;

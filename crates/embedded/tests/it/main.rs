@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
 
+mod entries;
 mod reads;
+mod sharing;
 mod support;
 
 use functions::{

@@ -97,15 +97,19 @@ impl Node {
     }
 
     pub(crate) fn run(&self, spec: FunctionSpec, script: Script) -> Instance {
+        self.run_as(0, spec, script)
+    }
+
+    pub(crate) fn run_as(&self, instance_id: u32, spec: FunctionSpec, runtime: impl Runtime) -> Instance {
         let parts = Parts {
             log: Arc::new(self.log.clone()),
             tables: Arc::new(self.tables.clone()),
-            runtime: Arc::new(script),
+            runtime: Arc::new(runtime),
             clock: self.clock.clone(),
         };
         let spec = InstanceSpec {
             function: Arc::new(spec),
-            instance_id: 0,
+            instance_id,
             secrets: Default::default(),
             work_dir: self._dir.path().to_owned(),
         };

@@ -1,13 +1,14 @@
-//! How many messages an instance asks for: enough to keep user code busy, no more, so that what it cannot do soon is left to others.
+//! How many messages an instance asks for, of each of its inputs.
 //!
-//! Pulsar's instances take a thousand each, whatever they do with them; one that joins then finds nothing left to do. Here the window
-//! follows the time a message spends in the instance: it shrinks while that is long, and doubles while user code runs dry.
-//! Pure: the caller knows the time.
+//! Pulsar's instances take a thousand each, whatever they do with them; one that joins then finds nothing left to do. Here a window follows
+//! the time a message waits in the instance, see [`Pace`].
 
 use std::time::Duration;
 
-/// Time in the instance above which it has more than it needs.
-const SOJOURN_MAX: Duration = Duration::from_millis(50);
+use super::pace::Pace;
+
+/// How long a message may wait in the instance, and in times that user code takes: as long for the code, and once more for its turn there.
+const PATIENCE: (Duration, u32) = (Duration::from_millis(50), 2);
 /// Where it begins.
 const FIRST: u32 = 64;
 /// What it asks for at most where the function does not say.
@@ -16,8 +17,7 @@ pub(super) const MOST: u32 = 4000;
 /// The window of an instance and what of it is in use, for each input.
 #[derive(Debug)]
 pub(super) struct Demand {
-    window: u32,
-    most: u32,
+    window: Pace,
     inputs: Vec<Input>,
     /// All [`Input::held`].
     held: u32,
@@ -36,11 +36,11 @@ impl Demand {
     /// `most` as the function's configuration says.
     pub(super) fn new(most: Option<u32>) -> Self {
         let most = most.unwrap_or(MOST).max(1);
-        Self { window: FIRST.min(most), most, inputs: Vec::new(), held: 0 }
+        Self { window: Pace::new(FIRST, most, PATIENCE.0, PATIENCE.1), inputs: Vec::new(), held: 0 }
     }
 
     pub(super) fn window(&self) -> u32 {
-        self.window
+        self.window.size()
     }
 
     pub(super) fn held(&self) -> u32 {
@@ -65,6 +65,7 @@ impl Demand {
         input.asked -= i64::from(messages);
         input.held += messages;
         self.held += messages;
+        self.window.has(self.held);
     }
 
     pub(super) fn done(&mut self, input: u32, messages: u32) {
@@ -85,22 +86,16 @@ impl Demand {
         self.input(input).asked = 0;
     }
 
-    /// Messages have left that had spent `sojourn` here on average.
-    pub(super) fn adapt(&mut self, sojourn: Duration) {
-        if sojourn > SOJOURN_MAX {
-            // In one step: at the pace seen, so much stays as is done in the time it may take.
-            let scaled = f64::from(self.window) * SOJOURN_MAX.as_secs_f64() / sojourn.as_secs_f64();
-            self.window = (scaled as u32).max(self.window / 2).max(1);
-        } else if self.held <= self.window / 4 && sojourn < SOJOURN_MAX / 2 {
-            self.window = (self.window * 2).min(self.most);
-        }
+    /// So many messages have left that had waited so long, besides the time they took in user code; on average.
+    pub(super) fn adapt(&mut self, messages: u32, waited: Duration, took: Duration) {
+        self.window.adapt(messages, waited, took);
     }
 
     /// What to ask for now. A little is not asked for: it would cost a wake-up each time.
     pub(super) fn ask(&mut self) -> impl Iterator<Item = (u32, u32)> {
         let open = self.inputs.iter().filter(|input| input.is_open).count().max(1) as u32;
-        let share = (self.window / open).max(1);
-        let room = self.window.saturating_sub(self.held);
+        let share = (self.window() / open).max(1);
+        let room = self.window().saturating_sub(self.held);
         self.inputs.iter_mut().enumerate().filter_map(move |(n, input)| {
             let in_use = input.asked + i64::from(input.held);
             // What a batch brought too much is paid back, and more.
@@ -130,7 +125,7 @@ mod tests {
                 demand.arrived(input, n);
                 demand.done(input, n);
             }
-            demand.adapt(MS);
+            demand.adapt(demand.window(), MS, MS);
         }
         assert_eq!(demand.window(), MOST);
     }
@@ -143,7 +138,7 @@ mod tests {
         demand.arrived(0, 64);
         for _ in 0..10 {
             demand.done(0, 1);
-            demand.adapt(Duration::from_secs(1));
+            demand.adapt(1, Duration::from_secs(1), MS);
         }
         assert_eq!(demand.window(), 1);
         assert_eq!(demand.ask().count(), 0, "it still has more than that");

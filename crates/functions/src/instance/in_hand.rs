@@ -44,23 +44,57 @@ impl Work {
 #[derive(Debug, Default)]
 pub(super) struct InHand {
     first: u64,
-    entries: VecDeque<Option<(Work, Duration)>>,
+    entries: VecDeque<Option<Held>>,
     count: usize,
+    /// How many of them were handed over.
+    begun: u32,
+}
+
+/// An invocation that has not ended.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) work: Work,
+    /// When it came.
+    pub(super) since: Duration,
+    /// When it was handed over.
+    pub(super) begun: Option<Duration>,
 }
 
 impl InHand {
     /// Gives the next number.
     pub(super) fn put(&mut self, work: Work, now: Duration) -> u64 {
-        self.entries.push_back(Some((work, now)));
+        self.entries.push_back(Some(Held { work, since: now, begun: None }));
         self.count += 1;
         self.first + self.entries.len() as u64 - 1
     }
 
-    /// Takes it out, with the time it came.
-    pub(super) fn take(&mut self, id: u64) -> Option<(Work, Duration)> {
+    /// It is handed over.
+    pub(super) fn begin(&mut self, id: u64, now: Duration) {
+        let index = id.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(Some(held)) = index.and_then(|index| self.entries.get_mut(index)) {
+            held.begun = Some(now);
+            self.begun += 1;
+        }
+    }
+
+    /// How many were handed over and have not ended.
+    pub(super) fn begun(&self) -> u32 {
+        self.begun
+    }
+
+    /// Takes it out, if it was handed over.
+    pub(super) fn end(&mut self, id: u64) -> Option<Held> {
+        let index = usize::try_from(id.checked_sub(self.first)?).ok()?;
+        self.entries.get(index)?.as_ref()?.begun?;
+        self.take(id)
+    }
+
+    /// Takes it out.
+    pub(super) fn take(&mut self, id: u64) -> Option<Held> {
         let index = usize::try_from(id.checked_sub(self.first)?).ok()?;
         let taken = self.entries.get_mut(index)?.take()?;
         self.count -= 1;
+        self.begun -= u32::from(taken.begun.is_some());
         self.trim();
         Some(taken)
     }
@@ -68,8 +102,9 @@ impl InHand {
     /// Takes out all messages of an input: what becomes of them counts no more.
     pub(super) fn void(&mut self, input: InputId) {
         for entry in &mut self.entries {
-            if entry.as_ref().is_some_and(|(work, _)| work.message().is_some_and(|message| message.input == input)) {
-                *entry = None;
+            let of_input = |held: &mut Held| held.work.message().is_some_and(|message| message.input == input);
+            if let Some(held) = entry.take_if(of_input) {
+                self.begun -= u32::from(held.begun.is_some());
                 self.count -= 1;
             }
         }

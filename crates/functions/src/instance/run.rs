@@ -8,6 +8,7 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use rustc_hash::FxHashSet;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -17,11 +18,12 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     Moved, Parts, Shared,
-    demand::Demand,
-    in_hand::{InHand, Work},
+    demand::{Demand, MOST},
+    in_hand::{Held, InHand, Work},
     inputs::Inputs,
     once::Entries,
     outputs::Outputs,
+    pace::Pace,
     records,
     state::{Lookup, State},
     window::{self, Windows},
@@ -40,6 +42,8 @@ use crate::{
 const INVOKE_MAX: usize = 256;
 /// Payload handed over together, unless one message alone is more.
 const INVOKE_BYTES_MAX: usize = 1 << 20;
+/// How long an invocation may wait in user code, and in times that the code takes; and how many are handed over at the beginning.
+const LEAD: (Duration, u32, u32) = (Duration::from_millis(20), 1, 2);
 /// How long a message that was refused stays away. Pulsar: `negativeAckRedeliveryDelayMs`.
 const REDELIVERY_DELAY: Duration = Duration::from_secs(60);
 /// Windows in hand at which no more elements are asked for.
@@ -78,6 +82,8 @@ pub(super) struct Run {
     windows_wait: bool,
     demand: Demand,
     in_hand: InHand,
+    /// How many invocations user code has at a time. Others wait here, where they can be given back.
+    lead: Pace,
     /// Not handed over yet.
     queue: VecDeque<Invocation>,
     /// Goes before the queue.
@@ -192,6 +198,7 @@ impl Run {
             windows_wait: false,
             demand,
             in_hand: InHand::default(),
+            lead: Pace::new(LEAD.2, MOST, LEAD.0, LEAD.1),
             queue: VecDeque::new(),
             requests: VecDeque::new(),
             commits: FuturesUnordered::new(),
@@ -240,7 +247,7 @@ impl Run {
             if self.is_stopping && self.in_hand.is_empty() && self.commits.is_empty() {
                 return Ok(End::Stopped);
             }
-            let sends = !self.requests.is_empty() || !self.queue.is_empty();
+            let sends = !self.requests.is_empty() || !self.queue.is_empty() && self.in_hand.begun() < self.lead.size();
             let wait = self.deadline().map(|at| at.saturating_sub(self.now()));
             tokio::select! {
                 arrived = self.session.next(), if !self.is_stopping => self.arrived(arrived?).await?,
@@ -270,15 +277,54 @@ impl Run {
             self.requests.clear();
             return self.forget_queue();
         }
-        let next = self.requests.pop_front().unwrap_or_else(|| Request::Invoke(take_batch(&mut self.queue)));
+        let next = self.requests.pop_front().unwrap_or_else(|| Request::Invoke(self.begin()));
         // Nobody else sends, so there is room still.
         let _ = self.link.requests.try_send(next);
     }
 
-    /// Nothing more is begun; what was not handed over others get when the session closes.
+    /// What is handed over next.
+    fn begin(&mut self) -> Vec<Invocation> {
+        let most = self.lead.size().saturating_sub(self.in_hand.begun()) as usize;
+        let batch = take_batch(&mut self.queue, most.clamp(1, INVOKE_MAX));
+        let now = self.now();
+        batch.iter().for_each(|invocation| self.in_hand.begin(invocation.id, now));
+        self.lead.has(self.in_hand.begun());
+        batch
+    }
+
+    /// Nothing more is begun; what was not, others get at once. What is acknowledged already is done as well.
     fn stop(&mut self) {
         self.is_stopping = true;
-        self.forget_queue();
+        if self.function.guarantee != Guarantee::AtmostOnce {
+            self.give_back(|_| true);
+            self.forget_queue();
+        }
+    }
+
+    /// Gives back what has not begun of the messages that are wanted, as far as that is possible.
+    fn give_back(&mut self, wanted: impl Fn(&Message) -> bool) {
+        // With this guarantee they are acknowledged.
+        if self.function.guarantee == Guarantee::AtmostOnce {
+            return;
+        }
+        let message = |invocation: &Invocation| match &invocation.input {
+            Input::Message(message) if wanted(message) => Some((message.input, message.id)),
+            _ => None,
+        };
+        let unbegun: Vec<_> = self.queue.iter().filter_map(message).collect();
+        if unbegun.is_empty() {
+            return;
+        }
+        let given: FxHashSet<_> = self.session.give_back(&unbegun).into_iter().collect();
+        for invocation in std::mem::take(&mut self.queue) {
+            match message(&invocation).filter(|id| given.contains(id)) {
+                Some((input, _)) => {
+                    self.in_hand.take(invocation.id);
+                    self.demand.done(input, 1);
+                }
+                None => self.queue.push_back(invocation),
+            }
+        }
     }
 
     fn forget_queue(&mut self) {
@@ -357,6 +403,11 @@ impl Run {
                 }
                 Ok(())
             }
+            Arrived::OthersWait(input, entries) => {
+                let is_one = |id: MessageId| entries.is_empty() || entries.contains(&(id.ledger, id.entry));
+                self.give_back(|message| message.input == input && is_one(message.id));
+                Ok(())
+            }
             Arrived::Active(..) => Ok(()),
             Arrived::Again(input) => self.void(input).await,
             Arrived::InputLost(input) => {
@@ -403,7 +454,7 @@ impl Run {
 
     async fn events(&mut self, events: Vec<Event>) -> Result<Option<Exit>> {
         let mut plans: Vec<(Option<InputId>, Planned)> = Vec::new();
-        let (mut left, mut sojourn) = (0u32, Duration::ZERO);
+        let (mut left, mut stayed, mut in_code, mut took) = (0u32, Duration::ZERO, Duration::ZERO, Duration::ZERO);
         let mut emitted = Planned::default();
         let mut emitted_ids = Vec::new();
         let mut lines = Vec::new();
@@ -413,9 +464,11 @@ impl Run {
             match event {
                 Event::Done { id, outcome } => {
                     // A runtime that answers twice, or what was not asked, has said nothing.
-                    let Some((work, since)) = self.in_hand.take(id) else { continue };
+                    let Some(Held { work, since, begun: Some(begun) }) = self.in_hand.end(id) else { continue };
                     left += 1;
-                    sojourn += now.saturating_sub(since);
+                    stayed += now.saturating_sub(since);
+                    in_code += now.saturating_sub(begun);
+                    took = took.saturating_add(outcome.took);
                     self.done(id, work, outcome, &mut plans).await?;
                 }
                 Event::Call { call, question, .. } => {
@@ -448,7 +501,9 @@ impl Run {
         }
         self.log(lines).await;
         if left > 0 {
-            self.demand.adapt(sojourn / left);
+            let (stayed, in_code, took) = (stayed / left, in_code / left, took / left);
+            self.demand.adapt(left, stayed.saturating_sub(took), took);
+            self.lead.adapt(left, in_code.saturating_sub(took), took);
         }
         Ok(exit)
     }
@@ -821,9 +876,9 @@ impl Run {
 }
 
 /// What is handed over next.
-fn take_batch(queue: &mut VecDeque<Invocation>) -> Vec<Invocation> {
+fn take_batch(queue: &mut VecDeque<Invocation>, most: usize) -> Vec<Invocation> {
     let (mut count, mut bytes) = (0, 0);
-    for invocation in queue.iter().take(INVOKE_MAX) {
+    for invocation in queue.iter().take(most) {
         let size = invocation.input.bytes();
         if count > 0 && bytes + size > INVOKE_BYTES_MAX {
             break;

@@ -8,7 +8,8 @@ use client::{
 };
 use futures::future::BoxFuture;
 use model::Position;
-use std::{collections::VecDeque, sync::Arc};
+use seams::{Clock, SystemClock};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     event_log::{Arrived, Commit, InputSpec, OutputSpec, Session, Tables},
-    intake::{Intake, Received, Words},
+    intake::{Intake, Past, Received, Words},
     message::{InputId, Message, MessageId, OutputId, Record},
 };
 
@@ -42,6 +43,7 @@ pub(super) struct Connected {
     words: VecDeque<Word>,
     jobs: mpsc::UnboundedSender<Job>,
     max_message_bytes: usize,
+    clock: SystemClock,
     /// Ended with the session.
     tasks: JoinSet<()>,
 }
@@ -72,12 +74,14 @@ impl Connected {
             words: VecDeque::new(),
             jobs: commits::start(tables, &mut tasks),
             max_message_bytes,
+            clock: SystemClock::new(),
             tasks,
         }
     }
 
     /// One thing that was said; what it means to the loop.
     fn hear(&mut self, (id, number, said): Word) -> Result<Option<Arrived>> {
+        let now = (self.clock.monotonic(), self.clock.now_ms());
         let Some(input) = self.inputs.get_mut(id as usize) else { return Ok(None) };
         let is_current = input.link.is_some() && number == input.number;
         match said {
@@ -108,19 +112,51 @@ impl Connected {
             Said::Active(is_active) => Ok(is_current.then_some(Arrived::Active(id, is_active))),
             Said::Entry(delivery, entry) if is_current => {
                 let mut messages = Vec::new();
-                input.receive(delivery, entry, &mut messages);
+                input.receive(delivery, entry, now, &mut messages);
                 while messages.len() < ARRIVED_MAX
                     && let Some((_, _, Said::Entry(..))) =
                         self.words.front().filter(|(of, at, _)| (*of, *at) == (id, number))
                     && let Some((_, _, Said::Entry(delivery, entry))) = self.words.pop_front()
                 {
-                    input.receive(delivery, entry, &mut messages);
+                    input.receive(delivery, entry, now, &mut messages);
                 }
+                self.look_at_chunks(id, now.0);
                 Ok((!messages.is_empty()).then_some(Arrived::Messages(messages)))
             }
             Said::Entry(..) => Ok(None),
             Said::Failed(failed) => Err(error(failed)),
         }
+    }
+
+    /// There is no single redelivery where one consumer gets all in order: all that is not acknowledged comes again.
+    fn all_again(&mut self, id: InputId) {
+        if let Some(input) = self.inputs.get_mut(id as usize)
+            && let Some(link) = &input.link
+        {
+            input.epoch += 1;
+            link.redeliver(Vec::new(), Some(input.epoch));
+            self.words.push_front((id, input.number, Said::Active(false)));
+        }
+    }
+
+    /// Gives back chunks that were set aside, and gives up messages that do not go on.
+    fn look_at_chunks(&mut self, id: InputId, now: Duration) {
+        let Some(input) = self.inputs.get_mut(id as usize).filter(|input| input.intake.next_look().is_some()) else {
+            return;
+        };
+        let Past { again, lost } = input.intake.past(now);
+        let Some(link) = &input.link else { return };
+        for position in lost {
+            tracing::error!(topic = %input.spec.topic, %position, "a message in chunks does not go on and is passed over");
+            link.discard(entry(position));
+        }
+        if again.is_empty() {
+            return;
+        }
+        if input.spec.kind.is_single_active() {
+            return self.all_again(id);
+        }
+        link.redeliver(again.into_iter().map(entry).collect(), None);
     }
 
     /// What to acknowledge; `None` when some of it is not here: it was acknowledged before, or is to come again.
@@ -175,25 +211,28 @@ impl Connected {
 
 impl Input {
     /// Reads an entry.
-    fn receive(&mut self, delivery: Delivery, bytes: Bytes, messages: &mut Vec<Message>) {
+    fn receive(&mut self, delivery: Delivery, bytes: Bytes, now: (Duration, u64), messages: &mut Vec<Message>) {
         let Some(link) = &self.link else { return };
         let position = delivery.position;
+        // As brokers count. Source: Pulsar's `Consumer.sendMessages`.
+        let holds = hot::split_entry(&bytes).map_or(1, |(metadata, _)| hot::messages_in_batch(metadata));
+        let left: u32 = delivery.ack_set.iter().map(|word| word.count_ones()).sum();
+        let took = if delivery.ack_set.is_empty() { holds } else { left.min(holds) };
         let permits = if delivery.consumer_epoch.is_some_and(|epoch| epoch < self.epoch) {
-            hot::split_entry(&bytes).map_or(1, |(metadata, _)| hot::messages_in_batch(metadata))
+            took
         } else {
-            match self.intake.receive(delivery, bytes, messages) {
-                Received::Read { permits } => permits,
+            match self.intake.receive(delivery, bytes, took, now, messages) {
+                Received::Read => {}
                 Received::Corrupt(why) => {
                     // Nobody will ever read it.
                     tracing::error!(topic = %self.spec.topic, %position, why, "an entry cannot be read and is passed over");
                     link.discard(entry(position));
-                    1
                 }
-                Received::Encrypted { messages } => {
+                Received::Encrypted => {
                     tracing::error!(topic = %self.spec.topic, %position, "an entry is encrypted; functions have no keys");
-                    messages
                 }
             }
+            self.intake.permits(0)
         };
         if permits > 0 {
             link.flow(permits);
@@ -237,7 +276,12 @@ impl Session for Connected {
     fn flow(&mut self, input: InputId, permits: u32) {
         let Some(input) = self.inputs.get_mut(input as usize) else { return };
         match &input.link {
-            Some(link) => link.flow(permits),
+            Some(link) => {
+                let permits = input.intake.permits(permits);
+                if permits > 0 {
+                    link.flow(permits);
+                }
+            }
             None => input.owed += permits,
         }
     }
@@ -249,7 +293,20 @@ impl Session for Connected {
                     return Ok(arrived);
                 }
             }
-            self.heard.listen(&mut self.words).await;
+            let due = self.inputs.iter().filter_map(|input| input.intake.next_look()).min();
+            let wait = due.map(|due| due.saturating_sub(self.clock.monotonic()));
+            tokio::select! {
+                () = self.heard.listen(&mut self.words) => {}
+                () = async {
+                    match wait {
+                        Some(wait) => tokio::time::sleep(wait).await,
+                        None => std::future::pending().await,
+                    }
+                } => {
+                    let now = self.clock.monotonic();
+                    (0..self.inputs.len()).for_each(|id| self.look_at_chunks(id as InputId, now));
+                }
+            }
         }
     }
 
@@ -286,10 +343,7 @@ impl Session for Connected {
             let Some(input) = self.inputs.get_mut(of as usize) else { continue };
             let Some(link) = &input.link else { continue };
             if input.spec.kind.is_single_active() {
-                // There is no single redelivery: all that is not acknowledged comes again, in order.
-                input.epoch += 1;
-                link.redeliver(Vec::new(), Some(input.epoch));
-                self.words.push_front((of, input.number, Said::Active(false)));
+                self.all_again(of);
             } else if input.intake.refuse(id) {
                 let positions = input.intake.entries_of(Position { ledger: id.ledger, entry: id.entry });
                 link.redeliver(positions.into_iter().map(entry).collect(), None);

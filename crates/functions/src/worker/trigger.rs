@@ -146,7 +146,7 @@ impl Watch {
                 Arrived::InputClosed(_) | Arrived::OutputClosed(_) | Arrived::InputLost(_) => {
                     return Err(Error::Closed("a topic was closed during the trigger".to_owned()));
                 }
-                Arrived::Active(..) | Arrived::Again(_) => continue,
+                Arrived::Active(..) | Arrived::Again(_) | Arrived::OthersWait(..) => continue,
             };
             for message in messages {
                 self.session.flow(message.input, 1);

@@ -690,6 +690,7 @@ fn new_consumer(topic: TopicName, command: proto::CommandSubscribe) -> Result<Ne
         // `AutoConsume` too: it is no schema in the way of others', as consuming without one is.
         schema: command.schema.map(announced),
         epoch: command.consumer_epoch,
+        gives_back: false,
         subscription: command.subscription,
     })
 }

@@ -503,6 +503,8 @@ impl<S: Stream> Connection<S> {
             Outgoing::ReachedEndOfTopic { consumer_id } => {
                 self.writer.frame(&reply::reached_end_of_topic(consumer_id));
             }
+            // Clients cannot, and did not say that they can.
+            Outgoing::GiveBack { .. } => {}
             Outgoing::Ping => self.writer.frame(&reply::ping()),
             Outgoing::Close { reason } => self.end(reason),
         }

@@ -76,7 +76,7 @@ impl Writer {
 
     /// One entry for a consumer.
     pub(super) fn message(&mut self, consumer: u64, epoch: Option<u64>, partition: i32, delivery: Delivery) {
-        let Delivery { position, redelivery_count, ack_set, data } = delivery;
+        let Delivery { position, redelivery_count, ack_set, data, messages: _ } = delivery;
         let (ledger, entry) = (position.ledger, position.entry);
         self.put(|buf| {
             let len = data.len();
@@ -185,6 +185,7 @@ mod tests {
         Delivery {
             position: Position::new(1, 2),
             redelivery_count: 0,
+            messages: 1,
             ack_set: Default::default(),
             data: Bytes::from(vec![bytes as u8; bytes]),
         }
