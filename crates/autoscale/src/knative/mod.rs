@@ -88,9 +88,11 @@ impl Decider {
         if self.concurrency.back().is_some_and(|&(at, _)| at >= sample.at) {
             return false;
         }
-        let in_hand =
-            sample.instances.iter().map(|i| if i.concurrency.is_finite() { i.concurrency.max(0.0) } else { 0.0 }).sum();
-        self.concurrency.push_back((sample.at, sample.inputs.as_ref().map_or(in_hand, |inputs| inputs.backlog as f64)));
+        // What waits is counted now; what was done between two looks, only those who did it have seen.
+        let finite = |number: f64| if number.is_finite() { number.max(0.0) } else { 0.0 };
+        let in_hand: f64 = sample.instances.iter().map(|i| finite(i.concurrency)).sum();
+        let waiting = sample.inputs.as_ref().map_or(0.0, |inputs| inputs.backlog as f64);
+        self.concurrency.push_back((sample.at, waiting.max(in_hand)));
         while self.concurrency.front().is_some_and(|&(at, _)| at + spec.stable_window < sample.at) {
             self.concurrency.pop_front();
         }

@@ -14,6 +14,9 @@ const SLOTS_MAX: u32 = 16;
 /// One message in a hundred may be late.
 const LATE: f64 = 0.01;
 
+/// Share of its instance's work from which the hottest key is most of it.
+const HOT: f64 = 0.7;
+
 /// What is asked of a function, and what it can do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
@@ -105,11 +108,11 @@ impl Split {
         (self.hottest + (1.0 - self.hottest) / f64::from(replicas)).max(units)
     }
 
-    /// More instances are of no use, and why.
+    /// More instances are of little use, and why: each would have a unit; or the hottest key is most of what its instance gets.
     fn most(&self) -> (u32, Cause) {
         let units = self.units.unwrap_or(u32::MAX);
-        // As many as would each have as much as the hottest key alone.
-        let keys = if self.hottest > 0.0 { (1.0 / self.hottest).ceil() as u32 } else { u32::MAX };
+        let others = HOT / (1.0 - HOT) * (1.0 - self.hottest) / self.hottest;
+        let keys = if self.hottest > 0.0 { (others.ceil() as u32).max(1) } else { u32::MAX };
         if keys < units { (keys, Cause::KeySkew) } else { (units, Cause::Partitions) }
     }
 
@@ -161,9 +164,8 @@ fn steady(spec: &Spec, sample: &Sample, split: &Split, load: &Load, arrival_per_
     let slots = sample.concurrency_max.clamp(1, SLOTS_MAX);
     let slot_rate = rate / f64::from(slots);
     let work_s = 1.0 / slot_rate;
-    // Where the work alone takes longer than the age wanted, a message waits no longer than it is worked on.
-    let target_s = load.target.as_secs_f64();
-    let wait_s = (target_s - work_s).max(work_s.min(target_s));
+    // Where the work alone takes most of the age wanted, or more, a message waits no longer than it is worked on.
+    let wait_s = (load.target.as_secs_f64() - work_s).max(work_s);
     let late = |servers: u32, arrival_per_s: f64| queue::late(servers, arrival_per_s, slot_rate, wait_s);
     let is_enough = |replicas: u32| {
         if !split.is_ordered() {
