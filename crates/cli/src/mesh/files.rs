@@ -131,7 +131,8 @@ fn is_name(argument: &str) -> bool {
         argument == "-" || argument.ends_with(".yaml") || argument.ends_with(".yml") || argument.ends_with(".json");
     let parts: Vec<&str> = argument.split('/').collect();
     let is_part = |part: &&str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        part.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
     };
     !looks_like_a_file && parts.len() <= 2 && parts.iter().all(is_part) && !std::path::Path::new(argument).exists()
 }

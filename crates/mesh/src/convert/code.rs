@@ -91,11 +91,7 @@ impl Code {
 
     /// As a command line, for programs of any kind.
     pub(super) fn command(&self) -> String {
-        let location = word(&self.location());
-        match (self.runtime, self.at.place) {
-            (Runtime::Nodejs, Place::Local) => format!("node {location}"),
-            _ => location,
-        }
+        word(&self.location())
     }
 
     /// `runtimeFlags` with the JVM's options.

@@ -160,12 +160,11 @@ fn function(spec: &Value, name: Option<String>, code: Option<&Code>, problems: &
             Runtime::Wasm => config.wasm = location,
             Runtime::Executable | Runtime::Nodejs => config.exec = Some(code.command()),
         }
-        if code.runtime == Runtime::Nodejs && code.at.place != Place::Local {
-            let at = place::at(spec, &["genericRuntime".to_owned(), "functionFileLocation".to_owned()], spec.at);
-            problems.warning(
-                at,
-                "a nodejs file from a package or a URL is run as a program: its first line must be #!/usr/bin/env node",
-            );
+        if code.runtime == Runtime::Nodejs {
+            let at = place::at(spec, &["genericRuntime".to_owned(), "language".to_owned()], spec.at);
+            let text = "nodejs: the file is run as a program that speaks the process protocol; its first line must be \
+                        #!/usr/bin/env node";
+            problems.warning(at, text);
         }
     }
     config

@@ -15,11 +15,13 @@ pub(crate) struct Checker<'a> {
     /// Paths, dots between names, of what is missing only because it could not be read, or is meant by an unknown name.
     pub(crate) misread: BTreeSet<String>,
     path: Vec<String>,
+    /// Whether this is of no effect here, so that a mistake in it is no reason to refuse anything.
+    is_kept: bool,
 }
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(problems: &'a mut Problems) -> Self {
-        Self { problems, misread: BTreeSet::new(), path: Vec::new() }
+        Self { problems, misread: BTreeSet::new(), path: Vec::new(), is_kept: false }
     }
 
     pub(crate) fn record(&mut self, value: &mut Value, record: &'static Record) {
@@ -33,7 +35,12 @@ impl<'a> Checker<'a> {
         for entry in value.entries_mut() {
             self.path.push(entry.name.clone());
             match record.field(&entry.name) {
-                Some(field) => self.value(&mut entry.value, field.shape),
+                Some(field) => {
+                    let around = self.is_kept;
+                    self.is_kept |= field.effect == Effect::Kept;
+                    self.value(&mut entry.value, field.shape);
+                    self.is_kept = around;
+                }
                 None => self.unknown(&entry.name, entry.at, record),
             }
             self.path.pop();
@@ -41,7 +48,7 @@ impl<'a> Checker<'a> {
         for field in record.fields().filter(|field| field.is_required && value.get(field.name).is_none()) {
             let misread = self.path.iter().map(String::as_str).chain([field.name]).collect::<Vec<_>>().join(".");
             if !self.misread.contains(&misread) {
-                self.problems.error(value.at, format!("{} is required{}", field.name, self.within()));
+                self.tell(value.at, format!("{} is required{}", field.name, self.within()));
             }
         }
     }
@@ -114,6 +121,10 @@ impl<'a> Checker<'a> {
         }
     }
 
+    fn tell(&mut self, at: At, text: String) {
+        if self.is_kept { self.problems.warning(at, text) } else { self.problems.error(at, text) }
+    }
+
     fn expected(&mut self, what: &str, found: &Value) {
         let advice = match (what, found.text()) {
             ("a text", _) if found.written().is_some() => ": put it in quotes",
@@ -129,8 +140,7 @@ impl<'a> Checker<'a> {
 
     fn expected_and(&mut self, what: &str, found: &Value, advice: &str) {
         let place = if self.path.is_empty() { "this".to_owned() } else { shown(&self.path) };
-        self.problems
-            .error(found.at, format!("{} must be {what}, found {}{advice}", quoted(&place), found.described()));
+        self.tell(found.at, format!("{} must be {what}, found {}{advice}", quoted(&place), found.described()));
         self.misread.insert(self.path.join("."));
     }
 
@@ -167,7 +177,7 @@ impl<'a> Checker<'a> {
         let text = format!("unknown field `{}` in {}", quoted(name), quoted(&place));
         match near {
             Some(near) => {
-                self.problems.error(at, format!("{text}, did you mean `{near}`?"));
+                self.tell(at, format!("{text}, did you mean `{near}`?"));
                 let parent = &self.path[..self.path.len() - 1];
                 let meant = parent.iter().map(String::as_str).chain([near]).collect::<Vec<_>>().join(".");
                 self.misread.insert(meant);

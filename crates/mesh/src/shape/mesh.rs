@@ -256,7 +256,7 @@ static GENERIC: Record = Record {
         required(acts(
             "language",
             Choice(&["nodejs", "python", "executable", "wasm"]),
-            "`nodejs` is run by `node`, `executable` by itself; both speak the framed protocol.",
+            "`nodejs` and `executable` are programs that speak the [process protocol](process-protocol.md); a Node.js file begins with `#!/usr/bin/env node`.",
         )),
         acts("functionFileLocation", Text, "Where the code comes from."),
         acts("log", Shape::Record(&LOG), ""),
@@ -302,6 +302,7 @@ static POD: Record = Record {
             keeps("initContainers", ANY_LIST, ""),
             keeps("sidecars", ANY_LIST, ""),
             keeps("disableDefaultAffinity", Bool, ""),
+            keeps("startupProbe", Object, ""),
         ],
     ],
 };

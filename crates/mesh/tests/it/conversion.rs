@@ -212,7 +212,7 @@ fn code_is_a_file_a_package_a_url_or_built_in() {
     );
     assert_eq!(
         code("genericRuntime: {functionFile: f.js, language: nodejs}"),
-        (Place::Local, "exec node f.js".to_owned(), None)
+        (Place::Local, "exec f.js".to_owned(), None)
     );
 }
 

@@ -95,6 +95,20 @@ fn a_name_that_is_there_twice_is_told() {
 }
 
 #[test]
+fn what_is_for_kubernetes_alone_is_never_refused() {
+    spec(
+        "pod: {labels: {version: 1}, env: [{nam: x}], affinity: [], terminationGracePeriodSeconds: soon}\nimagePullPolicy: Sometimes",
+        expect![[r#"
+            app.yaml:8:27: warning: spec.pod.labels.version must be a text, found 1: put it in quotes
+            app.yaml:8:38: warning: unknown field `nam` in spec.pod.env[0], did you mean `name`?
+            app.yaml:8:58: warning: spec.pod.affinity must be a mapping, found a list
+            app.yaml:8:93: warning: spec.pod.terminationGracePeriodSeconds must be a whole number, found "soon"
+            app.yaml:9:20: warning: spec.imagePullPolicy must be one of Always, Never, IfNotPresent, found "Sometimes"
+        "#]],
+    );
+}
+
+#[test]
 fn guarantees_that_contradict_are_told() {
     spec(
         "processingGuarantee: manual\nautoAck: true",

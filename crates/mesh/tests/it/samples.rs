@@ -28,3 +28,11 @@ fn function_meshs_samples_are_read_and_what_is_wrong_with_them_is_told() {
     }
     expect_file!["../function-mesh/problems.txt"].assert_eq(&told);
 }
+
+#[test]
+fn our_own_example_has_no_mistakes() {
+    let yaml = include_str!("../../../../examples/mesh/shop.yaml");
+    let (manifest, problems) = mesh::check(&[yaml]);
+    assert_eq!(problems, []);
+    assert_eq!(mesh::Graph::of(&manifest.nodes).layers.len(), 4);
+}
