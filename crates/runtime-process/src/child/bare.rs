@@ -1,8 +1,8 @@
 //! A child that speaks none of our protocols: started, read, watched over and ended as any other.
 
-use functions::runtime::{Exit, InstanceSpec};
+use functions::runtime::{Exit, InstanceSpec, Usage};
 use futures::future::BoxFuture;
-use std::{ffi::OsString, io, path::PathBuf, process::Stdio, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::{Children, DRAIN, End, Lines, Process, Reads, capture, environment, exit, mark, spawn};
@@ -57,6 +57,11 @@ impl Bare {
     /// Number of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid
+    }
+
+    /// Measures what it takes.
+    pub(crate) fn usage(&self) -> Arc<dyn Usage> {
+        self.process.cage.usage(self.process.pid)
     }
 
     /// What it has printed.

@@ -118,7 +118,8 @@ impl Children {
         let ready = timeout(start_timeout, running.ready(&hello)).await;
         let why = match ready {
             Ok(Ok(runtime)) => {
-                let (link, end) = link();
+                let (mut link, end) = link();
+                link.usage = Some(running.process.cage.usage(running.process.pid));
                 tracing::debug!(instance = name, pid = running.process.pid, runtime, "user code is ready");
                 self.tasks.spawn(format!("function {name}"), running.run(end, instance.function.timeout));
                 return Ok(link);

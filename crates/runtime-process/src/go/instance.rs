@@ -53,7 +53,8 @@ pub(super) async fn start(
         client = timeout(START_TIMEOUT, connect(address)) => match client {
             Ok(client) => {
                 tracing::debug!(instance = name, pid = child.pid(), "user code is ready");
-                let (link, end) = link();
+                let (mut link, end) = link();
+                link.usage = Some(child.usage());
                 let running = Running { child, client, thrown: None, _ports: [control, metrics] };
                 children.tasks().spawn(format!("function {name}"), running.run(end));
                 return Ok(link);

@@ -180,6 +180,11 @@ impl Group {
         self.limits_memory
     }
 
+    /// Where CPU time and memory are counted together.
+    pub(super) fn measured(&self) -> Option<PathBuf> {
+        self.paths.iter().find(|(controller, _)| controller.is_none()).map(|(_, path)| path.clone())
+    }
+
     pub(super) fn ran_out_of_memory(&self) -> bool {
         self.paths.iter().any(|(controller, path)| {
             let file = match controller {

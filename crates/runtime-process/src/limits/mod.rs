@@ -7,10 +7,18 @@
 mod cgroup;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod watchdog;
 
 use rustix::process::Resource;
-use std::{fs::File, io, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 
 use cgroup::{Base, Group};
 use watchdog::Watchdog;
@@ -67,7 +75,13 @@ impl Limits {
                 )
                 .ok()
         });
-        Cage { group, watchdog: self.watchdog.clone(), ram_bytes: limits.ram_bytes, tasks_max: self.tasks_max }
+        Cage {
+            group,
+            watchdog: self.watchdog.clone(),
+            ram_bytes: limits.ram_bytes,
+            tasks_max: self.tasks_max,
+            out_of_memory: Arc::default(),
+        }
     }
 }
 
@@ -78,6 +92,8 @@ pub(crate) struct Cage {
     watchdog: Arc<Watchdog>,
     ram_bytes: Option<u64>,
     tasks_max: u64,
+    /// How often it was killed for its memory.
+    out_of_memory: Arc<AtomicU32>,
 }
 
 impl Cage {
@@ -99,7 +115,11 @@ impl Cage {
     pub(crate) async fn exceeded(&self, leader: u32) -> String {
         match &self.group {
             Some(group) if group.limits_memory() || self.ram_bytes.is_none() => std::future::pending().await,
-            _ => self.watchdog.exceeded(leader, self.ram_bytes, self.tasks_max).await,
+            _ => {
+                let (what, is_memory) = self.watchdog.exceeded(leader, self.ram_bytes, self.tasks_max).await;
+                self.out_of_memory.fetch_add(u32::from(is_memory), Relaxed);
+                what
+            }
         }
     }
 
@@ -107,7 +127,21 @@ impl Cage {
     pub(crate) fn killed(&self) -> Option<String> {
         let group = self.group.as_ref()?;
         let limit = self.ram_bytes?;
-        group.ran_out_of_memory().then(|| out_of_memory(limit))
+        group.ran_out_of_memory().then(|| {
+            self.out_of_memory.fetch_add(1, Relaxed);
+            out_of_memory(limit)
+        })
+    }
+
+    /// Measures what the session of `leader` takes.
+    pub(crate) fn usage(&self, leader: u32) -> Arc<dyn functions::runtime::Usage> {
+        Arc::new(usage::Measured {
+            group: self.group.as_ref().and_then(Group::measured),
+            watchdog: self.watchdog.clone(),
+            session: leader,
+            killed: self.out_of_memory.clone(),
+            last: parking_lot::Mutex::default(),
+        })
     }
 
     /// Kills all that is in the group; false where there is none.
