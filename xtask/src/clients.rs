@@ -177,6 +177,8 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
     let mut command = program("exactly_once.py", "exactly-once");
     command.args(["--kills", &kills.to_string()]);
     report.step(&format!("functions: every effect once over {kills} kills of the broker"), &mut command);
+    let mut command = program("scaling.py", "scaling");
+    report.step("functions: they scale to nothing and back, exact while instances are killed", &mut command);
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 mod entries;
 mod reads;
 mod sharing;
+mod scaling;
 mod support;
 
 use functions::{

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use broker::{Addresses, Broker};
 use embedded::{Embedded, StoreTables};
 use functions::{
-    Commit, EventLog, FunctionSpec, Message, Record, Runtime, Session, Tables,
+    Commit, EventLog, FunctionSpec, Language, Message, Record, Runtime, Session, Tables,
     event_log::{Arrived, Compression, InputSpec, OutputSpec},
     instance::{Instance, Parts},
     message::Key,
@@ -13,6 +13,7 @@ use functions::{
         StartError, UserException, link,
     },
     testing,
+    worker::{self, EnvironmentSecrets, Runtimes, Worker},
 };
 use model::{InitialPosition, SubscriptionType};
 use seams::{Shutdown, SystemClock, Tasks};
@@ -116,7 +117,30 @@ impl Node {
         Instance::start(parts, spec, &self.tasks)
     }
 
-    async fn reader(&self, local: &str) -> Box<dyn Session> {
+    /// Functions of this node, all of which `runtime` runs.
+    pub(crate) async fn worker(&self, runtime: Arc<dyn Runtime>) -> Worker {
+        let settings = worker::Settings {
+            dir: self._dir.path().join("functions"),
+            max_package_bytes: 1 << 20,
+            cluster: "standalone".to_owned(),
+            worker_id: "w".to_owned(),
+            hostname: "localhost".to_owned(),
+            port: 8080,
+            service_url: "pulsar://localhost:6650".to_owned(),
+            admin_url: "http://localhost:8080".to_owned(),
+        };
+        let parts = worker::Parts {
+            log: Arc::new(self.log.clone()),
+            tables: Arc::new(self.tables.clone()),
+            runtimes: Runtimes::default().with(Language::Python, runtime),
+            connectors: Vec::new(),
+            secrets: Arc::new(EnvironmentSecrets),
+            clock: self.clock.clone(),
+        };
+        Worker::open(settings, parts).await.unwrap()
+    }
+
+    pub(crate) async fn reader(&self, local: &str) -> Box<dyn Session> {
         let mut session = self.log.session("test").await.unwrap();
         let input = InputSpec {
             topic: topic(local).parse().unwrap(),

@@ -1,0 +1,129 @@
+//! Functions that scale, on a real broker: many that sleep, and what it takes to wake one.
+
+use autoscale::{PolicySpec, Spec, rate};
+use functions::{
+    Kind,
+    event_log::Arrived,
+    testing::Echo,
+    worker::{Given, Name, Worker, scaling::Phase},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Node, texts};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn name(n: usize) -> Name {
+    Name::new("public", "default", &format!("f{n}")).unwrap()
+}
+
+fn rules(min: u32) -> Spec {
+    let second = Some(Duration::from_secs(1));
+    let rate = rate::Spec { idle: second, cool_down: second, ..rate::Spec::default() };
+    Spec::new(min, 4, PolicySpec::Rate(rate))
+}
+
+async fn create(worker: &Worker, n: usize, min: u32) {
+    let config = serde_json::json!({
+        "className": "code.F", "py": "code.py", "inputs": [format!("in-{n}")], "output": format!("out-{n}"),
+    });
+    let mut upload = worker.packages().receive("code.py").await.unwrap();
+    upload.write(b"code").await.unwrap();
+    let code = Given::Uploaded(upload.finish().await.unwrap());
+    worker.create_scaling(Kind::Function, name(n), config.to_string(), code, Some(rules(min))).await.unwrap();
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waits = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits).await.unwrap_or_else(|_| panic!("{what} in time"));
+}
+
+fn asleep(worker: &Worker) -> usize {
+    let sleeps = |(.., view): &(Kind, Name, _)| {
+        let view: &functions::worker::scaling::View = view;
+        view.phase == Phase::Asleep && view.running == 0 && view.draining == 0
+    };
+    worker.scaling_of_all().iter().filter(|one| sleeps(one)).count()
+}
+
+/// CPU time of this process.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn functions_sleep_and_an_event_wakes_each() {
+    const MANY: usize = 50;
+    let node = Node::start().await;
+    let worker = node.worker(Arc::new(Echo)).await;
+    for n in 0..MANY {
+        create(&worker, n, 0).await;
+    }
+    for round in 0..2 {
+        until("all sleep", || asleep(&worker) == MANY).await;
+        for n in 0..MANY {
+            let text = format!("{round}");
+            node.publish(&format!("in-{n}"), [text.as_str()]).await;
+        }
+        for n in 0..MANY {
+            assert_eq!(texts(&node.read(&format!("out-{n}"), 1).await), [format!("{round}")]);
+        }
+    }
+    worker.close().await;
+}
+
+/// `cargo test -p embedded --test it -- --ignored --nocapture what_it_costs`: prints, for docs and reports.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn what_it_costs() {
+    const MANY: usize = 1000;
+    const FOR: Duration = Duration::from_secs(20);
+    let node = Node::start().await;
+    let worker = node.worker(Arc::new(Echo)).await;
+    let share = async |what: &str| {
+        let (began, before) = (Instant::now(), cpu());
+        tokio::time::sleep(FOR).await;
+        let share = (cpu() - before).as_secs_f64() / began.elapsed().as_secs_f64();
+        println!("{what}: {:.2} % of a core", share * 100.0);
+    };
+    share("nothing").await;
+    for n in 0..MANY {
+        create(&worker, n, 1).await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    share("a thousand that are awake and idle, looked at each second").await;
+    for n in 0..MANY {
+        worker.set_scaling(Kind::Function, name(n), Some(rules(0))).await.unwrap();
+    }
+    until("all sleep", || asleep(&worker) == MANY).await;
+    share("a thousand that sleep").await;
+    let mut took = Vec::new();
+    for n in 0..100 {
+        let mut reader = node.reader(&format!("out-{n}")).await;
+        let began = Instant::now();
+        node.publish(&format!("in-{n}"), ["x"]).await;
+        while !matches!(reader.next().await.unwrap(), Arrived::Messages(_)) {}
+        took.push(began.elapsed());
+    }
+    took.sort();
+    println!("event to output of one that sleeps: median {:?}, longest {:?}", took[50], took[99]);
+    let began = Instant::now();
+    for n in 100..MANY {
+        node.publish(&format!("in-{n}"), ["x"]).await;
+    }
+    for n in 100..MANY {
+        node.read(&format!("out-{n}"), 1).await;
+    }
+    println!("nine hundred woken at once: all have answered after {:?}", began.elapsed());
+    worker.close().await;
+}
