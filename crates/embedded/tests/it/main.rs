@@ -4,8 +4,8 @@
 
 mod entries;
 mod reads;
-mod sharing;
 mod scaling;
+mod sharing;
 mod support;
 
 use functions::{
