@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 /// Looks that are remembered.
-const LOOKS_MAX: usize = 32;
+const LOOKS_MAX: usize = 64;
 /// Deviations that are no accident.
 const NEWS: f64 = 3.0;
 /// For growth, of which several stretches are tried and any is believed.
