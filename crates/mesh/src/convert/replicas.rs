@@ -25,7 +25,8 @@ pub(super) fn read(kind: Kind, spec: &Value, problems: &mut Problems) -> Replica
     let at = |field: &str| spec.get(field).map_or(spec.at, |value| value.at);
     let number = |field: &str| int::<u32>(spec, field);
     let (given, given_min, max) = (number("replicas"), number("minReplicas"), number("maxReplicas"));
-    let min = given_min.or(given).unwrap_or(1);
+    // 1 where none is given, whatever `replicas` says: `+kubebuilder:default=1`. What begins with none may come to none again.
+    let min = given_min.unwrap_or_else(|| given.unwrap_or(1).min(1));
     let replicas = given.or(given_min).unwrap_or(1);
     let mut wrong = |is_wrong: bool, at: At, text: String| {
         if is_wrong {

@@ -79,6 +79,23 @@ fn hpa(spec: &Value, pod: &Value, problems: &mut Problems) -> Option<hpa::Spec> 
         seen.push(resource);
         builtin.push(metric);
     }
+    for (metric, item) in metrics.iter().zip(pod.get("autoScalingMetrics").map(Value::items).unwrap_or_default()) {
+        let resource = metric.resource.as_ref().map(|source| (&source.name, &source.target));
+        let resource = resource.or(metric.container_resource.as_ref().map(|source| (&source.name, &source.target)));
+        let Some((name, target)) = resource else { continue };
+        let is_missing = match name.as_str() {
+            "cpu" => requests.cpu.is_none(),
+            "memory" => requests.ram.is_none(),
+            _ => false,
+        };
+        if target.average_utilization.is_some() && is_missing && spec.get("maxReplicas").is_some() {
+            let text = format!(
+                "a utilization is a share of what is requested, and resources.requests.{name} is not there: the default \
+                 is taken here, and Kubernetes does not scale"
+            );
+            problems.warning(item.at, text);
+        }
+    }
     builtin.append(&mut metrics);
     Some(hpa::Spec { metrics: builtin, behavior, ..hpa::Spec::default() })
 }

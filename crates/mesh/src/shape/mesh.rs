@@ -363,7 +363,7 @@ static COMMON: &[Field] = &[
     acts(
         "minReplicas",
         Int(0),
-        "Never fewer. 0: an idle function has no instance, and an event wakes it; Kubernetes needs 1.",
+        "Never fewer; 1 where none is given. 0: an idle function has no instance, and an event wakes it; Kubernetes needs 1.",
     ),
     acts("maxReplicas", Int(1), "Never more. Makes it scale."),
     acts("resources", Shape::Record(&kube::RESOURCES), "What one instance may use."),

@@ -269,6 +269,8 @@ fn fields_of_function_mesh_choose_the_policy() {
         serde_json::to_value(node.scaling).unwrap()
     };
     has(&scaling("maxReplicas: 5"), json!({"minReplicas": 1, "maxReplicas": 5}));
+    has(&scaling("replicas: 3\nmaxReplicas: 5"), json!({"minReplicas": 1}));
+    has(&scaling("replicas: 0\nmaxReplicas: 5"), json!({"minReplicas": 0}));
     assert!(scaling("maxReplicas: 5")["policy"]["rate"].is_object(), "no metric is named, so it is ours");
     let builtin = scaling(
         "maxReplicas: 5\npod: {builtinAutoscaler: [AverageUtilizationCPUPercent20], autoScalingBehavior: {scaleDown: {stabilizationWindowSeconds: 60}}}",

@@ -212,8 +212,8 @@ pod:
     spec(
         "pod: {autoScalingMetrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]}",
         expect![[r#"
-        app.yaml:8:9: warning: autoScalingMetrics without maxReplicas has no effect: nothing scales
-    "#]],
+            app.yaml:8:9: warning: autoScalingMetrics without maxReplicas has no effect: nothing scales
+        "#]],
     );
     spec(
         "maxReplicas: 2\npod: {vpa: {}, annotations: {geminga.io/scaling-policy: 'best'}}",
@@ -222,6 +222,19 @@ pod:
         app.yaml:9:59: error: geminga.io/scaling-policy is rate, hpa, keda or knative, or one of them with its parameters, such as {rate: {targetAge: 500ms}}: unknown variant `best`, expected one of `rate`, `hpa`, `keda`, `knative`
     "#]],
     );
+}
+
+#[test]
+fn a_share_of_what_nobody_requests_is_told() {
+    let metric = "{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}";
+    let lines = format!("maxReplicas: 2\npod: {{autoScalingMetrics: [{metric}]}}");
+    spec(
+        &lines,
+        expect![[r#"
+        app.yaml:9:30: warning: a utilization is a share of what is requested, and resources.requests.cpu is not there: the default is taken here, and Kubernetes does not scale
+    "#]],
+    );
+    spec(&format!("{lines}\nresources: {{requests: {{cpu: 1}}}}"), expect![[""]]);
 }
 
 #[test]
