@@ -34,7 +34,7 @@ pub(crate) fn decide(
                 let target = spec.target_age / lengths[i];
                 let (decision, will_do_per_s) = one(spec, memory, sample, target, upstream_per_s);
                 // What one look counts is random; what is within its accident is no increase.
-                let accident = ACCIDENT * (done_per_s.max(1.0) / spec.period.as_secs_f64().max(0.001)).sqrt();
+                let accident = ACCIDENT * (done_per_s.max(1.0) / memory.look_s.max(0.001)).sqrt();
                 let more = will_do_per_s - done_per_s;
                 more_per_s[i] = if more > accident { more } else { 0.0 };
                 decisions[i] = Some(decision);
@@ -113,6 +113,12 @@ fn one(spec: &Spec, memory: &mut Memory, sample: &Sample, target: Duration, upst
     if !memory.see(sample, inputs.arrival_per_s, inputs.backlog) {
         return (Decision::keep(sample, "NoSample", "nothing new is known since the last decision"), done_per_s);
     }
+    // Looks in between are taken in. Ticks that come a little early are meant.
+    if let Some((at, reason)) = &memory.said
+        && sample.at + spec.period / 10 < *at + spec.period
+    {
+        return (Decision::keep(sample, &reason.code, reason.text.as_str()), done_per_s);
+    }
     let startup = memory.startup(&sample.instances);
     let cool_down = spec.cool_down(startup);
     let arrival = memory.arrival();
@@ -166,7 +172,9 @@ fn one(spec: &Spec, memory: &mut Memory, sample: &Sample, target: Duration, upst
         _ => done_per_s,
     };
     let said = Said { sample, load: &load, wanted, asked, replicas, cool_down, idle };
-    (said.decision(inputs.oldest), will_do_per_s)
+    let decision = said.decision(inputs.oldest);
+    memory.said = Some((sample.at, decision.reason.clone()));
+    (decision, will_do_per_s)
 }
 
 /// The numbers of a decision, to be put into words.

@@ -1,7 +1,7 @@
 //! What is remembered of a function between looks.
 
 use super::arrivals::{Arrivals, Rate};
-use crate::{Instance, Sample};
+use crate::{Instance, Reason, Sample};
 use std::{collections::VecDeque, time::Duration};
 
 /// What was measured is worth half after so much time in which more was measured.
@@ -31,6 +31,10 @@ pub struct Memory {
     startup: Option<Duration>,
     /// What each look asked for, oldest first, without those that a later one makes pointless.
     recommended: VecDeque<(Duration, u32)>,
+    /// What the last look was over, in seconds.
+    pub(super) look_s: f64,
+    /// When it was last decided, and why so.
+    pub(super) said: Option<(Duration, Reason)>,
     /// The last decision, and when there were last more than before it.
     pub(super) decided: u32,
     pub(super) raised: Duration,
@@ -61,6 +65,7 @@ impl Memory {
         }
         self.seen = Some(sample.at);
         let length = sample.at - seen;
+        self.look_s = length.as_secs_f64();
         self.arrivals.add(length, finite(arrival_per_s));
         self.learn(sample, length);
         if backlog > 0 || arrival_per_s > 0.0 || sample.instances.iter().any(|i| i.processed_per_s > 0.0) {

@@ -169,7 +169,7 @@ fn steady(spec: &Spec, sample: &Sample, split: &Split, load: &Load, arrival_per_
     let late = |servers: u32, arrival_per_s: f64| queue::late(servers, arrival_per_s, slot_rate, wait_s);
     let is_enough = |replicas: u32| {
         if !split.is_ordered() {
-            return late(slots * replicas, arrival_per_s) <= LATE;
+            return late(slots.saturating_mul(replicas), arrival_per_s) <= LATE;
         }
         // Each instance has its own queue: the fullest, and the others, which share the rest.
         let most = split.largest_share(replicas);

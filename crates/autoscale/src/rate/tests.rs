@@ -238,6 +238,16 @@ fn who_adds_instances_by_hand_keeps_them_for_the_cool_down() {
 }
 
 #[test]
+fn between_two_periods_it_only_looks() {
+    let mut play = Play::new(r#"{"period": "10s"}"#, vec![Function::new(10.0)]);
+    play.run(60, 20.0);
+    let counts: Vec<u32> = (0..12).map(|_| play.run(1, 200.0)[0]).collect();
+    let turns = counts.windows(2).filter(|two| two[0] != two[1]).count();
+    assert!(turns <= 2 && counts[11] >= 24, "{counts:?}");
+    assert!(play.said[0].reason.text.contains("200.0/s"), "{}", play.said[0].reason);
+}
+
+#[test]
 fn without_a_new_sample_there_is_no_new_decision() {
     let mut policy = Rate::new(Spec::default());
     let source = Sample { replicas: 3, max: 5, at: Duration::from_secs(9), ..Sample::default() };
