@@ -174,6 +174,8 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
     let mut conformance = program("conformance.py", "conformance");
     let log = root.join("target/interop/conformance.log");
     watch(report, "functions", conformance.arg(scenario), &log, || Ok(()))?;
+    let log = root.join("target/interop/mesh.log");
+    watch(report, "meshes", program("mesh.py", "mesh").arg(scenario), &log, || Ok(()))?;
     let mut command = program("exactly_once.py", "exactly-once");
     command.args(["--kills", &kills.to_string()]);
     report.step(&format!("functions: every effect once over {kills} kills of the broker"), &mut command);

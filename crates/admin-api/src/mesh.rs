@@ -3,9 +3,9 @@
 //! | Request | What it does |
 //! |---|---|
 //! | `GET /admin/v3/meshes` | [`Summary`] of each |
-//! | `PUT /admin/v3/meshes/{namespace}/{name}` | takes a [`Request`], begins to apply it, answers 202 with [`Status`] |
+//! | `PUT /admin/v3/meshes/{namespace}/{name}` | takes a [`Request`], begins to apply it, answers 202 with [`Status`], without nodes |
 //! | `GET .../{name}` | [`Manifest`]: what was applied, without the values of secrets |
-//! | `DELETE .../{name}` | begins to delete all of it, answers 202 |
+//! | `DELETE .../{name}` | begins to delete all of it, answers likewise, or 204 when it is gone |
 //! | `POST .../{name}/plan` | takes a [`Request`], changes nothing, answers [`Plan`] |
 //! | `GET .../{name}/status` | [`Status`] |
 //!

@@ -42,6 +42,12 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, .. })
     }
+
+    /// Whether the broker says that it is there already.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::CONFLICT, .. })
+    }
 }
 
 /// Shorthand.
@@ -207,6 +213,16 @@ impl Call<'_> {
         }
     }
 
+    /// PUT with an answer.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn put_for<T: DeserializeOwned>(self) -> Result<T> {
+        let url = self.url.clone();
+        let (_, body) = self.send(Method::PUT).await?;
+        serde_json::from_slice(&body).map_err(|e| Error::Answer { url: url.to_string(), why: e.to_string() })
+    }
+
     /// PUT.
     ///
     /// # Errors
@@ -262,6 +278,19 @@ impl Call<'_> {
         file.flush().await.map_err(failed)?;
         tokio::fs::rename(&partial, path).await.map_err(failed)?;
         Ok(bytes)
+    }
+
+    /// DELETE with an answer, if there is one.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete_for<T: DeserializeOwned>(self) -> Result<Option<T>> {
+        let url = self.url.clone();
+        let (_, body) = self.send(Method::DELETE).await?;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_slice(&body).map_err(|e| Error::Answer { url: url.to_string(), why: e.to_string() })
     }
 
     /// DELETE.

@@ -37,6 +37,12 @@ pub(crate) fn shown(text: &str) -> String {
     if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
 }
 
+/// A text in the place of what the terminal shows: each line clears what is left of the old one, so that nothing flickers.
+#[must_use]
+pub(crate) fn over(text: &str) -> String {
+    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+}
+
 /// Rows under headings. Columns that hold only numbers are aligned to the right.
 #[derive(Debug)]
 pub(crate) struct Table {

@@ -104,12 +104,9 @@ async fn status(
     Query(wanted): Query<Wanted>,
 ) -> Reply<Json<Status>> {
     let name = named(&at)?;
-    if !wanted.nodes {
-        return hosted.meshes.progress(&name).map(Json).map_err(refused);
-    }
-    let gone = || Failure::not_found(format!("there is no mesh {name}"));
-    let status = hosted.meshes.wait(&name, waiting.patience()).await.map_err(refused)?;
-    status.map(Json).ok_or_else(gone)
+    hosted.meshes.wait(&name, waiting.patience()).await.map_err(refused)?;
+    let status = if wanted.nodes { hosted.meshes.status(&name).await } else { hosted.meshes.progress(&name) };
+    status.map(Json).map_err(refused)
 }
 
 async fn delete(State(hosted): State<Hosted>, at: At, Query(waiting): Query<Waiting>) -> Reply<Response> {

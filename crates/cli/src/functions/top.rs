@@ -106,7 +106,7 @@ pub(super) async fn run(admin: &Admin, args: Args) -> anyhow::Result<()> {
                 match (args.printed.is_json(), repeats) {
                     (true, _) => output::json(&rows)?,
                     (false, false) => output::print(&text(&rows))?,
-                    (false, true) => output::print(&over(&text(&rows)))?,
+                    (false, true) => output::print(&output::over(&text(&rows)))?,
                 }
             }
             Err(error) if repeats && !before.is_empty() => output::print(&format!("\r\x1b[K{error:#}"))?,
@@ -195,11 +195,6 @@ fn text(rows: &[Row]) -> String {
         ]);
     }
     if table.is_empty() { "no functions\n".to_owned() } else { table.text() }
-}
-
-/// A text in the place of what the terminal shows: each line clears what is left of the old one, so that nothing flickers.
-fn over(text: &str) -> String {
-    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
 }
 
 #[cfg(test)]

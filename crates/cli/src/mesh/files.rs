@@ -3,11 +3,13 @@
 use crate::http::Admin;
 use anyhow::{Context, bail};
 use mesh::{Manifest, Problem, Severity};
-use serde::Deserialize;
 use std::{collections::BTreeMap, io::Read};
 
 /// Bytes of one file, so that a slip such as a device does not fill the memory.
 const FILE_BYTES_MAX: u64 = mesh::MANIFEST_BYTES_MAX as u64 + 1;
+
+/// What messages call standard input.
+const STDIN: &str = "<stdin>";
 
 /// Some files that are read together.
 #[derive(Debug, Default)]
@@ -17,20 +19,8 @@ pub(crate) struct Files {
     pub(crate) texts: Vec<String>,
     /// Where the server has code that a manifest names by a path, by that path.
     pub(crate) code: BTreeMap<String, String>,
-}
-
-/// What a server answers of a mesh.
-#[derive(Debug, Deserialize)]
-struct Applied {
-    files: Vec<AppliedFile>,
-    #[serde(default)]
-    code: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct AppliedFile {
-    name: String,
-    text: String,
+    /// The name of the mesh, where a server has applied it.
+    pub(crate) mesh: Option<String>,
 }
 
 /// What they say.
@@ -56,7 +46,7 @@ impl Files {
                 file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).with_context(|| format!("read {path}"))?;
             }
             files.texts.push(String::from_utf8(bytes).with_context(|| format!("{path} is no text in UTF-8"))?);
-            files.names.push(if path == "-" { "<stdin>".to_owned() } else { path.clone() });
+            files.names.push(if path == "-" { STDIN.to_owned() } else { path.clone() });
         }
         Ok(files)
     }
@@ -85,9 +75,13 @@ impl Files {
     pub(crate) async fn applied(admin: &Admin, name: &str) -> anyhow::Result<Option<Self>> {
         let (namespace, local) = name.split_once('/').unwrap_or(("default", name));
         let call = admin.path(["admin", "v3", "meshes", namespace, local]);
-        let Some(found) = call.get_optional::<Applied>().await? else { return Ok(None) };
+        let found: admin_api::mesh::Manifest = match call.get().await {
+            Ok(found) => found,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         let (names, texts) = found.files.into_iter().map(|file| (file.name, file.text)).unzip();
-        Ok(Some(Self { names, texts, code: found.code }))
+        Ok(Some(Self { names, texts, code: found.code, mesh: Some(name.to_owned()) }))
     }
 
     /// All that they say, and all that is wrong with it.
@@ -107,6 +101,13 @@ impl Files {
 impl Checked {
     pub(crate) fn count(&self, severity: Severity) -> usize {
         self.problems.iter().filter(|problem| problem.severity == severity).count()
+    }
+
+    /// Tells on standard error what is probably not what was meant.
+    pub(crate) fn warn(&self, files: &Files) {
+        for problem in self.problems.iter().filter(|problem| problem.severity == Severity::Warning) {
+            eprintln!("{}", files.line(problem));
+        }
     }
 
     /// Tells what is wrong on standard error, and refuses where that is an error.
@@ -135,6 +136,21 @@ fn is_name(argument: &str) -> bool {
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
     };
     !looks_like_a_file && parts.len() <= 2 && parts.iter().all(is_part) && !std::path::Path::new(argument).exists()
+}
+
+/// The same, or that of the file where the manifest gives itself none.
+///
+/// # Errors
+/// There are several files, or the manifest has several names for a mesh.
+pub(crate) fn name_or_file(manifest: &Manifest, files: &Files) -> anyhow::Result<String> {
+    let has_meshes = manifest.meshes().next().is_some();
+    name(manifest).or_else(|error| match &files.names[..] {
+        [file] if !has_meshes && file != STDIN => {
+            let stem = std::path::Path::new(file).file_stem().unwrap_or_default();
+            Ok(stem.to_string_lossy().into_owned())
+        }
+        _ => Err(error),
+    })
 }
 
 /// The name that a manifest gives itself, as `NAMESPACE/NAME`: that of its one FunctionMesh, else of its one function, source or sink.

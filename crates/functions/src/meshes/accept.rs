@@ -10,10 +10,12 @@ use super::{
     row::{self, Applied, Head, Progress, SecretDocuments, Stored},
     steps,
 };
-use crate::{Error, Result, worker};
+use crate::{Error, Result, event_log::TableChange, worker};
 
 /// Bytes of a manifest: it is one row.
 const MANIFEST_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of rows that are written together.
+const COMMIT_BYTES_MAX: usize = 256 * 1024;
 /// Functions, sources and sinks of one mesh.
 const NODES_MAX: usize = 2000;
 /// How long instances may take to come up where nothing is said.
@@ -71,19 +73,20 @@ impl Meshes {
             return Err(Error::Exists(format!("mesh {name} is half deleted; delete it again first")));
         }
         self.may_own(name, &goal, request.adopt)?;
+        if let Some(old) = &old
+            && matches!(old.progress.state, State::Applied | State::Applying)
+            && (&old.head.files, &old.head.code) == (&files, &request.code)
+            && steps::steps(&goal, &old.nodes, self).is_empty()
+        {
+            return Ok(is);
+        }
         let turn = match &found {
             Some(mesh) => Some(mesh.turn().await?),
             None => None,
         };
+        let old = found.as_ref().map(|mesh| mesh.stored.lock().clone());
         let mut nodes = old.as_ref().map(|old| old.nodes.clone()).unwrap_or_default();
         let steps = steps::steps(&goal, &nodes, self);
-        if let Some(old) = &old
-            && steps.is_empty()
-            && old.progress.state == State::Applied
-            && (&old.head.files, &old.head.code) == (&files, &request.code)
-        {
-            return Ok(is);
-        }
         let (now, version) = (self.shared.worker.clock().now_ms(), is + 1);
         let head = Head {
             version,
@@ -98,17 +101,16 @@ impl Meshes {
             State::Applied | State::RolledBack if !old.head.files.is_empty() => Some(old.head),
             _ => old.before,
         });
-        let mut changes = Vec::new();
+        let mut claims = Vec::new();
         for step in steps.iter().filter(|step| step.action == Action::Create) {
             let (_, function) = subject(step)?;
             let Some((order, wish)) = goal.get(&function) else { continue };
-            let claim =
-                Applied { at: version, stamp: None, node: wish.node.clone(), code: wish.code_id.clone(), order };
+            let claim = Applied { at: version, stamp: None, node: wish.node.clone(), order };
             // A node of another kind keeps its row until it is gone.
             if nodes.get(&function).is_some_and(|row| goal::kind(&row.node) != wish.kind) {
                 continue;
             }
-            changes.push(row::node(name, &function, Some(&claim))?);
+            claims.push(row::node(name, &function, Some(&claim))?);
             nodes.insert(function, claim);
         }
         let progress = Progress {
@@ -119,15 +121,18 @@ impl Meshes {
             rolls_back: request.rollback,
             timeout_ms: request.timeout_ms.unwrap_or(TIMEOUT_MS),
         };
-        let early = vec![
+        // What does no harm without the head comes before it, in pieces that a commit can take.
+        let mut early = vec![vec![
             row::before(name, before.as_ref())?,
             row::secrets(name, version, Some(&secrets).filter(|secrets| !secrets.is_empty()))?,
-        ];
-        changes.push(row::head(name, Some(&head))?);
-        changes.push(row::progress(name, Some(&progress))?);
+        ]];
+        early.extend(pieces(claims));
+        let last = vec![row::head(name, Some(&head))?, row::progress(name, Some(&progress))?];
         let written = async {
-            self.shared.worker.tables().write(early).await?;
-            self.shared.worker.tables().write(changes).await
+            for changes in early.into_iter().chain([last]) {
+                self.shared.worker.tables().write(changes).await?;
+            }
+            Ok(())
         };
         if let Err(error) = written.await {
             if let Some(mesh) = &found {
@@ -191,7 +196,9 @@ impl Meshes {
         if self.shared.damaged.contains(name) {
             return Err(Error::Exists(format!("mesh {name} is there, but what is stored of it cannot be read")));
         }
-        let bytes: usize = request.files.iter().map(|file| file.text.len()).sum();
+        let texts = request.files.iter().map(|file| file.name.len() + file.text.len());
+        let places = request.code.iter().map(|(path, url)| path.len() + url.len());
+        let bytes: usize = texts.chain(places).sum();
         if bytes > MANIFEST_BYTES_MAX {
             return Err(Error::TooLarge(format!(
                 "the manifest has {bytes} bytes; a mesh may have {MANIFEST_BYTES_MAX}"
@@ -275,4 +282,22 @@ impl Meshes {
             }
         }
     }
+}
+
+/// Changes in pieces of at most so many bytes, as long as one alone is not larger.
+fn pieces(changes: Vec<TableChange>) -> Vec<Vec<TableChange>> {
+    let mut pieces: Vec<Vec<TableChange>> = Vec::new();
+    let mut room = 0;
+    for change in changes {
+        let bytes = change.bytes();
+        match pieces.last_mut().filter(|_| bytes <= room) {
+            Some(piece) => piece.push(change),
+            None => {
+                room = COMMIT_BYTES_MAX;
+                pieces.push(vec![change]);
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    pieces
 }

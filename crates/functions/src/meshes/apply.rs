@@ -181,8 +181,7 @@ impl Meshes {
             replicas: Some(wish.node.replicas),
         };
         let (_, stamp) = self.shared.worker.declare(declaration).await?;
-        let applied =
-            Applied { at: version, stamp: Some(stamp), node: wish.node.clone(), code: wish.code_id.clone(), order };
+        let applied = Applied { at: version, stamp: Some(stamp), node: wish.node.clone(), order };
         self.write_node(mesh, name, Some(applied)).await
     }
 

@@ -17,8 +17,6 @@ pub(super) struct Wish {
     pub(super) node: mesh::Node,
     /// Where its code is fetched from, if it brings some.
     code: Option<String>,
-    /// Which code that is: a digest or a URL.
-    pub(super) code_id: String,
     pub(super) secrets: worker::Values,
 }
 
@@ -57,7 +55,7 @@ impl Goal {
     ) -> Result<Self> {
         let (names, texts): (Vec<&str>, Vec<&str>) =
             files.iter().map(|file| (file.name.as_str(), file.text.as_str())).unzip();
-        let (manifest, problems) = mesh::Manifest::parse_all(&texts);
+        let (manifest, problems) = mesh::check(&texts);
         let errors = problems.iter().filter(|problem| problem.severity == mesh::Severity::Error);
         let mut errors: Vec<String> = errors.map(|problem| problem.shown(&names)).collect();
         let mut wishes = BTreeMap::new();
@@ -105,7 +103,7 @@ pub(super) fn name(node: &mesh::Node) -> Result<worker::Name> {
 }
 
 fn wish(
-    node: mesh::Node,
+    mut node: mesh::Node,
     secrets: &SecretDocuments,
     code: &BTreeMap<String, String>,
     (code_is, packages): (CodeIs, &Packages),
@@ -121,28 +119,24 @@ fn wish(
             })?),
         },
     };
-    let code_id = match &url {
-        None => String::new(),
-        Some(url) if PackageName::is_meant_by(url) => {
-            let package: PackageName = url.parse()?;
-            let found = packages.get(&package);
-            match (package.version().strip_prefix(UPLOADED), found) {
-                (_, Err(error)) if code_is == CodeIs::There => return Err(error),
-                // Its name says what is in it.
-                (Some(digest), _) => format!("{digest} {}", package.name()),
-                (None, Ok(entry)) => format!("{} {}", entry.blob.digest(), entry.blob.name()),
-                (None, Err(_)) => url.clone(),
-            }
-        }
-        // What is behind a URL is looked at when the URL changes.
-        Some(url) => url.clone(),
-    };
+    // What is behind another URL is looked at when the URL changes.
+    if let Some(url) = url.as_deref().filter(|url| PackageName::is_meant_by(url))
+        && let Some(place) = &mut node.code
+    {
+        let package: PackageName = url.parse()?;
+        place.digest = match (package.version().strip_prefix(UPLOADED), packages.get(&package)) {
+            (_, Err(error)) if code_is == CodeIs::There => return Err(error),
+            // Its name says what is in it.
+            (Some(digest), _) => Some(digest.to_owned()),
+            (None, found) => found.ok().map(|entry| entry.blob.digest().to_owned()),
+        };
+    }
     let found = node.secrets.iter().filter_map(|(name, place)| {
         let value = secrets.get(&place.path)?.get(&place.key)?;
         Some((name.clone(), value.clone()))
     });
     let secrets = secret_values(found);
-    Ok(Wish { kind, node, code: url, code_id, secrets })
+    Ok(Wish { kind, node, code: url, secrets })
 }
 
 /// What the worker calls its kind.

@@ -159,20 +159,20 @@ impl Meshes {
         })
     }
 
-    /// Waits until nothing is under way, or for so long; then how it does, or nothing when it is gone.
+    /// Waits until nothing is under way, or for so long; then how far it is, or nothing when it is gone.
     ///
     /// # Errors
     /// [`Error::NotFound`]: it was not there to begin with.
     pub async fn wait(&self, name: &Name, patience: Duration) -> Result<Option<Status>> {
         let mesh = self.mesh(name)?;
+        if patience.is_zero() {
+            return Ok(Some(mesh.progress()));
+        }
         let mut moved = mesh.moved.subscribe();
         let rests = async { while mesh.stored.lock().progress.state.is_moving() && moved.changed().await.is_ok() {} };
         // When it is over, what is known then is the answer.
         let _ = tokio::time::timeout(patience, rests).await;
-        match self.mesh(name) {
-            Ok(mesh) => Ok(Some(self.look(&mesh).await)),
-            Err(_) => Ok(None),
-        }
+        Ok(self.progress(name).ok())
     }
 
     /// How far what is under way is; nothing is looked at for it, so that it has no nodes.

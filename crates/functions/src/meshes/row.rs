@@ -67,8 +67,6 @@ pub(super) struct Applied {
     pub(super) stamp: Option<Stamp>,
     /// How it was described.
     pub(super) node: mesh::Node,
-    /// Which code that was: a digest or a URL; empty where it brings none.
-    pub(super) code: String,
     /// Its place in the order in which nodes are made.
     pub(super) order: usize,
 }

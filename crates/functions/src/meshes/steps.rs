@@ -1,7 +1,7 @@
 //! What to do so that what was applied becomes what is wanted. Pure: values in, steps out.
 //!
-//! `mesh::Plan` compares the two as they are written. Here comes to it what only the node knows: which code that is, which secrets a
-//! function has, and what somebody else did to it.
+//! `mesh::Plan` compares the two as they are written. Here comes to it what only the server knows: which secrets a function has, and
+//! what somebody else did to it.
 
 use admin_api::mesh::{Action, Change, Progress, Step};
 use serde_json::Value;
@@ -29,6 +29,9 @@ pub(super) trait Actual {
 /// What of a node changes how many instances there are, and nothing else.
 const SCALES: [&str; 2] = ["replicas", "scaling"];
 
+/// Characters of a value that are told.
+const VALUE_CHARS_MAX: usize = 200;
+
 /// Steps in their order: what is made or changed comes after what it writes to, so that nothing it publishes is missed; what goes, goes
 /// after what writes to it, so that it can finish.
 pub(super) fn steps(goal: &Goal, applied: &BTreeMap<worker::Name, Applied>, actual: &impl Actual) -> Vec<Step> {
@@ -50,18 +53,15 @@ pub(super) fn steps(goal: &Goal, applied: &BTreeMap<worker::Name, Applied>, actu
             (mesh::Action::Update | mesh::Action::Unchanged, Some((_, wish))) => {
                 let mut changes: Vec<Change> = planned.changes.into_iter().map(told).collect();
                 if let Some(row) = applied.get(&name) {
-                    if row.code != wish.code_id {
-                        changes.push(change("code", short(&row.code), short(&wish.code_id)));
-                    }
                     if actual.has_other_secrets(&name, &wish.secrets) {
-                        changes.push(change("secrets", Value::Null, Value::Null));
+                        changes.push(untold("secrets"));
                     }
                     if actual.stamp(kind, &name) != row.stamp {
-                        changes.push(change("byHand", Value::Null, Value::Null));
+                        changes.push(untold("byHand"));
                     }
                     let is_scaling_told = changes.iter().any(|change| change.field.starts_with("scaling"));
                     if !is_scaling_told && actual.scaling(kind, &name) != wish.node.scaling {
-                        changes.push(change("scaling", Value::Null, Value::Null));
+                        changes.push(untold("scaling"));
                     }
                 }
                 if changes.is_empty() {
@@ -103,18 +103,19 @@ fn subject(id: &mesh::Id) -> Option<(Kind, worker::Name)> {
 }
 
 fn told(change: mesh::Change) -> Change {
-    Change { field: change.field, old: change.old, new: change.new }
+    Change { field: change.field, old: shortened(change.old), new: shortened(change.new) }
 }
 
-fn change(field: &str, old: Value, new: Value) -> Change {
-    Change { field: field.to_owned(), old, new }
-}
-
-/// The beginning of a digest says enough.
-fn short(code: &str) -> Value {
-    match code.split_once(' ') {
-        Some((digest, file)) => format!("{file} {}", digest.get(..12).unwrap_or(digest)).into(),
-        None if code.is_empty() => Value::Null,
-        None => code.into(),
+/// A value that can be told; of a long one its beginning.
+fn shortened(value: Value) -> Value {
+    let text = value.to_string();
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]).into(),
+        None => value,
     }
+}
+
+/// A difference of what is not shown.
+fn untold(field: &str) -> Change {
+    Change { field: field.to_owned(), old: Value::Null, new: Value::Null }
 }

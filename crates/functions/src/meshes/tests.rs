@@ -96,7 +96,8 @@ impl Node {
     }
 
     async fn rests(&self) -> Status {
-        self.meshes.wait(&app(), PATIENCE).await.unwrap().unwrap()
+        self.meshes.wait(&app(), PATIENCE).await.unwrap().unwrap();
+        self.meshes.status(&app()).await.unwrap()
     }
 
     fn stamp(&self, name: &str) -> Option<worker::Stamp> {
