@@ -76,7 +76,8 @@ impl Intake {
         }
     }
 
-    /// Answers for some messages, which took the time since `began`.
+    /// Answers for some messages, all of which took the time since `began`: a batch is one piece of work, and the loop should not think that
+    /// the others have waited for the first.
     ///
     /// # Errors
     /// Nobody listens any more.
@@ -92,10 +93,10 @@ impl Intake {
                 Event::Done { id: delivery.id, outcome: outcome(fate, Duration::ZERO, ack) }
             })
             .collect();
-        let each = began.elapsed() / u32::try_from(events.len().max(1)).unwrap_or(u32::MAX);
+        let took = began.elapsed();
         for event in &mut events {
             if let Event::Done { outcome, .. } = event {
-                outcome.took = each;
+                outcome.took = took;
             }
         }
         self.events.send(events).await.map_err(|_| "nobody listens".to_owned())

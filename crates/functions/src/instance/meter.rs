@@ -41,7 +41,7 @@ pub struct Load {
     pub held_s: f64,
     /// Time in user code, of all invocations: more than passed, where it works on several at once.
     pub took: Duration,
-    /// Messages it wants to have in hand at most.
+    /// Messages user code is given to work on at a time, at most: about what it works on at once, or more where it has not been tried yet.
     pub window: u32,
     /// What it keeps needs it, although no message comes: windows that time will close.
     pub waits_for_time: bool,

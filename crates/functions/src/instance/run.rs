@@ -336,7 +336,7 @@ impl Run {
     fn show(&mut self) {
         let moved = Moved {
             in_hand: self.demand.held().max(u32::try_from(self.in_hand.len()).unwrap_or(u32::MAX)),
-            window: self.demand.window(),
+            window: self.lead.size(),
             waits_for_time: self.windows.as_ref().is_some_and(Windows::waits_for_time),
             done: std::mem::take(&mut self.done),
             took: std::mem::take(&mut self.took),
