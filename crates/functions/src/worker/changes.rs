@@ -1,6 +1,8 @@
 //! What can be asked of a function that is there: that its instances start, stop, start anew, become more or fewer.
 
-use super::{INSTANCES_MAX, Name, Worker, deploy::whole, row::Row};
+use autoscale::Reason;
+
+use super::{INSTANCES_MAX, Name, Worker, deploy::whole, row::Row, scaling::Event};
 use crate::{Error, Kind, Result, packages::PackageName};
 
 impl Worker {
@@ -94,8 +96,11 @@ impl Worker {
             }
             let row = Row { scaled_to, ..old };
             row.write(&*worker.shared.tables).await?;
-            tracing::info!(function = %name, instances, "scaled");
-            worker.put(&name, &function, row).await
+            let (from, to) = (function.row.lock().instances(), row.instances());
+            worker.put(&name, &function, row).await?;
+            let reason = Reason { code: "Scaled".to_owned(), text: format!("to {instances} instances") };
+            worker.decided(&name, Event { from, to, reason, ..worker.event("person") });
+            Ok(())
         })
         .await
     }

@@ -183,12 +183,13 @@ impl Worker {
     }
 
     /// An event of now that changes nothing yet.
-    pub(super) fn event(&self, by: &str) -> Event {
+    pub(in crate::worker) fn event(&self, by: &str) -> Event {
         let reason = Reason { code: String::new(), text: String::new() };
         Event { at_ms: self.shared.clock.now_ms(), by: by.to_owned(), from: 0, to: 0, reason, sample: None }
     }
 
-    fn decided(&self, name: &Name, event: Event) {
+    /// Remembers what was decided, and done.
+    pub(in crate::worker) fn decided(&self, name: &Name, event: Event) {
         let Event { by, from, to, reason, .. } = &event;
         tracing::info!(function = %name, from, to, by, reason = reason.code, "{}", reason.text);
         self.shared.scaler.events.lock().add(name, event);

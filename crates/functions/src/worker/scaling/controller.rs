@@ -79,8 +79,24 @@ impl Drop for Scaler {
     }
 }
 
-/// The task: until the worker closes, or nobody has it any more.
+/// Scales until the worker closes, or nobody has it any more; should that panic, it begins anew.
 pub(in crate::worker) fn run(worker: &Worker) -> impl Future<Output = ()> + use<> {
+    let shared = Arc::downgrade(&worker.shared);
+    async move {
+        loop {
+            let Some(worker) = shared.upgrade().map(|shared| Worker { shared }) else { return };
+            let names: Vec<Name> = worker.shared.functions.read().keys().cloned().collect();
+            names.iter().for_each(|name| worker.shared.scaler.touch(name));
+            let task = tokio::spawn(run_once(&worker));
+            drop(worker);
+            let Err(error) = task.await else { return };
+            tracing::error!(%error, "what scales functions has failed because of a defect in Geminga, and begins anew");
+            sleep(RETRY.0).await;
+        }
+    }
+}
+
+fn run_once(worker: &Worker) -> impl Future<Output = ()> + use<> {
     let inbox = worker.shared.scaler.inbox.clone();
     let mut task = Task {
         shared: Arc::downgrade(&worker.shared),
@@ -178,11 +194,13 @@ impl Task {
             self.members.remove(name);
             return;
         }
+        let reads = spec.reads();
         let (seen, sleeper, cannot_sleep) = match self.members.remove(name) {
-            Some(before) => (before.seen, before.sleeper, before.cannot_sleep),
+            // Who reads something else waits for something else.
+            Some(before) if before.reads == reads => (before.seen, before.sleeper, before.cannot_sleep),
+            Some(before) => (before.seen, None, None),
             None => (Seen::default(), None, None),
         };
-        let reads = spec.reads();
         let mut member = Member { function, spec, reads, rules, seen, sleeper: None, cannot_sleep };
         if phase == Phase::Asleep {
             member.seen.forget_inputs();

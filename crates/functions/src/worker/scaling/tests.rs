@@ -10,7 +10,7 @@ use crate::{
     Kind, Language, Record, Tables,
     testing::{MemoryLog, MemoryTables, Toil},
     worker::{
-        EnvironmentSecrets, Given, Parts, Runtimes, Worker,
+        Declaration, EnvironmentSecrets, Given, Parts, Runtimes, Worker,
         tests::{named, refusal, settings},
     },
 };
@@ -294,6 +294,37 @@ fn what_cannot_be_found_out_changes_nothing() {
         assert_eq!((farm.view("f").wanted, farm.toil.running()), (1, 1));
         farm.log.says_nothing(false);
         until("it sleeps", || farm.view("f").phase == Phase::Asleep).await;
+    });
+}
+
+#[test]
+fn what_reads_something_else_while_it_sleeps_is_woken_by_that() {
+    virtually(async {
+        let farm = Farm::open(Toil::new(Duration::from_millis(1))).await;
+        let declare = async |input: &str| {
+            let mut upload = farm.worker.packages().receive("code.py").await.unwrap();
+            upload.write(b"code").await.unwrap();
+            let config = json!({"className": "code.F", "inputs": [input], "output": "out", "py": "code.py"});
+            let declaration = Declaration {
+                kind: Kind::Function,
+                name: named("f"),
+                config: config.to_string(),
+                given: Given::Uploaded(upload.finish().await.unwrap()),
+                secrets: Default::default(),
+                scaling: Some(rules(0)),
+                replicas: Some(0),
+            };
+            farm.worker.declare(declaration).await.unwrap();
+        };
+        declare("in").await;
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!((farm.view("f").phase, farm.toil.running()), (Phase::Asleep, 0));
+        declare("other").await;
+        farm.publish(1);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(farm.outputs(), 0);
+        farm.log.publish("persistent://public/default/other", Record { payload: "x".into(), ..Record::default() });
+        until("it is woken", || farm.outputs() == 1).await;
     });
 }
 
