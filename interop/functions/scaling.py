@@ -148,7 +148,7 @@ def comes_and_goes(server, language, config, file):
 
 
 def chaos(server, kills, wasm, java):
-    """Instances are killed at random while they become more and fewer: every message counts once, in its key's order."""
+    """Instances, and once the broker, are killed while they become more and fewer: every message counts once, in its key's order."""
     python = os.path.join(HERE, "code", "toil.py")
     process = os.path.join(HERE, "code", "toil_process.py")
     toil = {"runtime": "PYTHON", "className": "toil.Toil", "py": python, "userConfig": {"seconds": 0.005}}
@@ -168,7 +168,13 @@ def chaos(server, kills, wasm, java):
     client = quiet_client(server)
     published = 0
     killed = 0
+    was_restarted = False
     while killed < kills:
+        if killed >= kills // 2 and not was_restarted:
+            # The broker too, with all that it runs: it goes on with as many as there were.
+            server.kill()
+            server.start()
+            was_restarted = True
         wave = random.choice([50, 400, 1200])
         threads = [
             threading.Thread(target=publish, args=(client, one.input, range(published, published + wave))) for one in all.values()

@@ -117,6 +117,12 @@ fn text(kind: Kind, instance: Instance, status: &Value) -> String {
             }
         }
     }
+    if instances.as_array().is_some_and(Vec::is_empty) {
+        return format!(
+            "no instance: it sleeps, or was scaled to none; `geminga {} scaling get` says more\n",
+            kind.path()
+        );
+    }
     table.text() + &wrong
 }
 
