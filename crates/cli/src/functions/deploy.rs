@@ -2,7 +2,7 @@
 
 use super::{
     kind::Kind,
-    scaling,
+    scaling, status,
     wish::{Code, Wish},
 };
 use crate::{form::Form, http::Admin, output};
@@ -19,7 +19,11 @@ impl Wish {
         let call = self.name.at(admin, kind);
         let rules = if self.bounds.is_given() { Some(self.bounds.over(None)?) } else { None };
         call.form(self.form(kind, rules).await?).post().await?;
-        output::line(format!("created {}", self.name))
+        output::line(format!("created {}", self.name))?;
+        if let Some(guarantee) = status::guarantee(admin, kind, &self.name).await {
+            output::line(guarantee)?;
+        }
+        Ok(())
     }
 
     /// Changes it.

@@ -49,6 +49,12 @@ pub(super) async fn show(
     Ok(())
 }
 
+/// What holds of its messages, in words; `None` where that is not told, as by Pulsar.
+pub(super) async fn guarantee(admin: &Admin, kind: Kind, name: &Name) -> Option<String> {
+    let status: Value = name.at(admin, kind).at(["status"]).get().await.ok()?;
+    status["guarantee"].as_str().map(shown)
+}
+
 /// Whether all there should be run.
 fn runs(status: &Value) -> bool {
     match status["running"].as_bool() {
@@ -67,7 +73,7 @@ const fn counts(kind: Kind) -> [&'static str; 3] {
     }
 }
 
-fn text(kind: Kind, instance: Instance, status: &Value) -> String {
+pub(super) fn text(kind: Kind, instance: Instance, status: &Value) -> String {
     // One instance answers its data alone.
     let alone = json!([{ "instanceId": instance.instance_id, "status": status }]);
     let instances = if instance.instance_id.is_some() { &alone } else { &status["instances"] };
@@ -123,7 +129,8 @@ fn text(kind: Kind, instance: Instance, status: &Value) -> String {
             kind.path()
         );
     }
-    table.text() + &wrong
+    let guarantee = status["guarantee"].as_str().map(|words| format!("\n{}\n", shown(words))).unwrap_or_default();
+    table.text() + &guarantee + &wrong
 }
 
 /// An error of many lines, such as a trace, that cannot steer the terminal.

@@ -16,6 +16,7 @@ mod gates;
 mod keeper;
 mod name;
 mod plan;
+mod promise;
 mod report;
 mod resolve;
 mod row;

@@ -93,7 +93,7 @@ impl Worker {
         let instances = (0..)
             .zip(statuses)
             .map(|(instance_id, status)| FunctionInstanceStatus { instance_id, status: self.of_function(status) });
-        Ok(FunctionStatus::of(instances.collect()))
+        Ok(FunctionStatus::of(instances.collect(), self.promise(Kind::Function, name)?))
     }
 
     /// Health of a source.
@@ -105,7 +105,7 @@ impl Worker {
         let instances = (0..).zip(statuses);
         let instances =
             instances.map(|(instance_id, s)| SourceInstanceStatus { instance_id, status: self.of_source(s) });
-        Ok(SourceStatus::of(instances.collect()))
+        Ok(SourceStatus::of(instances.collect(), self.promise(Kind::Source, name)?))
     }
 
     /// Health of a sink.
@@ -116,7 +116,7 @@ impl Worker {
         let statuses = self.statuses(Kind::Sink, name)?;
         let instances = (0..).zip(statuses);
         let instances = instances.map(|(instance_id, s)| SinkInstanceStatus { instance_id, status: self.of_sink(s) });
-        Ok(SinkStatus::of(instances.collect()))
+        Ok(SinkStatus::of(instances.collect(), self.promise(Kind::Sink, name)?))
     }
 
     /// What an instance of a function reports.

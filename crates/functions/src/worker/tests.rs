@@ -138,6 +138,8 @@ async fn a_function_that_is_created_runs_and_is_listed() {
     assert_eq!(node.worker.list(Kind::Function, "public", "default"), ["f"]);
     assert!(node.worker.list(Kind::Source, "public", "default").is_empty());
     assert!(node.worker.list(Kind::Function, "public", "other").is_empty());
+    let guarantee = node.status("f").guarantee.unwrap();
+    assert_eq!(guarantee.split(':').next(), Some("exactly once"));
     let shown = node.worker.get(Kind::Function, &named("f")).unwrap().to_json();
     assert_eq!((&shown["name"], &shown["runtime"]), (&json!("f"), &json!("PYTHON")));
 

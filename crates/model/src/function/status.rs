@@ -26,6 +26,9 @@ macro_rules! status {
             pub num_running: u32,
             /// Each of them.
             pub instances: Vec<$instance>,
+            /// What holds of its messages, in words. Of Geminga only: Pulsar's clients read past what they do not know.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub guarantee: Option<String>,
         }
 
         #[doc = concat!("Health of one instance of a ", $what, ", with its number.")]
@@ -41,12 +44,13 @@ macro_rules! status {
         impl $status {
             /// Health of the whole from that of its instances; `instances` are all there should be.
             #[must_use]
-            pub fn of(instances: Vec<$instance>) -> Self {
+            pub fn of(instances: Vec<$instance>, guarantee: Option<String>) -> Self {
                 let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
                 Self {
                     num_instances: count(instances.len()),
                     num_running: count(instances.iter().filter(|instance| instance.status.running).count()),
                     instances,
+                    guarantee,
                 }
             }
         }

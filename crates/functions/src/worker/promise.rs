@@ -1,0 +1,74 @@
+//! What holds of a function's messages, in words for the one who deploys it: stronger than the guarantee that was asked for where the
+//! loop commits for it, and no stronger than its own client's where it has one.
+
+use super::{Function, Name, Worker};
+use crate::{FunctionSpec, Kind, Result, spec::Guarantee};
+
+/// What [`crate::instance`] does of `spec`; `is_self_driven` as its runtime says.
+const fn promise(spec: &FunctionSpec, is_self_driven: bool) -> &'static str {
+    use Guarantee::{AtleastOnce, AtmostOnce, EffectivelyOnce, Manual};
+    match (spec.kind, spec.guarantee) {
+        (_, AtmostOnce) if is_self_driven => {
+            "at most once, by its own client: a message is acknowledged before the function is called"
+        }
+        _ if is_self_driven => {
+            "at least once, by its own client: output and acknowledgement are two steps, and a message may come again between them"
+        }
+        (Kind::Source, _) => "at least once: the connector hears of a record when it is durable, and may bring it again before",
+        (_, AtmostOnce) => "at most once: a message is acknowledged before it is handed over",
+        (Kind::Sink, EffectivelyOnce) => {
+            "at least once, in order: a message is acknowledged when the connector has taken it, and nothing passes one that fails"
+        }
+        (Kind::Sink, _) => "at least once: a message is acknowledged when the connector has taken it",
+        (Kind::Function, Manual) => "as it acknowledges: with output and state of the same call, in one commit",
+        (Kind::Function, _) if !spec.auto_ack => "as it acknowledges: with output and state of the same call, in one commit",
+        (Kind::Function, EffectivelyOnce) => {
+            "exactly once, in order: input, output and state in one commit, and nothing passes a message that fails"
+        }
+        (Kind::Function, AtleastOnce) => {
+            "exactly once: input, output and state in one commit; a message that fails is tried again later"
+        }
+    }
+}
+
+impl Worker {
+    /// What holds of the messages of a function, source or sink, in words; `None`: it cannot run here.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`].
+    pub fn promise(&self, kind: Kind, name: &Name) -> Result<Option<String>> {
+        Ok(self.promise_of(&*self.function(kind, name)?))
+    }
+
+    pub(super) fn promise_of(&self, function: &Function) -> Option<String> {
+        let spec = function.keeper.as_ref().ok()?.spec()?;
+        let runtime = self.shared.runtimes.get(spec.language).ok()?;
+        Some(promise(&spec, runtime.is_self_driven(&spec)).to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::spec;
+
+    #[test]
+    fn what_the_loop_commits_is_exactly_once_and_what_others_do_is_not() {
+        let of = |kind, guarantee, auto_ack| FunctionSpec { kind, guarantee, auto_ack, ..spec("f") };
+        for (spec, is_self_driven, begins) in [
+            (of(Kind::Function, Guarantee::AtleastOnce, true), false, "exactly once:"),
+            (of(Kind::Function, Guarantee::EffectivelyOnce, true), false, "exactly once, in order:"),
+            (of(Kind::Function, Guarantee::AtmostOnce, true), false, "at most once:"),
+            (of(Kind::Function, Guarantee::Manual, true), false, "as it acknowledges"),
+            (of(Kind::Function, Guarantee::AtleastOnce, false), false, "as it acknowledges"),
+            (of(Kind::Function, Guarantee::AtleastOnce, true), true, "at least once, by its own client:"),
+            (of(Kind::Function, Guarantee::AtmostOnce, true), true, "at most once, by its own client:"),
+            (of(Kind::Source, Guarantee::AtmostOnce, true), false, "at least once:"),
+            (of(Kind::Sink, Guarantee::AtleastOnce, true), false, "at least once:"),
+            (of(Kind::Sink, Guarantee::AtmostOnce, true), false, "at most once:"),
+        ] {
+            let says = promise(&spec, is_self_driven);
+            assert!(says.starts_with(begins), "{says}");
+        }
+    }
+}
