@@ -19,6 +19,8 @@ class Codec:
     def __init__(self, inputs, output):
         # Takes what a function returned, returns bytes. None: what it returns is dropped.
         self.encode = _codec(output)[0] if output["topic"] else None
+        # How a topic keeps the schema of what is returned. None: it has none, or one that is known without the code.
+        self.output_schema = _described(output) if output["topic"] else None
         # Takes a payload. None: that depends on its topic.
         self.decode = None
         decoders = {}
@@ -35,6 +37,15 @@ class Codec:
         """What a function is called with."""
         decode = self.decode or self.by_topic(message.topic_name())
         return decode(message.data())
+
+
+def _described(config):
+    kind = (config["schema_type"] or "").upper()
+    if kind not in ("JSON", "AVRO") or not config["type_class"]:
+        return None
+    import json
+
+    return {"type": kind, "schema": json.dumps(loader.import_class(config["type_class"]).schema())}
 
 
 class _ByTopic:

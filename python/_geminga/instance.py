@@ -22,11 +22,14 @@ def main():
         hello = json.loads(frame[1])
         channel.frame_bytes_max = hello["frame_bytes_max"]
         try:
-            runner = start(hello, channel)
+            runner, output_schema = start(hello, channel)
         except BaseException as error:
             channel.send(FAILED, trace(error).encode("utf-8", "replace"))
             return 1
-        channel.send(READY, json.dumps({"runtime": "python " + sys.version.split()[0]}).encode())
+        ready = {"runtime": "python " + sys.version.split()[0]}
+        if output_schema is not None:
+            ready["output_schema"] = output_schema
+        channel.send(READY, json.dumps(ready).encode())
         runner.run()
         channel.flush()
         if runner.code.close is not None:
@@ -70,7 +73,7 @@ def start(hello, channel):
     runner = Runner(code, settings, channel, codec)
     gc.collect()
     gc.freeze()  # what is there now stays
-    return runner
+    return runner, codec.output_schema
 
 
 def _as_if_site_was_there():

@@ -114,6 +114,17 @@ pub struct Schema {
     pub properties: BTreeMap<String, String>,
 }
 
+impl Schema {
+    /// Of a type by Pulsar's name for it, in any case, with its definition, empty for primitives. `None`: no type has that name, or
+    /// none that a topic keeps, such as `BYTES`.
+    #[must_use]
+    pub fn named(name: &str, definition: Bytes, properties: BTreeMap<String, String>) -> Option<Self> {
+        let name = name.to_ascii_uppercase();
+        let kind: schema::Kind = if name == "BOOL" { schema::Kind::Boolean } else { name.parse().ok()? };
+        (kind.wire() > 0).then(|| Self { kind: kind.wire(), definition, properties })
+    }
+}
+
 /// A consumer on one topic that is not partitioned, or on one partition.
 #[derive(Debug, Clone)]
 pub struct InputSpec {

@@ -16,6 +16,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use crate::{
+    event_log::Schema,
     instance::Exception,
     message::{Message, Record},
     spec::FunctionSpec,
@@ -86,6 +87,8 @@ pub struct Link {
     pub events: mpsc::Receiver<Vec<Event>>,
     /// Measures what it takes of the machine, where somebody can.
     pub usage: Option<Arc<dyn Usage>>,
+    /// How what user code returns is written, where only the code knows; the output topic must take it.
+    pub output_schema: Option<Schema>,
 }
 
 /// Measures one run of user code, also while it runs and after its end.
@@ -119,7 +122,7 @@ pub struct LinkEnd {
 pub fn link() -> (Link, LinkEnd) {
     let (requests, takes) = mpsc::channel(REQUESTS_QUEUED);
     let (gives, events) = mpsc::channel(EVENTS_QUEUED);
-    (Link { requests, events, usage: None }, LinkEnd { requests: takes, events: gives })
+    (Link { requests, events, usage: None, output_schema: None }, LinkEnd { requests: takes, events: gives })
 }
 
 /// From the loop to user code.

@@ -116,8 +116,16 @@ pub struct InputConfig {
     pub schema_properties: BTreeMap<String, String>,
     /// Of the consumer.
     pub consumer_properties: BTreeMap<String, String>,
+    /// Those of them that have no effect.
+    pub idle_properties: Vec<String>,
     /// Messages an instance may have in hand; `None`: the loop decides.
     pub receiver_queue_size: Option<u32>,
+    /// Until a message that was refused comes again; `None`: as long as in Pulsar.
+    pub redelivery_delay: Option<Duration>,
+    /// Name of the consumer; `None`: that of the instance.
+    pub consumer_name: Option<String>,
+    /// Where a new subscription begins, if not where those of the function's other inputs do.
+    pub initial_position: Option<InitialPosition>,
 }
 
 /// How the output is written.

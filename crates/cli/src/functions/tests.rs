@@ -366,7 +366,8 @@ async fn waiting_for_what_does_not_run_ends_with_an_error() {
 
 #[tokio::test]
 async fn a_function_is_told_with_what_it_promises() {
-    const STATUS: &str = r#"{"numInstances": 0, "numRunning": 0, "instances": [], "guarantee": "exactly once\u001b[2J"}"#;
+    const STATUS: &str =
+        r#"{"numInstances": 0, "numRunning": 0, "instances": [], "guarantee": "exactly once\u001b[2J"}"#;
     let (url, seen) = worker(&[
         ("GET /admin/v3/functions/public/default/exclaim/status ", 200, STATUS),
         ("POST /admin/v3/functions/public/default/exclaim ", 204, ""),
@@ -375,6 +376,7 @@ async fn a_function_is_told_with_what_it_promises() {
     let dir = files();
     run_line(&url, &format!("functions create {}/exclaim.py -i a", dir.path().display())).await.unwrap();
     assert!(seen.lock().unwrap().iter().any(|(head, _)| head.contains("/status")), "create asks what it promises");
-    let text = status::text(Kind::Function, common::Instance { instance_id: None }, &serde_json::from_str(STATUS).unwrap());
+    let text =
+        status::text(Kind::Function, common::Instance { instance_id: None }, &serde_json::from_str(STATUS).unwrap());
     assert!(text.ends_with("\nexactly once\\u{1b}[2J\n"), "{text:?}");
 }

@@ -10,6 +10,7 @@ mod support;
 
 use functions::{
     Record,
+    event_log::Schema,
     message::Key,
     runtime::{Answer, Effects, Exit, Question, StateChange, UserException},
     spec::{Span, WindowSpec},
@@ -248,4 +249,45 @@ async fn an_output_that_refuses_is_told_and_the_input_stays() {
     node.until("a system exception", || instance.status().system_exceptions > 0).await;
     assert_eq!(node.backlog("in", "f").await, 1);
     assert!(instance.status().running, "the function is not to blame");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_of_the_output_is_registered_and_one_the_topic_does_not_take_is_told() {
+    let node = Node::start().await;
+    node.publish("in", ["a"]).await;
+    let schema = |field_type: &str| {
+        let field = format!(r#"{{"name":"x","type":"{field_type}"}}"#);
+        let definition = format!(r#"{{"type":"record","name":"R","fields":[{field}]}}"#);
+        Schema::named("JSON", definition.into(), Default::default()).unwrap()
+    };
+    let first = node.run(function("f"), Script::each(exclaim).writing(schema("int")));
+    assert_eq!(node.read("out", 1).await[0].schema_version[..], 0u64.to_be_bytes());
+    first.stop(Duration::from_secs(5)).await;
+
+    let second = node.run(function("g"), Script::each(exclaim).writing(schema("string")));
+    node.until("it is told", || !second.status().error.is_empty()).await;
+    let status = second.status();
+    assert!(!status.running);
+    assert!(status.error.starts_with("the output topic persistent://public/default/out: "), "{}", status.error);
+    assert_eq!(status.received, 0, "nothing is begun that cannot end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_comes_again_after_the_time_its_input_is_configured_with() {
+    let node = Node::start().await;
+    node.publish("in", ["a"]).await;
+    let mut spec = function("f");
+    spec.inputs.values_mut().for_each(|input| input.redelivery_delay = Some(Duration::from_millis(200)));
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    let script = Script::each(move |text| match counted.fetch_add(1, SeqCst) {
+        0 => Did::All(Err(UserException { message: "not yet".into() }), Effects::default()),
+        _ => exclaim(text),
+    });
+    let began = std::time::Instant::now();
+    let _instance = node.run(spec, script);
+    // As long as Pulsar waits where nothing is said would be too long for this test.
+    assert_eq!(texts(&node.read("out", 1).await), ["a!"]);
+    assert!(began.elapsed() >= Duration::from_millis(200), "it comes no earlier");
+    assert_eq!(tries.load(SeqCst), 2);
 }

@@ -5,7 +5,7 @@ use broker::{Addresses, Broker};
 use embedded::{Embedded, StoreTables};
 use functions::{
     Commit, EventLog, FunctionSpec, Language, Message, Record, Runtime, Session, Tables,
-    event_log::{Arrived, Compression, InputSpec, OutputSpec},
+    event_log::{Arrived, Compression, InputSpec, OutputSpec, Schema},
     instance::{Instance, Parts},
     message::Key,
     runtime::{
@@ -239,12 +239,13 @@ type Asks = (Box<dyn Fn(u64) -> Question + Send + Sync>, Box<dyn Fn(&str, Answer
 pub(crate) struct Script {
     call: Arc<Call>,
     asks: Option<Arc<Asks>>,
+    schema: Option<Schema>,
 }
 
 impl Script {
     /// Called with the invocation's number and its text.
     pub(crate) fn new(call: impl Fn(u64, &str) -> Did + Send + Sync + 'static) -> Self {
-        Self { call: Arc::new(call), asks: None }
+        Self { call: Arc::new(call), asks: None, schema: None }
     }
 
     pub(crate) fn each(call: impl Fn(&str) -> Did + Send + Sync + 'static) -> Self {
@@ -262,6 +263,11 @@ impl Script {
         then: impl Fn(&str, Answer) -> Did + Send + Sync + 'static,
     ) -> Self {
         Self { asks: Some(Arc::new((Box::new(question), Box::new(then)))), ..Self::each(|_| unreachable!()) }
+    }
+
+    /// Says that what it returns is written so.
+    pub(crate) fn writing(self, schema: Schema) -> Self {
+        Self { schema: Some(schema), ..self }
     }
 
     async fn run(self, mut end: LinkEnd) {
@@ -330,7 +336,8 @@ impl Runtime for Script {
     }
 
     async fn start(&self, _: InstanceSpec) -> Result<Link, StartError> {
-        let (link, end) = link();
+        let (mut link, end) = link();
+        link.output_schema.clone_from(&self.schema);
         tokio::spawn(self.clone().run(end));
         Ok(link)
     }

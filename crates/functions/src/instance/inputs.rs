@@ -1,15 +1,18 @@
 //! The consumers of an instance: one for each topic it reads, each partition of it, each topic its pattern matches.
 
 use model::TopicName;
-use rustc_hash::FxHashSet;
-use std::sync::Arc;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::{Error, Result},
     event_log::{EventLog, InputSpec, Session},
     message::InputId,
-    spec::FunctionSpec,
+    spec::{FunctionSpec, InputConfig},
 };
+
+/// How long a message that was refused stays away where nothing is said. Source: Pulsar's `ConsumerConfigurationData`.
+const REDELIVERY_DELAY: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(super) struct Inputs {
@@ -19,11 +22,20 @@ pub(super) struct Inputs {
     /// Begin after what is there: when the function is created, not each time it starts.
     skips_to_latest: bool,
     open: FxHashSet<TopicName>,
+    /// Until what is refused comes again.
+    delays: FxHashMap<InputId, Duration>,
 }
 
 impl Inputs {
     pub(super) fn new(log: Arc<dyn EventLog>, function: Arc<FunctionSpec>, instance_id: u32) -> Self {
-        Self { log, function, instance_id, skips_to_latest: false, open: FxHashSet::default() }
+        Self {
+            log,
+            function,
+            instance_id,
+            skips_to_latest: false,
+            open: FxHashSet::default(),
+            delays: FxHashMap::default(),
+        }
     }
 
     /// Of a function that is being created.
@@ -46,12 +58,13 @@ impl Inputs {
         let mut wanted = Vec::new();
         for (name, config) in &self.function.inputs {
             if config.is_pattern {
-                wanted.extend(self.log.matching(name).await?);
+                wanted.extend(self.log.matching(name).await?.into_iter().map(|topic| (topic, config.clone())));
             } else {
-                wanted.push(name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?);
+                let topic = name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?;
+                wanted.push((topic, config.clone()));
             }
         }
-        for topic in wanted {
+        for (topic, config) in wanted {
             let partitions = if topic.partition().is_some() { 0 } else { self.log.partitions(&topic).await? };
             let topics = match partitions {
                 0 => vec![topic],
@@ -59,7 +72,9 @@ impl Inputs {
             };
             for topic in topics {
                 if !self.open.contains(&topic) {
-                    opened.push(session.subscribe(self.input(topic.clone())).await?);
+                    let input = session.subscribe(self.input(topic.clone(), &config)).await?;
+                    self.delays.insert(input, config.redelivery_delay.unwrap_or(REDELIVERY_DELAY));
+                    opened.push(input);
                     self.open.insert(topic);
                 }
             }
@@ -67,17 +82,25 @@ impl Inputs {
         Ok(opened)
     }
 
-    fn input(&self, topic: TopicName) -> InputSpec {
+    /// Until a message of this input that was refused comes again.
+    pub(super) fn redelivery_delay(&self, input: InputId) -> Duration {
+        self.delays.get(&input).copied().unwrap_or(REDELIVERY_DELAY)
+    }
+
+    fn input(&self, topic: TopicName, config: &InputConfig) -> InputSpec {
         let function = &self.function;
         let metadata = function.client_metadata(self.instance_id);
         InputSpec {
             topic,
             subscription: function.subscription.clone(),
             kind: function.subscription_type,
-            initial_position: function.initial_position,
+            initial_position: config.initial_position.unwrap_or(function.initial_position),
             durable: true,
             skip_to_latest: self.skips_to_latest,
-            consumer: format!("{}-{}", function.fqfn(), self.instance_id),
+            consumer: config
+                .consumer_name
+                .clone()
+                .unwrap_or_else(|| format!("{}-{}", function.fqfn(), self.instance_id)),
             metadata,
         }
     }

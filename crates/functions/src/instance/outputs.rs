@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use model::TopicName;
 use rustc_hash::FxHashMap;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     error::{Error, Result},
@@ -23,6 +23,8 @@ pub(super) struct Outputs {
     log: Arc<dyn EventLog>,
     function: Arc<FunctionSpec>,
     instance_id: u32,
+    /// Of the function's output.
+    schema: Option<Schema>,
     /// By the input they belong to, and the name the function used.
     open: FxHashMap<Option<InputId>, FxHashMap<String, Route>>,
 }
@@ -36,8 +38,30 @@ struct Route {
 }
 
 impl Outputs {
-    pub(super) fn new(log: Arc<dyn EventLog>, function: Arc<FunctionSpec>, instance_id: u32) -> Self {
-        Self { log, function, instance_id, open: FxHashMap::default() }
+    /// `schema` as user code announces it; one that needs no definition follows from the configuration.
+    pub(super) fn new(
+        log: Arc<dyn EventLog>,
+        function: Arc<FunctionSpec>,
+        instance_id: u32,
+        schema: Option<Schema>,
+    ) -> Self {
+        let output = &function.output;
+        // One of records without a definition says nothing. Source: Pulsar's `TopicSchema`.
+        let configured = Schema::named(&output.schema_type, Bytes::new(), output.schema_properties.clone())
+            .filter(|schema| schema::Kind::from_wire(schema.kind).is_some_and(schema::Kind::is_primitive));
+        Self { log, instance_id, schema: schema.or(configured), open: FxHashMap::default(), function }
+    }
+
+    /// Opens the output now if it has a schema: whether the topic takes it shows before the first message does.
+    ///
+    /// # Errors
+    /// It does not, or the broker refuses for another reason.
+    pub(super) async fn open_described(&mut self, session: &mut Box<dyn Session>) -> Result<()> {
+        let (Some(topic), Some(_)) = (self.function.output.topic.clone(), &self.schema) else { return Ok(()) };
+        self.route(session, &topic, None, None).await.map(drop).map_err(|error| match error {
+            Error::Broker(why) => Error::Broker(format!("the output topic {topic}: {why}")),
+            other => other,
+        })
     }
 
     /// The producer for a message with this key to `topic`. `once`: the message it is made of, where it is to be published once.
@@ -87,13 +111,13 @@ impl Outputs {
         let function = &self.function;
         let output = &function.output;
         let is_output = output.topic.as_deref().is_some_and(|t| t == topic);
-        let schema = if is_output { output_schema(&output.schema_type, &output.schema_properties) } else { None };
+        let schema = self.schema.as_ref().filter(|_| is_output);
         let metadata = function.client_metadata(self.instance_id);
         let spec = |topic: TopicName| OutputSpec {
             topic,
             producer: once.map(|message| format!("{}-{}", function.fqfn(), message.topic)),
             metadata: metadata.clone(),
-            schema: schema.clone(),
+            schema: schema.cloned(),
             batch_by_key: is_output && output.batch_by_key,
             compression: if is_output { output.compression } else { Compression::Lz4 },
         };
@@ -108,22 +132,4 @@ impl Outputs {
         }
         Ok(Route { partitions: ids.into(), next: 0 })
     }
-}
-
-/// The schema a producer of this type announces, for those that need no definition. Source: Pulsar's `TopicSchema`; the runtime
-/// announces the others, since only it knows the class.
-fn output_schema(schema_type: &str, properties: &BTreeMap<String, String>) -> Option<Schema> {
-    use wire::proto::schema::Type;
-    let kind = match schema_type.to_ascii_lowercase().as_str() {
-        "string" => Type::String,
-        "int8" => Type::Int8,
-        "int16" => Type::Int16,
-        "int32" => Type::Int32,
-        "int64" => Type::Int64,
-        "float" => Type::Float,
-        "double" => Type::Double,
-        "boolean" | "bool" => Type::Bool,
-        _ => return None,
-    };
-    Some(Schema { kind: kind as i32, definition: Bytes::new(), properties: properties.clone() })
 }

@@ -44,8 +44,6 @@ const INVOKE_MAX: usize = 256;
 const INVOKE_BYTES_MAX: usize = 1 << 20;
 /// How long an invocation may wait in user code, and in times that the code takes; and how many are handed over at the beginning.
 const LEAD: (Duration, u32, u32) = (Duration::from_millis(20), 1, 2);
-/// How long a message that was refused stays away. Pulsar: `negativeAckRedeliveryDelayMs`.
-const REDELIVERY_DELAY: Duration = Duration::from_secs(60);
 /// Windows in hand at which no more elements are asked for.
 const WINDOWS_MAX: usize = 16;
 /// Bytes of outputs and state at which outcomes are not put into one commit any more; a broker has a largest commit.
@@ -159,12 +157,12 @@ impl Run {
     /// Opens what the instance reads; user code runs already.
     ///
     /// # Errors
-    /// The broker refuses an input; stored windows cannot be read.
+    /// The broker refuses an input, or the schema of the output; stored windows cannot be read.
     pub(super) async fn open(
         parts: Parts,
         spec: &InstanceSpec,
         shared: Arc<Shared>,
-        link: Link,
+        mut link: Link,
         mut session: Box<dyn Session>,
     ) -> Result<Self> {
         let function = spec.function.clone();
@@ -180,11 +178,14 @@ impl Run {
             }
             None => None,
         };
+        let mut outputs =
+            Outputs::new(parts.log.clone(), function.clone(), spec.instance_id, link.output_schema.take());
+        outputs.open_described(&mut session).await?;
         for input in inputs.open(&mut session).await? {
             demand.opened(input);
         }
         Ok(Self {
-            outputs: Outputs::new(parts.log.clone(), function.clone(), spec.instance_id),
+            outputs,
             state: State::new(parts.tables.clone(), function.state_table()),
             instance_id: spec.instance_id,
             look_at: None,
@@ -711,7 +712,7 @@ impl Run {
 
     /// The message comes again, later.
     fn refuse(&mut self, message: &Message) {
-        let at = self.now() + REDELIVERY_DELAY;
+        let at = self.now() + self.inputs.redelivery_delay(message.input);
         self.refused.entry(at).or_default().push((message.input, message.id));
     }
 
@@ -845,7 +846,10 @@ impl Run {
                 if !ended.acks.is_empty() && self.function.guarantee != Guarantee::EffectivelyOnce =>
             {
                 self.system_exception(&why);
-                let at = self.now() + if ended.acks.len() > 1 { Duration::ZERO } else { REDELIVERY_DELAY };
+                let at = match ended.acks[..] {
+                    [(input, _)] => self.now() + self.inputs.redelivery_delay(input),
+                    _ => self.now(),
+                };
                 self.refused.entry(at).or_default().extend(ended.acks);
                 return Ok(());
             }

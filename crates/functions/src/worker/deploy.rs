@@ -275,6 +275,9 @@ impl Worker {
             return Err(Error::Invalid(format!("a function may have {INSTANCES_MAX} instances")));
         }
         let spec = self.spec(row).await?;
+        for (topic, input) in spec.inputs.iter().filter(|(_, input)| !input.idle_properties.is_empty()) {
+            tracing::warn!(function = %row.name(), topic, idle = ?input.idle_properties, "consumerProperties that have no effect");
+        }
         self.shared.runtimes.get(spec.language)?;
         self.shared.around.secrets.resolve_with(&spec, secrets).map_err(Error::Invalid)?;
         let starter = self.shared.around.starter.clone();

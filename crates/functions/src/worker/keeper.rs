@@ -103,11 +103,6 @@ impl Keeper {
         self.wanted.borrow().as_ref().map(|wanted| wanted.spec.clone())
     }
 
-    /// What its instances are made of; `None` when it ends.
-    pub(super) fn spec(&self) -> Option<Arc<FunctionSpec>> {
-        self.wanted.borrow().as_ref().map(|wanted| wanted.spec.clone())
-    }
-
     /// Stops all instances, and returns when they have ended.
     pub(super) async fn close(&self) {
         self.wanted.send_replace(None);

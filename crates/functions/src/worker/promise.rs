@@ -14,14 +14,18 @@ const fn promise(spec: &FunctionSpec, is_self_driven: bool) -> &'static str {
         _ if is_self_driven => {
             "at least once, by its own client: output and acknowledgement are two steps, and a message may come again between them"
         }
-        (Kind::Source, _) => "at least once: the connector hears of a record when it is durable, and may bring it again before",
+        (Kind::Source, _) => {
+            "at least once: the connector hears of a record when it is durable, and may bring it again before"
+        }
         (_, AtmostOnce) => "at most once: a message is acknowledged before it is handed over",
         (Kind::Sink, EffectivelyOnce) => {
             "at least once, in order: a message is acknowledged when the connector has taken it, and nothing passes one that fails"
         }
         (Kind::Sink, _) => "at least once: a message is acknowledged when the connector has taken it",
         (Kind::Function, Manual) => "as it acknowledges: with output and state of the same call, in one commit",
-        (Kind::Function, _) if !spec.auto_ack => "as it acknowledges: with output and state of the same call, in one commit",
+        (Kind::Function, _) if !spec.auto_ack => {
+            "as it acknowledges: with output and state of the same call, in one commit"
+        }
         (Kind::Function, EffectivelyOnce) => {
             "exactly once, in order: input, output and state in one commit, and nothing passes a message that fails"
         }

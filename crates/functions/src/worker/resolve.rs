@@ -117,7 +117,7 @@ fn function(config: &FunctionConfig, blank: FunctionSpec) -> Result<FunctionSpec
         language,
         class_name: config.class_name.clone().unwrap_or_default(),
         guarantee: guarantee(config.processing_guarantees),
-        inputs: inputs(config.resolved_inputs(), config.input_type_class_name.as_deref()),
+        inputs: inputs(config.resolved_inputs(), config.input_type_class_name.as_deref(), config.timeout_ms)?,
         output,
         subscription: config.subscription_name(),
         subscription_type: config.subscription_type(),
@@ -170,7 +170,7 @@ fn sink(config: &SinkConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
         language: language_of(&blank)?,
         class_name: config.class_name.clone().unwrap_or_default(),
         guarantee: guarantee(config.processing_guarantees),
-        inputs: inputs(config.resolved_inputs(), None),
+        inputs: inputs(config.resolved_inputs(), None, config.negative_ack_redelivery_delay_ms)?,
         subscription: config.subscription_name(),
         subscription_type: config.subscription_type(),
         initial_position: config.source_subscription_position.unwrap_or(model::InitialPosition::Latest),
@@ -209,17 +209,34 @@ fn language_of(blank: &FunctionSpec) -> Result<Language> {
     }
 }
 
-fn inputs(configured: BTreeMap<String, ConsumerConfig>, type_class: Option<&str>) -> BTreeMap<String, InputConfig> {
-    let input = |config: ConsumerConfig| InputConfig {
-        is_pattern: config.regex_pattern,
-        schema_type: config.schema_type.unwrap_or_default(),
-        serde_class: config.serde_class_name.unwrap_or_default(),
-        type_class: type_class.unwrap_or_default().to_owned(),
-        schema_properties: config.schema_properties,
-        consumer_properties: config.consumer_properties,
-        receiver_queue_size: not_negative(config.receiver_queue_size),
+/// How inputs are read. `delay_ms` as the function or sink itself says, which wins over what an input does: of a function it is the
+/// timeout. Source: `FunctionConfigUtils.convert`, `PulsarSource.createConsumeBuilder`.
+fn inputs(
+    configured: BTreeMap<String, ConsumerConfig>,
+    type_class: Option<&str>,
+    delay_ms: Option<i64>,
+) -> Result<BTreeMap<String, InputConfig>> {
+    let input = |topic: String, config: ConsumerConfig| {
+        let properties = config.properties().map_err(|wrong| {
+            let wrong: Vec<_> = wrong.iter().map(|(name, why)| format!("consumerProperties: {name} {why}")).collect();
+            Error::Invalid(wrong.join("\n"))
+        })?;
+        let input = InputConfig {
+            is_pattern: config.regex_pattern,
+            schema_type: config.schema_type.unwrap_or_default(),
+            serde_class: config.serde_class_name.unwrap_or_default(),
+            type_class: type_class.unwrap_or_default().to_owned(),
+            schema_properties: config.schema_properties,
+            consumer_properties: config.consumer_properties,
+            idle_properties: [properties.without_effect, properties.unknown].concat(),
+            receiver_queue_size: not_negative(config.receiver_queue_size.or(properties.receiver_queue_size)),
+            redelivery_delay: millis(delay_ms).or(properties.redelivery_delay),
+            consumer_name: properties.consumer_name,
+            initial_position: properties.initial_position,
+        };
+        Ok((topic, input))
     };
-    configured.into_iter().map(|(topic, config)| (topic, input(config))).collect()
+    configured.into_iter().map(|(topic, config)| input(topic, config)).collect()
 }
 
 fn output(topic: Option<String>, producer: Option<&ProducerConfig>) -> OutputConfig {

@@ -16,7 +16,7 @@ record! {
         regex_pattern: "regexPattern" | "isRegexPattern" => bool,
         /// Handed to the schema.
         schema_properties: "schemaProperties" => BTreeMap<String, String>,
-        /// Handed to the consumer.
+        /// Fields of Pulsar's `ConsumerConfigurationData`; [which have an effect](#consumer-properties) is said below.
         consumer_properties: "consumerProperties" => BTreeMap<String, String>,
         /// Messages a consumer holds that nobody took yet; 1000 where nothing is said.
         receiver_queue_size: "receiverQueueSize" => Option<i32>,

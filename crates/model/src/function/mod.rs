@@ -29,6 +29,7 @@
 mod component;
 mod config;
 mod consumer;
+mod consumer_properties;
 mod defaults;
 mod details;
 mod draft;
@@ -56,6 +57,7 @@ mod words;
 pub use component::Component;
 pub use config::{FunctionConfig, Guarantees, Runtime};
 pub use consumer::{ConsumerConfig, PayloadProcessorConfig};
+pub use consumer_properties::ConsumerProperties;
 pub use draft::Draft;
 pub use from_details::{AnyConfig, from_details};
 pub use go::GoInstance;

@@ -35,7 +35,7 @@ use tokio::{
 use crate::{
     error::{Error, Result},
     limits::{Cage, Limits},
-    protocol::{self, Decoder, Encoding, Invoke, Said, TOOK_UNKNOWN},
+    protocol::{self, Decoder, Described, Encoding, Invoke, Ready, Said, TOOK_UNKNOWN},
 };
 pub(crate) use bare::Bare;
 use flight::Flight;
@@ -117,9 +117,10 @@ impl Children {
             .map_err(|error| StartError(format!("run {program}: {error}")))?;
         let ready = timeout(start_timeout, running.ready(&hello)).await;
         let why = match ready {
-            Ok(Ok(runtime)) => {
+            Ok(Ok(Ready { runtime, output_schema })) => {
                 let (mut link, end) = link();
                 link.usage = Some(running.process.cage.usage(running.process.pid));
+                link.output_schema = output_schema.map(|Described(schema)| schema);
                 tracing::debug!(instance = name, pid = running.process.pid, runtime, "user code is ready");
                 self.tasks.spawn(format!("function {name}"), running.run(end, instance.function.timeout));
                 return Ok(link);
@@ -218,14 +219,14 @@ impl Running {
     }
 
     /// Says hello and waits for the answer; an error is in words for the user.
-    async fn ready(&mut self, hello: &[u8]) -> Result<String, String> {
+    async fn ready(&mut self, hello: &[u8]) -> Result<Ready, String> {
         let Self { process, decoder, requests, events, lines, stdout, stderr, early, .. } = self;
         let talk = async {
             // Whether it could be written, the answer or the exit code says better.
             let written = requests.write_all(hello).await;
             loop {
                 match decoder.next().map_err(|error| error.to_string())? {
-                    Some(Said::Ready(runtime)) => return Ok(runtime),
+                    Some(Said::Ready(ready)) => return Ok(ready),
                     Some(Said::Failed(why)) => return Err(why),
                     Some(Said::Events(said)) if said.iter().all(|event| matches!(event, Event::Log(_))) => {
                         let room = EARLY_LINES_MAX - early.len();

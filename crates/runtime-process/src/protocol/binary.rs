@@ -7,7 +7,7 @@ use functions::{
     runtime::{Answer, Effects, Event, LogLevel, LogLine, Outcome, Question, Request, StateChange, UserException},
 };
 
-use super::{ELEMENTS_MAX, FRAME_BYTES_MAX, LOG_LINE_BYTES_MAX, Said, cut, exception_text, took};
+use super::{ELEMENTS_MAX, FRAME_BYTES_MAX, LOG_LINE_BYTES_MAX, Ready, Said, cut, exception_text, took};
 use crate::error::{Error, Result};
 
 const HELLO: u8 = 0x01;
@@ -164,9 +164,9 @@ pub(super) fn said(kind: u8, body: &[u8]) -> Result<Said> {
     let text = std::str::from_utf8(body).map_err(|_| Error::garbage(format!("frame {kind:#04x} is not UTF-8")));
     match kind {
         READY => {
-            let ready: serde_json::Value =
+            let ready: Ready =
                 serde_json::from_str(text?).map_err(|error| Error::garbage(format!("READY: {error}")))?;
-            Ok(Said::Ready(ready.get("runtime").and_then(|runtime| runtime.as_str()).unwrap_or_default().to_owned()))
+            Ok(Said::Ready(ready))
         }
         FAILED => Ok(Said::Failed(exception_text(text?.to_owned()))),
         _ => Err(Error::garbage(format!("a frame of kind {kind:#04x}"))),

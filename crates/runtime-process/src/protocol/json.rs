@@ -170,7 +170,7 @@ pub(super) fn line(line: &[u8]) -> Result<Option<Said>> {
     // Twice over the line, but nothing of it is kept that has no place: a tagged enum would keep all of it until it finds the tag.
     let Kind { kind } = parse(line)?;
     let event = match kind.as_ref() {
-        "ready" => return parse::<Ready>(line).map(|ready| Some(Said::Ready(ready.runtime))),
+        "ready" => return parse(line).map(|ready| Some(Said::Ready(ready))),
         "failed" => return parse::<Failed>(line).map(|failed| Some(Said::Failed(exception_text(failed.error)))),
         "done" => parse::<Done>(line)?.event()?,
         "call" => parse::<Call>(line)?.event()?,
@@ -195,12 +195,6 @@ fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T> {
 struct Kind<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Ready {
-    #[serde(default)]
-    runtime: String,
 }
 
 #[derive(Deserialize)]

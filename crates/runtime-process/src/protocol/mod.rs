@@ -12,9 +12,11 @@ mod tests;
 use bytes::{Bytes, BytesMut};
 use functions::{
     Message,
+    event_log::Schema,
     runtime::{Event, Input, Invocation, Request},
 };
-use std::{sync::Arc, time::Duration};
+use serde::Deserialize;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::error::{Error, Result};
 pub(crate) use hello::hello;
@@ -49,12 +51,45 @@ pub enum Encoding {
 /// What a child says.
 #[derive(Debug)]
 pub(crate) enum Said {
-    /// User code is ready; what runs it, for the log.
-    Ready(String),
+    /// User code is ready.
+    Ready(Ready),
     /// User code does not start.
     Failed(String),
     /// What happened.
     Events(Vec<Event>),
+}
+
+/// What a child says of itself once it is ready.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Ready {
+    /// What runs user code, for the log.
+    pub(crate) runtime: String,
+    /// How the records of the output are written.
+    pub(crate) output_schema: Option<Described>,
+}
+
+/// A schema as a child describes it.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Description")]
+pub(crate) struct Described(pub(crate) Schema);
+
+#[derive(Deserialize)]
+struct Description {
+    r#type: String,
+    #[serde(default)]
+    schema: String,
+    #[serde(default)]
+    properties: BTreeMap<String, String>,
+}
+
+impl TryFrom<Description> for Described {
+    type Error = String;
+
+    fn try_from(told: Description) -> Result<Self, String> {
+        let unknown = || format!("{:.40} is no type of schema", told.r#type);
+        Schema::named(&told.r#type, told.schema.into(), told.properties).map(Self).ok_or_else(unknown)
+    }
 }
 
 impl Encoding {

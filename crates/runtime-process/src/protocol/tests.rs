@@ -218,6 +218,40 @@ fn a_frame_may_come_byte_by_byte_and_end_nowhere_else() {
 }
 
 #[test]
+fn a_child_may_say_how_its_records_are_written() {
+    let ready = |encoding, json: &str| {
+        let mut decoder = Decoder::new(encoding);
+        match encoding {
+            Encoding::Binary => {
+                decoder.buffer().put_u32_le(u32::try_from(json.len() + 1).unwrap());
+                decoder.buffer().put_u8(0x81);
+                decoder.buffer().extend_from_slice(json.as_bytes());
+            }
+            Encoding::JsonLines => {
+                let line = json.replacen('{', r#"{"type":"ready","#, 1) + "\n";
+                decoder.buffer().extend_from_slice(line.replace(",}", "}").as_bytes());
+            }
+        }
+        decoder.next()
+    };
+    for encoding in [Encoding::Binary, Encoding::JsonLines] {
+        let said = |json| match ready(encoding, json) {
+            Ok(Some(Said::Ready(ready))) => ready,
+            other => panic!("{other:?}"),
+        };
+        assert!(said("{}").output_schema.is_none());
+        let Described(schema) = said(r#"{"output_schema":{"type":"AVRO","schema":"\"int\"","properties":{"a":"b"}}}"#)
+            .output_schema
+            .unwrap();
+        assert_eq!((schema.kind, &schema.definition[..], schema.properties["a"].as_str()), (4, &b"\"int\""[..], "b"));
+        for wrong in ["BYTES", "none at all"] {
+            let json = format!(r#"{{"output_schema":{{"type":"{wrong}"}}}}"#);
+            assert!(ready(encoding, &json).unwrap_err().to_string().contains("is no type of schema"), "{wrong}");
+        }
+    }
+}
+
+#[test]
 fn a_count_is_not_believed() {
     // So many records are announced, and nothing follows.
     let announced = |count: u32| {

@@ -2,6 +2,7 @@
 
 use functions::{
     Code, FunctionSpec, Language, Message, MessageId, Runtime,
+    event_log::Schema,
     runtime::{Answer, Event, Exit, Input, InstanceSpec, Invocation, Link, LogLine, Outcome, Question, Request},
 };
 use runtime_process::{Children, Limits};
@@ -57,6 +58,8 @@ pub(crate) fn message(entry: u64, payload: impl Into<bytes::Bytes>) -> Message {
 /// The loop's side of a running instance.
 pub(crate) struct Running {
     link: Link,
+    /// How it says that its records are written.
+    pub(crate) output_schema: Option<Schema>,
     next_id: u64,
     events: VecDeque<Event>,
     pub(crate) logs: Vec<LogLine>,
@@ -70,6 +73,7 @@ impl Running {
         runtime.prepare(&instance.function).await.map_err(|error| error.to_string())?;
         let link = runtime.start(instance).await.map_err(|error| error.to_string())?;
         Ok(Self {
+            output_schema: link.output_schema.clone(),
             link,
             next_id: 1,
             events: VecDeque::new(),

@@ -189,7 +189,11 @@ def make(i): return Point(x=3, y='z')
     let case = async |name: &str, change: &dyn Fn(&mut FunctionSpec), payload: Vec<u8>| {
         let mut spec = kit.spec(text, &format!("code.{name}"));
         change(&mut spec);
+        let is_described = matches!(&spec.output.schema_type[..], "JSON" | "AVRO");
         let mut function = kit.run(spec).await.unwrap();
+        let definition = function.output_schema.take().map(|schema| schema.definition);
+        let names_record = |text: bytes::Bytes| String::from_utf8_lossy(&text).contains(r#""name": "Point""#);
+        assert_eq!(definition.is_some_and(names_record), is_described);
         function.invoke([input(payload)]).await;
         let (_, outcome) = function.outcome().await;
         outcome.result.map(|records| records[0].payload.to_vec()).map_err(|exception| exception.message)

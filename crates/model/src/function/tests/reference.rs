@@ -37,6 +37,18 @@ const RULES: &str = "
 An update holds what is to change; what it does not name stays. `userConfig`, `configs`, `secrets`, `producerConfig` and
 `windowConfig` are replaced whole, `resources` part by part, `inputSpecs` topic by topic. Tenant, namespace, name, input topics,
 schema and SerDe of the output, guarantees, ordering, runtime, `autoAck` and the subscription stay what they are.
+
+## Consumer properties
+
+`consumerProperties` of an input are texts. These have an effect; the others of Pulsar's Java client are accepted and have none, which
+the log says when a function is deployed, since an instance needs no client and acknowledges within a commit.
+
+| Property | What it does |
+|---|---|
+| `negativeAckRedeliveryDelayMicros`, `negativeAckRedeliveryDelayMs` | Time until a message that failed comes again, at least 100 ms; 60 s where nothing is said. `timeoutMs` of a function and `negativeAckRedeliveryDelayMs` of a sink win. |
+| `receiverQueueSize` | Messages an instance may have in hand; `receiverQueueSize` of the input wins. |
+| `consumerName` | The name in the statistics of the topic. |
+| `subscriptionInitialPosition` | `Latest` or `Earliest`, for a new subscription. |
 ";
 
 fn text(comment: &str) -> String {

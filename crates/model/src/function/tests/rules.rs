@@ -86,6 +86,10 @@ fn what_pulsar_refuses_of_a_function() {
             ),
             (json!({"jar": "builtin://../x"}), "Invalid filename: builtin://../x"),
             (json!({"inputSpecs": {"a": {"receiverQueueSize": -1}}}), "Receiver queue size should be >= zero"),
+            (
+                json!({"inputSpecs": {"a": {"consumerProperties": {"negativeAckRedeliveryDelayMs": "1s"}}}}),
+                "consumerProperties: negativeAckRedeliveryDelayMs must be a whole number that is not negative, found 1s",
+            ),
             (json!({"inputSpecs": {"a": {"cryptoConfig": {}}}}), "CryptoKeyReader class name required"),
             (
                 json!({"inputSpecs": {"a": {"schemaType": "json", "serdeClassName": "S"}}}),

@@ -144,6 +144,10 @@ impl Checks {
         self.refuse_if(has_both, &field("schemaType"), both);
         let negative = spec.receiver_queue_size.is_some_and(|size| size < 0);
         self.refuse_if(negative, &field("receiverQueueSize"), "Receiver queue size should be >= zero");
+        for (name, why) in spec.properties().err().into_iter().flatten() {
+            self.problems
+                .add(field(&format!("consumerProperties.{name}")), format!("consumerProperties: {name} {why}"));
+        }
         if let Some(crypto) = &spec.crypto_config {
             self.key_reader(&field("cryptoConfig"), crypto);
         }
