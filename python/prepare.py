@@ -1,4 +1,4 @@
-"""Makes a package of user code ready to run, once: `python -S -E prepare.py '{"code": ..., "class_name": ..., "cache": ...}'`.
+"""Makes a package of user code ready to run, once: `python -S -E prepare.py '{"code": ..., "class_name": ..., "place": ...}'`.
 
 Prints one line of JSON: where the harness finds modules. What goes wrong is printed to stderr, whole, and the exit code is not 0.
 
@@ -11,13 +11,10 @@ loaded; so what only some packages need is imported where they do.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import sys
 
-# Of what is made; another one is made anew.
-LAYOUT = 1
 UNPACKED_BYTES_MAX = 4 << 30
 FILES_MAX = 100_000
 
@@ -27,13 +24,8 @@ def main():
         probe()
         return
     asked = json.loads(sys.argv[1])
-    code, class_name, cache = asked["code"], asked["class_name"], asked["cache"]
-    digest = hashlib.sha256(("%d|%s|%s|%s|" % (LAYOUT, sys.executable, sys.version, class_name)).encode())
-    with open(code, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    place = os.path.join(cache, digest.hexdigest()[:32])
-    os.makedirs(cache, exist_ok=True)
+    code, class_name, place = asked["code"], asked["class_name"], asked["place"]
+    os.makedirs(os.path.dirname(place), exist_ok=True)
     with open(place + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another instance of the same package may be at it
         ready = os.path.join(place, "ready.json")
@@ -232,7 +224,8 @@ def install(place, machine, pip, what, deps, wheels):
     command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     offline = command + ["--no-index", "--find-links", deps] + what if deps else None
     online = command + (["--find-links", deps] if deps else []) + pip + what
-    if offline is None or subprocess.run(offline, capture_output=True).returncode != 0:
+    nowhere = subprocess.DEVNULL
+    if offline is None or subprocess.run(offline, stdout=nowhere, stderr=nowhere).returncode != 0:
         run(online, "install what it requires")
     shown = subprocess.run([python, "-E", "-c", "import json, sys; print(json.dumps(sys.path[1:]))"], capture_output=True, check=True)
     installed = json.loads(shown.stdout)
@@ -242,10 +235,9 @@ def install(place, machine, pip, what, deps, wheels):
 def run(command, what):
     import subprocess
 
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if result.returncode != 0:
-        output = result.stdout.decode("utf-8", "replace")
-        raise SystemExit("could not %s: %s\n%s" % (what, " ".join(command), output))
+    # What it prints is as long as it likes, and whoever reads our stderr keeps the end of it.
+    if subprocess.run(command, stdout=sys.stderr.fileno()).returncode != 0:
+        raise SystemExit("could not %s: %s" % (what, " ".join(command)))
 
 
 if __name__ == "__main__":

@@ -43,12 +43,18 @@ pub trait Runtime: Send + Sync + 'static {
     /// Why it did not start, in words for the one who deployed it.
     async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError>;
 
+    /// Forgets what was prepared for functions that are gone; `used` says which there are now. What it makes ready meanwhile stays.
+    async fn retain(&self, _used: InUse<'_>) {}
+
     /// Whether this code has a consumer and a producer of its own. Then the loop opens no topic and asks for nothing; the code says what
     /// it did in [`Event::Reported`], and may log.
     fn is_self_driven(&self, _function: &FunctionSpec) -> bool {
         false
     }
 }
+
+/// Says which functions there are, those that are being deployed too.
+pub type InUse<'a> = &'a (dyn Fn() -> Vec<Arc<FunctionSpec>> + Send + Sync);
 
 /// What one instance is started with.
 #[derive(Clone, Debug)]

@@ -56,6 +56,15 @@ struct Wish {
 }
 
 async fn wish(hosted: &Hosted, kind: Kind, request: Request) -> Reply<Wish> {
+    let wish = read(hosted, kind, request).await;
+    if wish.is_err() {
+        // The package that came with it is of no use to anybody.
+        hosted.worker.sweep().await;
+    }
+    wish
+}
+
+async fn read(hosted: &Hosted, kind: Kind, request: Request) -> Reply<Wish> {
     let mut form = Form::read(request, hosted.worker.packages(), Some("data")).await?;
     let config = form.text(&format!("{kind}Config"))?;
     let config = config.ok_or_else(|| Failure::bad(format!("{} config is not provided", kind.title())))?;

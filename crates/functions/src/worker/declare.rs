@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use super::{
     Config, Given, Name, Worker,
-    deploy::whole,
     row::Row,
     scaling::{Scaling, check},
     vault::{Values, Vault},
@@ -63,12 +62,12 @@ impl Worker {
     /// [`Error::Invalid`] with what is wrong with configuration, secrets or code; [`Error::Exists`]: something of another kind has the name.
     pub async fn declare(&self, declaration: Declaration) -> Result<(Done, Stamp)> {
         let worker = self.clone();
-        whole(async move {
+        self.deploy(async move {
             let Declaration { kind, name, config, given, secrets, scaling, replicas } = declaration;
             if let Some(rules) = &scaling {
                 check(kind, rules)?;
             }
-            let _turn = worker.shared.gates.enter(&name).await;
+            let turn = worker.shared.gates.enter(&name).await;
             let config = Config::new(kind, &name, &config)?;
             let Some(at_hand) = worker.take(&config, given).await? else {
                 return Err(Error::Invalid(format!("the code of {kind} {name} is not given")));
@@ -78,7 +77,7 @@ impl Worker {
                 let row = worker.create_row(&name, config, at_hand.code().clone());
                 let scaled_to = replicas.filter(|replicas| *replicas != row.config.parallelism());
                 let row = Row { scaling: Scaling { spec: scaling, ..Scaling::default() }, scaled_to, ..row };
-                worker.must_run_with(&row, &secrets).await?;
+                let _deploying = worker.must_run_with(&row, &secrets, &turn).await?;
                 worker.write_declared(&row, &secrets).await?;
                 worker.subscribe(&row).await;
                 tracing::info!(function = %name, %kind, "created");
@@ -99,7 +98,7 @@ impl Worker {
                     return Ok((Done::Unchanged, old.stamp()));
                 }
                 let row = Row { config, scaling, scaled_to, ..old };
-                worker.must_run(&row).await?;
+                let _deploying = worker.must_run(&row, &turn).await?;
                 row.write(&*worker.shared.tables).await?;
                 let stamp = row.stamp();
                 worker.put(&name, &function, row).await?;
@@ -114,7 +113,7 @@ impl Worker {
                 scaled_to,
                 ..old.clone()
             };
-            worker.must_run_with(&row, &secrets).await?;
+            let _deploying = worker.must_run_with(&row, &secrets, &turn).await?;
             let stamp = row.stamp();
             let left = match (worker.spec(&old).await, worker.spec(&row).await) {
                 (Ok(old), Ok(new)) => Left::between(&old, &new),

@@ -14,8 +14,11 @@ use std::{
 };
 
 use super::{
-    BUILTIN, Config, INSTANCES_MAX, Name, Worker, resolve,
+    BUILTIN, Config, INSTANCES_MAX, Name, Worker,
+    gates::Turn,
+    resolve,
     row::{CodeRef, Row},
+    tidy::Deploying,
     vault::{Values, Vault},
 };
 use crate::{Code, Error, FunctionSpec, Kind, Result, packages::Stored};
@@ -70,8 +73,8 @@ impl Worker {
             super::scaling::check(kind, rules)?;
         }
         let worker = self.clone();
-        whole(async move {
-            let _turn = worker.shared.gates.enter(&name).await;
+        self.deploy(async move {
+            let turn = worker.shared.gates.enter(&name).await;
             worker.must_be_free(kind, &name)?;
             let config = Config::new(kind, &name, &config)?;
             let Some(at_hand) = worker.take(&config, given).await? else {
@@ -79,7 +82,7 @@ impl Worker {
             };
             let mut row = worker.create_row(&name, config, at_hand.code.clone());
             row.scaling.spec = rules;
-            worker.must_run(&row).await?;
+            let _deploying = worker.must_run(&row, &turn).await?;
             row.write(&*worker.shared.tables).await?;
             worker.subscribe(&row).await;
             tracing::info!(function = %name, %kind, "created");
@@ -102,8 +105,8 @@ impl Worker {
         options: UpdateOptions,
     ) -> Result<()> {
         let worker = self.clone();
-        whole(async move {
-            let _turn = worker.shared.gates.enter(&name).await;
+        self.deploy(async move {
+            let turn = worker.shared.gates.enter(&name).await;
             let function = worker.function(kind, &name)?;
             let old = function.row.lock().clone();
             let config = old.config.updated(&name, &config)?;
@@ -121,7 +124,7 @@ impl Worker {
                 scaled_to,
                 ..old.clone()
             };
-            worker.must_run(&row).await?;
+            let _deploying = worker.must_run(&row, &turn).await?;
             row.write(&*worker.shared.tables).await?;
             tracing::info!(function = %name, %kind, version = row.version, "updated");
             worker.put(&name, &function, row).await?;
@@ -131,14 +134,26 @@ impl Worker {
         .await
     }
 
-    /// Stops a function and forgets it, its state, and where it is wanted so its subscription.
+    /// Makes a change that may bring code; where it fails, that code goes.
+    pub(super) async fn deploy<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let result = whole(change).await;
+        if result.is_err() {
+            self.sweep().await;
+        }
+        result
+    }
+
+    /// Stops a function and forgets it, its state, and where it is wanted so its subscription. What is being prepared for it is given up.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn delete(&self, kind: Kind, name: Name) -> Result<()> {
         let worker = self.clone();
         whole(async move {
-            let _turn = worker.shared.gates.enter(&name).await;
+            let _turn = worker.shared.gates.enter_to_end(&name).await;
             let function = worker.function(kind, &name)?;
             let row = Row { is_going: true, ..function.row.lock().clone() };
             row.write(&*worker.shared.tables).await?;
@@ -147,6 +162,9 @@ impl Worker {
             worker.finish_delete(&name).await?;
             tracing::info!(function = %name, %kind, "deleted");
             worker.sweep().await;
+            // Nobody waits for what may be large.
+            let tidies = worker.clone();
+            tokio::spawn(async move { tidies.tidy().await });
             Ok(())
         })
         .await
@@ -264,26 +282,29 @@ impl Worker {
         Row::new(name, config, code, new_id(name, now), now)
     }
 
-    /// Checks that this can run here, and prepares it.
-    pub(super) async fn must_run(&self, row: &Row) -> Result<()> {
-        self.must_run_with(row, &self.shared.around.secrets.of(&row.name())).await
+    /// Checks that this can run here, and prepares it; what is made stays while the answer is held.
+    pub(super) async fn must_run(&self, row: &Row, turn: &Turn) -> Result<Deploying> {
+        self.must_run_with(row, &self.shared.around.secrets.of(&row.name()), turn).await
     }
 
     /// The same with other values of secrets than it has.
-    pub(super) async fn must_run_with(&self, row: &Row, secrets: &Values) -> Result<()> {
+    pub(super) async fn must_run_with(&self, row: &Row, secrets: &Values, turn: &Turn) -> Result<Deploying> {
         if row.instances() > INSTANCES_MAX {
             return Err(Error::Invalid(format!("a function may have {INSTANCES_MAX} instances")));
         }
-        let spec = self.spec(row).await?;
+        let spec = Arc::new(self.spec(row).await?);
         for (topic, input) in spec.inputs.iter().filter(|(_, input)| !input.idle_properties.is_empty()) {
             tracing::warn!(function = %row.name(), topic, idle = ?input.idle_properties, "consumerProperties that have no effect");
         }
         self.shared.runtimes.get(spec.language)?;
         self.shared.around.secrets.resolve_with(&spec, secrets).map_err(Error::Invalid)?;
-        let starter = self.shared.around.starter.clone();
-        // A task of its own, so that a panic ends there.
-        let prepared = tokio::spawn(async move { starter.prepare(&spec).await }).await;
-        prepared.unwrap_or_else(|error| Err(format!("preparing the code failed: {error}"))).map_err(Error::Invalid)
+        let deploying = self.deploying(&spec);
+        tokio::select! {
+            prepared = super::keeper::prepared(&self.shared.around, spec) => {
+                prepared.map(|()| deploying).map_err(Error::Invalid)
+            }
+            () = turn.is_over() => Err(Error::Invalid(format!("{} was deleted while it was being prepared", row.name()))),
+        }
     }
 
     /// Makes the subscriptions, so that nothing published after the answer is missed, however long the code takes to start. What cannot
@@ -308,6 +329,9 @@ impl Worker {
         let spec = self.spec(&row).await.inspect_err(|error| {
             tracing::error!(function = %name, %error, "a function stays as it was");
         })?;
+        if let Some(before) = keeper.spec().filter(|before| before.version != spec.version) {
+            *function.before.lock() = Some(before);
+        }
         *function.row.lock() = row;
         keeper.want(function.wanted(Arc::new(spec)));
         self.shared.scaler.touch(name);

@@ -1,25 +1,74 @@
 //! One change at a time for each name, however long it takes; other names do not wait.
+//!
+//! Who only wants a name to be gone does not wait for what another change prepares for it: that one is given up.
 
 use std::{collections::HashMap, sync::Arc};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::Name;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Gates {
-    all: parking_lot::Mutex<HashMap<Name, Arc<Mutex<()>>>>,
+    all: parking_lot::Mutex<HashMap<Name, Arc<Gate>>>,
+}
+
+struct Gate {
+    turn: Arc<Mutex<()>>,
+    /// How many wait that want the name to be gone.
+    ending: watch::Sender<u32>,
+}
+
+/// A turn; the next change waits for its end.
+pub(super) struct Turn {
+    gate: Arc<Gate>,
+    _held: OwnedMutexGuard<()>,
 }
 
 impl Gates {
-    /// Waits until no other change of this name is under way; the next one waits for the guard.
-    pub(super) async fn enter(&self, name: &Name) -> OwnedMutexGuard<()> {
-        let gate = {
-            let mut all = self.all.lock();
-            // Those nobody is at are only memory.
-            all.retain(|_, gate| Arc::strong_count(gate) > 1);
-            all.entry(name.clone()).or_default().clone()
-        };
-        gate.lock_owned().await
+    /// Waits until no other change of this name is under way.
+    pub(super) async fn enter(&self, name: &Name) -> Turn {
+        let gate = self.gate(name);
+        let held = gate.turn.clone().lock_owned().await;
+        Turn { gate, _held: held }
+    }
+
+    /// As [`Gates::enter`], for the end of the name: what a change under way prepares is given up.
+    pub(super) async fn enter_to_end(&self, name: &Name) -> Turn {
+        let gate = self.gate(name);
+        let _ending = Ending::new(gate.clone());
+        let held = gate.turn.clone().lock_owned().await;
+        Turn { gate, _held: held }
+    }
+
+    fn gate(&self, name: &Name) -> Arc<Gate> {
+        let mut all = self.all.lock();
+        // Those nobody is at are only memory.
+        all.retain(|_, gate| Arc::strong_count(gate) > 1);
+        let new = || Arc::new(Gate { turn: Arc::default(), ending: watch::Sender::new(0) });
+        all.entry(name.clone()).or_insert_with(new).clone()
+    }
+}
+
+impl Turn {
+    /// Resolves when somebody waits who wants the name to be gone.
+    pub(super) async fn is_over(&self) {
+        // The sender is in the gate, which is held.
+        let _ = self.gate.ending.subscribe().wait_for(|count| *count > 0).await;
+    }
+}
+
+struct Ending(Arc<Gate>);
+
+impl Ending {
+    fn new(gate: Arc<Gate>) -> Self {
+        gate.ending.send_modify(|count| *count += 1);
+        Self(gate)
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ending.send_modify(|count| *count -= 1);
     }
 }

@@ -6,9 +6,11 @@
 //! others can start meanwhile.
 
 use seams::{Shutdown, Tasks};
-use std::{collections::BTreeMap, future::Future, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, future::Future, panic::AssertUnwindSafe, path::PathBuf, pin::pin, sync::Arc, time::Duration,
+};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, SemaphorePermit, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -38,6 +40,9 @@ const RETRY_LAST: Duration = Duration::from_secs(60);
 /// Waits between looks whether an instance that was replaced has come up: the first, doubled each time, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
+/// Code that is not ready after this long lets others have its turn to start.
+const TURN: Duration = Duration::from_secs(2);
+
 /// What every keeper needs of its worker.
 pub(super) struct Around {
     pub(super) starter: Arc<dyn Starter>,
@@ -46,6 +51,13 @@ pub(super) struct Around {
     pub(super) work_dir: PathBuf,
     /// How many functions may be starting at once.
     pub(super) starts: Semaphore,
+}
+
+impl Around {
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, String> {
+        // Only closing closes it, and nobody does.
+        self.starts.acquire().await.map_err(|error| error.to_string())
+    }
 }
 
 /// A function's keeper, as others see it. Dropped, it stops the instances as well as it can.
@@ -187,14 +199,11 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
                 state.let_go(&ids, &mut drains, &hurry);
                 Ok(true)
             }
-            Some(Step::Start(ids)) => start(&around, &state, &now, &mut prepared, &ids).await.map(|()| true),
-            Some(Step::Replace(id)) => {
-                // Prepared before the old one goes, so that there is no gap, and none at all when the new code is no good.
-                match prepare(&around, &now, &mut prepared).await {
-                    Ok(()) => {
-                        stop(&state, vec![id]).await;
-                        start(&around, &state, &now, &mut prepared, &[id]).await.map(|()| true)
-                    }
+            // Prepared before the old one goes, so that there is no gap, and none at all when the new code is no good.
+            Some(step @ (Step::Start(_) | Step::Replace(_))) => {
+                match prepare(&around, &now, &mut prepared, &wanted).await {
+                    Ok(true) => begin(&around, &state, &now, step).await.map(|()| true),
+                    Ok(false) => continue,
                     Err(error) => Err(error),
                 }
             }
@@ -355,35 +364,69 @@ impl State {
     }
 }
 
-/// Makes sure that the code is ready to run.
-async fn prepare(around: &Arc<Around>, wanted: &Wanted, prepared: &mut Option<u64>) -> Result<(), String> {
-    if *prepared == Some(wanted.spec.version) {
-        return Ok(());
-    }
-    let (starter, spec) = (around.starter.clone(), wanted.spec.clone());
-    // A task of its own, so that a panic ends there.
-    let result = tokio::spawn(async move { starter.prepare(&spec).await }).await;
-    result.unwrap_or_else(|error| Err(format!("preparing the code failed: {error}")))?;
-    *prepared = Some(wanted.spec.version);
-    Ok(())
-}
-
-async fn start(
+/// Makes sure that the code is ready to run; `false` when it is not, because other code is wanted now, or none.
+async fn prepare(
     around: &Arc<Around>,
-    state: &State,
     wanted: &Wanted,
     prepared: &mut Option<u64>,
-    ids: &[u32],
-) -> Result<(), String> {
-    // Only closing closes it, and nobody does.
-    let _turn = around.starts.acquire().await.map_err(|error| error.to_string())?;
-    prepare(around, wanted, prepared).await?;
+    wishes: &watch::Receiver<Option<Wanted>>,
+) -> Result<bool, String> {
+    let version = wanted.spec.version;
+    if *prepared == Some(version) {
+        return Ok(true);
+    }
+    let mut wishes = wishes.clone();
+    let other = wishes.wait_for(|wish| wish.as_ref().is_none_or(|wish| wish.spec.version != version));
+    tokio::select! {
+        result = in_turn(around, wanted.spec.clone()) => {
+            result?;
+            *prepared = Some(version);
+            Ok(true)
+        }
+        changed = other => changed.map(|_| false).map_err(|_| "it was given up".to_owned()),
+    }
+}
+
+/// Prepares code when it is its turn; what takes long, such as an installation, lets others pass.
+async fn in_turn(around: &Arc<Around>, spec: Arc<FunctionSpec>) -> Result<(), String> {
+    let turn = around.turn().await?;
+    let mut preparing = pin!(prepared(around, spec));
+    match tokio::time::timeout(TURN, &mut preparing).await {
+        Ok(result) => result,
+        Err(_) => {
+            drop(turn);
+            preparing.await
+        }
+    }
+}
+
+/// Prepares code. Dropped while it waits, this gives the preparation up.
+pub(super) async fn prepared(around: &Arc<Around>, spec: Arc<FunctionSpec>) -> Result<(), String> {
+    let starter = around.starter.clone();
+    // A task of its own, so that a panic ends there; of a set, which ends its tasks when it is dropped.
+    let mut task = JoinSet::new();
+    task.spawn(async move { starter.prepare(&spec).await });
+    let result = task.join_next().await.unwrap_or(Ok(Ok(())));
+    result.unwrap_or_else(|error| Err(format!("preparing the code failed: {error}")))
+}
+
+/// Takes a step for which the code is ready.
+async fn begin(around: &Arc<Around>, state: &State, wanted: &Wanted, step: Step) -> Result<(), String> {
+    let ids = match step {
+        Step::Start(ids) => ids,
+        Step::Replace(id) => {
+            stop(state, vec![id]).await;
+            vec![id]
+        }
+        Step::Stop(_) => return Ok(()),
+    };
+    let _turn = around.turn().await?;
     for id in ids {
-        let Some(made) = wanted.made(*id) else { continue };
+        let Some(made) = wanted.made(id) else { continue };
         let mut kept =
             Kept { made, instance: None, panicked: Shutdown::new(), panics: 0, failure: None, retry_at: None };
-        revive_one(around, state.sharing(wanted), wanted, *id, &mut kept)?;
-        state.running.lock().insert(*id, kept);
+        revive_one(around, state.sharing(wanted), wanted, id, &mut kept)?;
+        state.running.lock().insert(id, kept);
     }
     state.count();
     Ok(())

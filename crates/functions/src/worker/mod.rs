@@ -27,6 +27,7 @@ mod standing;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tidy;
 mod trigger;
 mod vault;
 
@@ -145,6 +146,8 @@ struct Shared {
     /// One change of a function at a time.
     gates: Gates,
     scaler: scaling::Scaler,
+    /// What is not among the functions yet, or not in its new form.
+    deploying: parking_lot::Mutex<Vec<Arc<FunctionSpec>>>,
 }
 
 /// A function that is there.
@@ -152,6 +155,8 @@ struct Function {
     row: parking_lot::Mutex<Row>,
     /// How often a restart of each instance was asked for, since this process runs.
     restarts: parking_lot::Mutex<BTreeMap<u32, u64>>,
+    /// What its instances were made of before the last update.
+    before: parking_lot::Mutex<Option<Arc<FunctionSpec>>>,
     /// Why it is as it was and does not run: its row says what cannot be done here.
     keeper: Result<Keeper>,
 }
@@ -203,6 +208,7 @@ impl Worker {
                 damaged,
                 gates: Gates::default(),
                 scaler: scaling::Scaler::default(),
+                deploying: parking_lot::Mutex::default(),
             }),
         };
         tokio::spawn(scaling::run(&worker));
@@ -219,6 +225,8 @@ impl Worker {
             }
         }
         worker.sweep().await;
+        let tidies = worker.clone();
+        tokio::spawn(async move { tidies.tidy().await });
         Ok(worker)
     }
 
@@ -308,7 +316,12 @@ impl Worker {
                 Err(error)
             }
         };
-        let function = Function { row: parking_lot::Mutex::new(row), restarts: parking_lot::Mutex::default(), keeper };
+        let function = Function {
+            row: parking_lot::Mutex::new(row),
+            restarts: parking_lot::Mutex::default(),
+            before: parking_lot::Mutex::default(),
+            keeper,
+        };
         self.shared.functions.write().insert(name.clone(), Arc::new(function));
         self.shared.scaler.touch(&name);
     }
@@ -321,24 +334,6 @@ impl Worker {
             CodeRef::Command(words) => Code::Command(words.clone()),
         };
         resolve::spec(row, code, &self.shared.settings)
-    }
-
-    /// Removes code that nothing wants any more. Failing to costs space only.
-    async fn sweep(&self) {
-        if !self.shared.damaged.is_empty() {
-            return;
-        }
-        let used = |blob: &packages::BlobId| {
-            self.shared.functions.read().values().any(|function| {
-                let row = function.row.lock();
-                [Some(&row.code), row.code_before.as_ref()].into_iter().flatten().any(|code| code.blob() == Some(blob))
-            })
-        };
-        match self.shared.packages.sweep(used).await {
-            Ok(0) => {}
-            Ok(files) => tracing::info!(files, "packages that nothing uses were removed"),
-            Err(error) => tracing::warn!(%error, "packages that nothing uses cannot be looked for"),
-        }
     }
 }
 

@@ -6,7 +6,15 @@ use model::function::UpdateOptions;
 use parking_lot::Mutex;
 use seams::{SystemClock, Tasks};
 use serde_json::json;
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use super::{
     Config, Declaration, Done, EnvironmentSecrets, Given, Name, Parts, Runtimes, Settings, Worker, running,
@@ -357,6 +365,9 @@ struct Puppets {
     up: Mutex<BTreeMap<(u32, u64), bool>>,
     tasks: Mutex<BTreeMap<u32, Tasks>>,
     refuses: Mutex<Option<String>>,
+    /// Functions of such names are being prepared for ever; how many are.
+    stuck: Mutex<&'static str>,
+    preparing: Arc<AtomicUsize>,
 }
 
 struct Puppet {
@@ -369,7 +380,19 @@ struct Strings(Arc<Puppets>);
 
 #[async_trait]
 impl running::Starter for Strings {
-    async fn prepare(&self, _function: &FunctionSpec) -> Result<(), String> {
+    async fn prepare(&self, function: &FunctionSpec) -> Result<(), String> {
+        struct Preparing(Arc<AtomicUsize>);
+        impl Drop for Preparing {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, SeqCst);
+            }
+        }
+        let stuck = *self.0.stuck.lock();
+        if !stuck.is_empty() && function.name.starts_with(stuck) {
+            self.0.preparing.fetch_add(1, SeqCst);
+            let _preparing = Preparing(self.0.preparing.clone());
+            return std::future::pending().await;
+        }
         let refuses = self.0.refuses.lock().clone();
         match refuses {
             Some(why) if why == "panic" => panic!("on purpose"),
@@ -417,6 +440,15 @@ async fn puppets() -> (Node, Arc<Puppets>) {
     let strings = Arc::new(Strings(all.clone()));
     let worker = Worker::open_with(settings(&dir), parts, packages, strings).await.unwrap();
     (Node { worker, log, tables, dir }, all)
+}
+
+/// The process ends and starts again.
+async fn restart_with(node: Node, all: &Arc<Puppets>) -> Node {
+    node.worker.close().await;
+    let parts = parts(&node.tables, &node.log);
+    let packages = node.worker.packages().clone();
+    let worker = Worker::open_with(settings(&node.dir), parts, packages, Arc::new(Strings(all.clone()))).await.unwrap();
+    Node { worker, ..node }
 }
 
 fn three() -> serde_json::Value {
@@ -501,17 +533,67 @@ async fn a_start_that_fails_says_why_and_is_tried_again() {
     assert_eq!(refusal(refused), "the interpreter is gone");
     node.runs("f", 1).await;
     // And at a start of the process it is tried until it works.
-    node.worker.close().await;
-    let parts = parts(&node.tables, &node.log);
-    let strings = Arc::new(Strings(all.clone()));
-    let packages = node.worker.packages().clone();
-    let worker = Worker::open_with(settings(&node.dir), parts, packages, strings).await.unwrap();
-    let node = Node { worker, ..node };
+    let node = restart_with(node, &all).await;
     let says = || node.status("f").instances[0].status.error.clone().unwrap_or_default();
     until("it says why", || says() == "the interpreter is gone").await;
     *all.refuses.lock() = None;
     node.runs("f", 1).await;
     assert_eq!(says(), "");
+}
+
+#[tokio::test]
+async fn code_that_takes_long_to_prepare_holds_up_no_other_and_is_given_up_with_its_function() {
+    let (node, all) = puppets().await;
+    let slow: Vec<String> = (0..6).map(|n| format!("a-slow-{n}")).collect();
+    for name in slow.iter().map(String::as_str).chain(["quick"]) {
+        node.create(name, config()).await.unwrap();
+    }
+    *all.stuck.lock() = "a-slow";
+    let node = restart_with(node, &all).await;
+    node.runs("quick", 1).await;
+    until("the others wait for themselves alone", || all.preparing.load(SeqCst) == slow.len()).await;
+    for name in &slow {
+        node.worker.delete(Kind::Function, named(name)).await.unwrap();
+    }
+    until("they are given up", || all.preparing.load(SeqCst) == 0).await;
+    assert_eq!(node.worker.list(Kind::Function, "public", "default"), ["quick"]);
+}
+
+#[tokio::test]
+async fn who_deletes_does_not_wait_for_what_is_being_deployed() {
+    let (node, all) = puppets().await;
+    node.create("slow-old", config()).await.unwrap();
+    *all.stuck.lock() = "slow";
+    let node = Arc::new(node);
+    let (creates, updates) = (node.clone(), node.clone());
+    let creates = tokio::spawn(async move { creates.create("slow-new", config()).await });
+    let updates =
+        tokio::spawn(async move { updates.update("slow-old", json!({"parallelism": 2}), Given::Nothing).await });
+    until("both are prepared", || all.preparing.load(SeqCst) == 2).await;
+    let deleted = node.worker.delete(Kind::Function, named("slow-new")).await;
+    assert_eq!(refusal(deleted), "Function slow-new doesn't exist");
+    node.worker.delete(Kind::Function, named("slow-old")).await.unwrap();
+    let given_up = |name: &str| format!("public/default/{name} was deleted while it was being prepared");
+    assert_eq!(refusal(creates.await.unwrap()), given_up("slow-new"));
+    assert_eq!(refusal(updates.await.unwrap()), given_up("slow-old"));
+    until("they are given up", || all.preparing.load(SeqCst) == 0).await;
+    assert!(node.worker.list(Kind::Function, "public", "default").is_empty());
+}
+
+#[tokio::test]
+async fn the_code_of_a_function_that_is_refused_goes() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    let blobs = || std::fs::read_dir(node.dir.path().join("packages/blobs")).unwrap().count();
+    let before = blobs();
+    let code = Given::Uploaded(node.package(b"other code").await);
+    let refused = node.worker.create(Kind::Function, named("f"), config().to_string(), code).await;
+    assert_eq!(refusal(refused), "Function f already exists");
+    assert_eq!(blobs(), before);
+    let code = Given::Uploaded(node.package(b"other code").await);
+    let refused = node.update("f", json!({"parallelism": 5000}), code).await;
+    assert_eq!(refusal(refused), "a function may have 1000 instances");
+    assert_eq!(blobs(), before);
 }
 
 #[tokio::test]

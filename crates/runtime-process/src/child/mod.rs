@@ -7,6 +7,7 @@ mod bare;
 mod flight;
 mod output;
 mod spawn;
+mod tool;
 
 use bytes::BytesMut;
 use functions::runtime::{
@@ -41,6 +42,7 @@ pub(crate) use bare::Bare;
 use flight::Flight;
 use output::Lines;
 use spawn::Program;
+pub(crate) use tool::{Tool, remove_leftovers};
 
 /// How long user code may take to close after it was asked to.
 pub const GRACE: Duration = Duration::from_secs(3);

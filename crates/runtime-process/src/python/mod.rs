@@ -2,26 +2,29 @@
 //! repository), which needs nothing but Python 3.8's standard library.
 
 mod harness;
+mod places;
 
 use async_trait::async_trait;
 use functions::{
     Code, FunctionSpec, Runtime,
-    runtime::{InstanceSpec, Link, StartError},
+    runtime::{InUse, InstanceSpec, Link, StartError},
+    spec::Limits,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, de::DeserializeOwned};
-use std::{path::PathBuf, process::Stdio, time::Duration};
-use tokio::{process::Command, sync::OnceCell};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+use tokio::sync::{OnceCell, RwLock};
 
-use crate::child::{Children, Launch};
+use crate::child::{Children, Launch, Tool, remove_leftovers};
 
 /// The oldest Python the harness runs in.
 const VERSION_MIN: (u32, u32) = (3, 8);
 /// How long packages may take to be installed.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
-/// Of what an installer printed.
-const INSTALL_OUTPUT_MAX: usize = 64 << 10;
+/// Memory and cores an installer may have at least: what it builds may need more than what it is built for.
+const INSTALL_RAM_BYTES: u64 = 2 << 30;
+const INSTALL_CORES: f64 = 1.0;
 
 /// Where Python is and what it may use.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub struct Python {
     interpreter: OnceCell<Interpreter>,
     /// By package and class.
     prepared: Mutex<FxHashMap<(PathBuf, String), Prepared>>,
+    /// Read by whoever makes a package ready, written by whoever removes what nobody wants.
+    preparing: RwLock<()>,
 }
 
 /// What `prepare.py` says of the interpreter.
@@ -75,13 +80,22 @@ struct Prepared {
     last: Vec<String>,
     /// The module of a single file.
     module: String,
+    /// The name of its directory.
+    #[serde(skip)]
+    place: String,
 }
 
 impl Python {
     /// Nothing is run or written before a function is prepared.
     #[must_use]
     pub fn new(config: PythonConfig, children: Children) -> Self {
-        Self { children, config, interpreter: OnceCell::new(), prepared: Mutex::default() }
+        Self {
+            children,
+            config,
+            interpreter: OnceCell::new(),
+            prepared: Mutex::default(),
+            preparing: RwLock::default(),
+        }
     }
 
     /// Does now what the first function would wait for: looks for the interpreter and writes the harness.
@@ -96,9 +110,9 @@ impl Python {
         self.interpreter
             .get_or_try_init(async || {
                 let harness = self.harness().await?;
-                let mut command = Command::new(&self.config.python);
-                command.arg("-E").arg(harness.join("prepare.py"));
-                let mut interpreter: Interpreter = self.ask(command).await?;
+                let args = vec!["-E".into(), harness.join("prepare.py").into()];
+                let mut interpreter: Interpreter =
+                    self.ask(self.config.python.clone(), args, Limits::default()).await?;
                 if interpreter.version < VERSION_MIN {
                     let (major, minor) = interpreter.version;
                     return Err(StartError(format!(
@@ -121,36 +135,68 @@ impl Python {
             return Ok(prepared.clone());
         }
         let interpreter = self.interpreter().await?;
+        let _preparing = self.preparing.read().await;
+        let place = places::name(code, &function.class_name, interpreter)
+            .map_err(|error| StartError(format!("{}: {error}", code.display())))?;
         let asked = serde_json::json!({
             "code": code.to_string_lossy(),
             "class_name": function.class_name,
-            "cache": self.cache()?.join("packages").to_string_lossy(),
+            "place": self.packages()?.join(&place).to_string_lossy(),
             "site": interpreter.site,
             "pip": self.config.pip_arguments,
         });
-        let mut command = Command::new(&interpreter.python);
-        command.arg("-S").arg("-E").arg(interpreter.harness.join("prepare.py")).arg(asked.to_string());
-        let prepared: Prepared = self.ask(command).await?;
+        let args =
+            vec!["-S".into(), "-E".into(), interpreter.harness.join("prepare.py").into(), asked.to_string().into()];
+        let mut prepared: Prepared = self.ask(interpreter.python.clone(), args, installing(&function.limits)).await?;
+        prepared.place = place;
         self.prepared.lock().insert(key, prepared.clone());
         Ok(prepared)
     }
 
     /// Runs `prepare.py`, and reads its answer.
-    async fn ask<T: DeserializeOwned>(&self, mut command: Command) -> Result<T, StartError> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        program: PathBuf,
+        args: Vec<OsString>,
+        limits: Limits,
+    ) -> Result<T, StartError> {
         let python = self.config.python.display();
-        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(installer_needs)));
-        command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
-        let output = tokio::time::timeout(INSTALL_TIMEOUT, command.output())
-            .await
-            .map_err(|_| StartError(format!("{python} took more than {INSTALL_TIMEOUT:?} to prepare the package")))?
-            .map_err(|error| StartError(format!("{python}: {error}; Python 3.8 or later has to be installed")))?;
-        if !output.status.success() {
-            let start = output.stderr.len().saturating_sub(INSTALL_OUTPUT_MAX);
-            let shown = String::from_utf8_lossy(output.stderr.get(start..).unwrap_or_default());
-            return Err(StartError(shown.trim().to_owned()));
-        }
-        serde_json::from_slice(&output.stdout)
+        let env = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(installer_needs)).collect();
+        let work_dir = self.cache()?;
+        let tool = Tool { program, args, env, work_dir, limits, patience: INSTALL_TIMEOUT };
+        let answer = self.children.run(tool).await.map_err(|why| {
+            let hint = if why.contains("No such file or directory (os error 2)") {
+                "; Python 3.8 or later has to be installed"
+            } else {
+                ""
+            };
+            StartError(why + hint)
+        })?;
+        serde_json::from_slice(&answer)
             .map_err(|error| StartError(format!("{python} said something else than what was asked: {error}")))
+    }
+
+    /// Where packages are made ready.
+    fn packages(&self) -> Result<PathBuf, StartError> {
+        Ok(self.cache()?.join("packages"))
+    }
+
+    /// Removes what was made ready for others than these, unless something is being made ready.
+    async fn forget(&self, used: InUse<'_>) -> Result<usize, StartError> {
+        let packages = self.packages()?;
+        if places::is_empty(&packages) {
+            return Ok(0);
+        }
+        let interpreter = self.interpreter().await?;
+        let gone = {
+            let Ok(_quiet) = self.preparing.try_write() else { return Ok(0) };
+            let kept = places::of(used().iter().map(|function| &**function), interpreter);
+            self.prepared.lock().retain(|_, prepared| kept.contains(&prepared.place));
+            places::retire(&packages, &kept).map_err(|error| StartError(error.to_string()))?
+        };
+        let count = gone.len();
+        tokio::task::spawn_blocking(move || places::remove(&gone)).await.map_err(|e| StartError(e.to_string()))?;
+        Ok(count)
     }
 
     /// Instances are run in other directories than this process is in.
@@ -162,10 +208,13 @@ impl Python {
     async fn harness(&self) -> Result<PathBuf, StartError> {
         let cache = self.cache()?;
         let shown = cache.display().to_string();
-        tokio::task::spawn_blocking(move || harness::write(&cache))
-            .await
-            .map_err(|error| StartError(error.to_string()))?
-            .map_err(|error| StartError(format!("write the Python harness to {shown}: {error}")))
+        tokio::task::spawn_blocking(move || {
+            remove_leftovers(&cache);
+            harness::write(&cache)
+        })
+        .await
+        .map_err(|error| StartError(error.to_string()))?
+        .map_err(|error| StartError(format!("write the Python harness to {shown}: {error}")))
     }
 }
 
@@ -173,6 +222,14 @@ impl Python {
 impl Runtime for Python {
     async fn prepare(&self, function: &FunctionSpec) -> Result<(), StartError> {
         self.prepared(function).await.map(drop)
+    }
+
+    async fn retain(&self, used: InUse<'_>) {
+        match self.forget(used).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "what Python packages were unpacked to and nothing uses was removed"),
+            Err(error) => tracing::warn!(%error, "what Python packages were unpacked to stays"),
+        }
     }
 
     async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {
@@ -189,6 +246,15 @@ impl Runtime for Python {
             ("GEMINGA_PYTHON_MODULE".into(), prepared.module.into()),
         ];
         self.children.start(launch, instance).await
+    }
+}
+
+/// What the preparation of a function may take.
+fn installing(limits: &Limits) -> Limits {
+    Limits {
+        cpu: limits.cpu.map(|cores| cores.max(INSTALL_CORES)),
+        ram_bytes: Some(limits.ram_bytes.unwrap_or_default().max(INSTALL_RAM_BYTES)),
+        disk_bytes: limits.disk_bytes,
     }
 }
 

@@ -179,3 +179,28 @@ async fn what_only_the_real_client_has_says_how_to_get_it() {
     let mut function = kit.run(package(zip, "f.F")).await.unwrap();
     assert_eq!(function.call("u").await.unwrap(), "uf");
 }
+
+#[tokio::test]
+async fn what_no_function_uses_any_more_is_removed() {
+    let kit = Kit::new();
+    let packages = || std::fs::read_dir(kit.dir.path().join("cache/packages")).map_or(0, Iterator::count);
+    let (kept, gone) = (kit.spec("def process(i): return i", "code"), kit.spec("def process(i): return i", "code"));
+    let mut running = kit.run(kept.clone()).await.unwrap();
+    kit.python.prepare(&gone).await.unwrap();
+    let both = packages();
+    let (kept, gone) = (std::sync::Arc::new(kept), std::sync::Arc::new(gone));
+    kit.python.retain(&|| vec![kept.clone(), gone.clone()]).await;
+    assert_eq!(packages(), both);
+    kit.python.retain(&|| vec![kept.clone()]).await;
+    assert_eq!(packages(), both / 2);
+    assert_eq!(running.call("a").await.unwrap(), "a");
+    // What comes back is made ready again; and so it is after a start, where nothing is known of what there was.
+    kit.python.prepare(&gone).await.unwrap();
+    assert_eq!(packages(), both);
+    let again =
+        runtime_process::Python::new(runtime_process::PythonConfig::new(kit.dir.path().join("cache")), children());
+    again.retain(&|| vec![gone.clone()]).await;
+    assert_eq!(packages(), both / 2);
+    again.retain(&Vec::new).await;
+    assert_eq!(packages(), 0);
+}
