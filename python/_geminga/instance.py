@@ -65,7 +65,7 @@ def start(hello, channel):
     if is_source:
         from .source import Source
 
-        return Source(hello["class_name"], stem, settings, channel, codec)
+        return Source(hello["class_name"], stem, settings, channel, codec), codec.output_schema
     if code.is_async:
         from .concurrent import Concurrent as Runner
     else:
