@@ -1,13 +1,13 @@
-//! Who may deploy. Code that is deployed runs on this machine, and there is no authentication yet, so by default only
-//! programs of this machine may: the connection comes from loopback and arrives at loopback.
+//! Who may deploy, and see code, logs and state. Code that is deployed runs on this machine, and there is no authentication
+//! yet, so by default only programs of this machine may: the connection comes from loopback and arrives at loopback.
 //!
 //! A web page in a browser of this machine is such a program, too. It is told apart by what browsers say: a page from
 //! elsewhere sends an `Origin` that is not this host, and one that made its own name point here (DNS rebinding) sends
 //! that name as `Host`.
 
 use axum::{
-    extract::{ConnectInfo, Request, connect_info::Connected},
-    http::{HeaderMap, Method, StatusCode, Uri, header},
+    extract::{ConnectInfo, FromRequestParts, Request, connect_info::Connected},
+    http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
     serve::IncomingStream,
@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use super::Hosted;
 use crate::{
     listener::{Bounded, Patience},
     reply::{Failure, Reply},
@@ -70,19 +71,34 @@ impl Connected<IncomingStream<'_, Bounded>> for Peer {
     }
 }
 
-/// Lets a request through, or says why not. What only reads passes.
+/// Lets a request through, or says why not. What only reads passes; where it reads what is nobody else's business, its handler takes
+/// an [`Insider`].
 pub(super) async fn check(rules: Arc<Deploying>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.clone());
     let is_reading = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !is_reading {
-        let ends = peer.as_ref().map(|peer| (peer.remote.ip(), peer.local.map(|local| local.ip())));
-        if let Err(refusal) = may_deploy(&rules, ends, request.uri(), request.headers()) {
-            return refusal.into_response();
-        }
+    if !is_reading && let Err(refusal) = admit(&rules, peer.as_ref(), request.uri(), request.headers()) {
+        return refusal.into_response();
     }
     // Nothing moves on the connection while code is compiled.
     let _patient = peer.map(|peer| peer.patience.hold());
     next.run(request).await
+}
+
+/// Who asks may deploy, and so may see what a function is made of, says and remembers.
+pub(super) struct Insider;
+
+impl FromRequestParts<Hosted> for Insider {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, hosted: &Hosted) -> Reply<Self> {
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer);
+        admit(&hosted.app.config.deploying, peer, &parts.uri, &parts.headers).map(|()| Self)
+    }
+}
+
+fn admit(rules: &Deploying, peer: Option<&Peer>, uri: &Uri, headers: &HeaderMap) -> Reply<()> {
+    let ends = peer.map(|peer| (peer.remote.ip(), peer.local.map(|local| local.ip())));
+    may_deploy(rules, ends, uri, headers)
 }
 
 fn may_deploy(rules: &Deploying, ends: Option<(IpAddr, Option<IpAddr>)>, uri: &Uri, headers: &HeaderMap) -> Reply<()> {
@@ -91,10 +107,12 @@ fn may_deploy(rules: &Deploying, ends: Option<(IpAddr, Option<IpAddr>)>, uri: &U
         let is_here = |address: IpAddr| address.to_canonical().is_loopback();
         let both = ends.is_some_and(|(remote, local)| is_here(remote) && local.is_some_and(is_here));
         if !both {
-            return no("code can be deployed from this machine only, over its loopback address, because there is no \
-                       authentication yet; `from = \"anywhere\"` in the section `admin.deploying` of the configuration \
-                       lets everybody run code here"
-                .to_owned());
+            return no(
+                "code can be deployed, and code, logs and state be read, from this machine only, over its loopback \
+                       address, because there is no authentication yet; `from = \"anywhere\"` in the section \
+                       `admin.deploying` of the configuration lets everybody run code here"
+                    .to_owned(),
+            );
         }
     }
     let mut hosts = headers.get_all(header::HOST).iter();
@@ -115,11 +133,11 @@ fn may_deploy(rules: &Deploying, ends: Option<(IpAddr, Option<IpAddr>)>, uri: &U
         let same = [format!("http://{host}"), format!("https://{host}")];
         if !same.iter().any(|same| same.eq_ignore_ascii_case(&origin)) {
             let shown: String = origin.chars().take(100).collect();
-            return no(format!("the request comes from a web page of {shown:?}; only pages of this host may deploy"));
+            return no(format!("the request comes from a web page of {shown:?}; only pages of this host may do that"));
         }
     }
     if says("sec-fetch-site").any(|site| site != "same-origin" && site != "none") {
-        return no("the request comes from a web page of another site; only pages of this host may deploy".to_owned());
+        return no("the request comes from a web page of another site; only pages of this host may do that".to_owned());
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use model::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Hosted, file, form::Form, refused, scaling};
+use super::{Hosted, access::Insider, file, form::Form, refused, scaling};
 use crate::{
     at::{At, Query},
     reply::{Done, Failure, Reply},
@@ -161,6 +161,7 @@ pub(super) struct From {
 
 /// Ours, not Pulsar's: the last lines of an instance's log, of which `from` is the first wanted, each with its number.
 pub(super) async fn logs(
+    _: Insider,
     State(hosted): State<Hosted>,
     Extension(kind): Extension<Kind>,
     at: At,
@@ -216,6 +217,7 @@ pub(super) async fn upload(State(hosted): State<Hosted>, request: Request) -> Re
 }
 
 pub(super) async fn download(
+    _: Insider,
     State(hosted): State<Hosted>,
     Extension(kind): Extension<Kind>,
     at: At,
@@ -232,7 +234,11 @@ pub(super) struct Path {
 
 /// What was uploaded, or a package by its name. Pulsar also hands out whatever `file://` names; that is anything this
 /// process can read, so it is refused here.
-pub(super) async fn download_path(State(hosted): State<Hosted>, Query(query): Query<Path>) -> Reply<Response> {
+pub(super) async fn download_path(
+    _: Insider,
+    State(hosted): State<Hosted>,
+    Query(query): Query<Path>,
+) -> Reply<Response> {
     let packages = hosted.worker.packages();
     let entry = match query.path.contains("://") {
         true => packages.get(&query.path.parse().map_err(refused)?),

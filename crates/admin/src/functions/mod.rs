@@ -1,7 +1,8 @@
 //! Functions, sources, sinks, packages, meshes and the worker: `/admin/v3/functions|sources|sinks|packages|meshes`,
 //! `/admin/v2/worker`.
 //!
-//! Whoever deploys code runs it here, and nobody proves yet who they are: what changes anything passes [`access`] first.
+//! Whoever deploys code runs it here, and nobody proves yet who they are: what changes anything, or shows code, logs or
+//! state, passes [`access`] first.
 //! Source: `org.apache.pulsar.functions.worker.rest.api`, `org.apache.pulsar.broker.admin.v3.Packages`.
 
 mod access;

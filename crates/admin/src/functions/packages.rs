@@ -11,7 +11,7 @@ use axum::{
 use functions::{Error, packages::PackageName};
 use model::function::PackageMetadata;
 
-use super::{Hosted, file, form::Form};
+use super::{Hosted, access::Insider, file, form::Form};
 use crate::{
     at::At,
     reply::{self, Done, Failure, Reply},
@@ -67,7 +67,7 @@ async fn upload(State(hosted): State<Hosted>, at: At, request: Request) -> Reply
     Ok(Done)
 }
 
-async fn download(State(hosted): State<Hosted>, at: At) -> Reply<Response> {
+async fn download(_: Insider, State(hosted): State<Hosted>, at: At) -> Reply<Response> {
     let packages = hosted.worker.packages();
     let entry = packages.get(&named(&at)?).map_err(refused)?;
     file(&packages.file(&entry.blob).await.map_err(refused)?).await

@@ -10,13 +10,13 @@ use axum::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use model::function::FunctionState;
 
-use super::{Hosted, components::named, form::Form, refused};
+use super::{Hosted, access::Insider, components::named, form::Form, refused};
 use crate::{
     at::At,
     reply::{Done, Failure, Reply},
 };
 
-pub(super) async fn get(State(hosted): State<Hosted>, at: At) -> Reply<Json<FunctionState>> {
+pub(super) async fn get(_: Insider, State(hosted): State<Hosted>, at: At) -> Reply<Json<FunctionState>> {
     let key = at.text("key");
     let row = hosted.worker.state(&named(&at)?, key).await.map_err(refused)?;
     Ok(Json(shown(key, &row.value, row.version)))

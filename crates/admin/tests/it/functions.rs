@@ -329,10 +329,17 @@ async fn a_page_in_a_browser_cannot_deploy() {
         ("POST", "/admin/v3/packages/function/a/b/c/d".to_owned()),
         ("DELETE", "/admin/v3/packages/function/a/b/c/d".to_owned()),
         ("PUT", "/admin/v3/packages/function/a/b/c/d/metadata".to_owned()),
+        // Nor may it see what a function is made of, says and remembers.
+        ("GET", format!("{F}/f/download")),
+        ("GET", "/admin/v3/functions/download?path=x".to_owned()),
+        ("GET", "/admin/v3/packages/function/a/b/c/d".to_owned()),
+        ("GET", format!("{F}/f/0/logs")),
+        ("GET", format!("{F}/f/state/k")),
     ] {
         let answer = server.request(method, &path, "Host: evil.example\r\n", b"").await;
         assert_eq!(answer.status, 403, "{method} {path}");
     }
+    assert_eq!(server.request("GET", F, "Host: evil.example\r\n", b"").await.status, 200);
     let same = format!("{headers}Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n");
     done(&server.request("POST", &path, &same, &body).await);
 }

@@ -140,7 +140,7 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
-        self.request(method, path, "Host: test\r\nContent-Type: application/json\r\n", body.as_bytes()).await
+        self.request(method, path, "Host: localhost\r\nContent-Type: application/json\r\n", body.as_bytes()).await
     }
 
     /// A request with these headers, each with the end of its line.
