@@ -208,15 +208,75 @@ async fn a_commit_that_can_never_be_done_holds_up_nothing_else() {
         let record = Record { payload: text.to_owned().into(), ..Record::default() };
         Did::All(Ok(vec![record]), Effects { changes, ..Effects::default() })
     });
-    let instance = node.run(function("f"), script);
+    let mut spec = function("f");
+    (spec.max_message_retries, spec.dead_letter_topic) = (Some(1), Some(support::topic("dead")));
+    spec.inputs.values_mut().for_each(|input| input.redelivery_delay = Some(Duration::from_millis(100)));
+    let instance = node.run(spec, script);
     assert_eq!(texts(&node.read("out", 1).await), ["put"]);
     node.publish("in", ["a", "add", "b", "c"]).await;
     let mut found = texts(&node.read("out", 3).await);
     found.sort();
     assert_eq!(found, ["a", "b", "c"]);
+    // It is user code's doing, and ends as an exception does.
+    let dead = &node.read("dead", 1).await[0];
+    assert_eq!(support::text(dead), "add");
+    assert!(dead.properties.iter().any(|(name, why)| name == "EXCEPTION" && why.contains("counter")), "{dead:?}");
+    node.acknowledged("in", "f").await;
     let status = instance.status();
-    assert!(status.system_exceptions > 0 && status.running, "{status:?}");
+    assert!(status.user_exceptions > 0 && status.running, "{status:?}");
     assert_eq!(status.restarts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_never_be_published_is_user_codes_exception() {
+    let node = Node::start().await;
+    node.publish("in", ["large", "nowhere", "fine"]).await;
+    let script = Script::new(|_, text| match text {
+        "large" => Did::Returned("x".repeat(6 << 20)),
+        "nowhere" => Did::All(Ok(vec![support::record("no topic at all!//", "x")]), Effects::default()),
+        _ => exclaim(text),
+    });
+    let mut spec = function("f");
+    (spec.max_message_retries, spec.dead_letter_topic) = (Some(0), Some(support::topic("dead")));
+    let instance = node.run(spec, script);
+    assert_eq!(texts(&node.read("out", 1).await), ["fine!"]);
+    assert_eq!(texts(&node.read("dead", 2).await), ["large", "nowhere"]);
+    node.acknowledged("in", "f").await;
+    let status = instance.status();
+    assert_eq!((status.user_exceptions, status.system_exceptions, status.restarts), (2, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_whose_outcome_is_impossible_has_had_its_chance() {
+    let node = Node::start().await;
+    let mut spec = function("f");
+    spec.dead_letter_topic = Some(support::topic("dead"));
+    spec.window = Some(WindowSpec {
+        length: Span::Count(2),
+        slide: Span::Count(2),
+        timestamp_extractor: None,
+        event_time: false,
+        max_lag: Duration::ZERO,
+        watermark_interval: Duration::from_secs(1),
+        late_data_topic: None,
+    });
+    // The first one is refused when it is published, the second one when it is committed.
+    let script = Script::new(|_, text| {
+        let put = StateChange::Put { key: "k".into(), value: "no number".into() };
+        let changes = match text {
+            "a+b" => return Did::Returned("x".repeat(6 << 20)),
+            "c+d" => vec![put, StateChange::Add { key: "k".into(), amount: 1 }],
+            _ => Vec::new(),
+        };
+        let record = Record { payload: text.to_owned().into(), ..Record::default() };
+        Did::All(Ok(vec![record]), Effects { changes, ..Effects::default() })
+    });
+    node.publish("in", ["a", "b", "c", "d", "e", "f"]).await;
+    let instance = node.run(spec, script);
+    assert_eq!(texts(&node.read("out", 1).await), ["e+f"]);
+    assert_eq!(texts(&node.read("dead", 4).await), ["a", "b", "c", "d"]);
+    let status = instance.status();
+    assert_eq!((status.user_exceptions, status.restarts), (2, 0), "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,17 +298,6 @@ async fn many_windows_at_once_are_all_seen() {
     let found = texts(&node.read("out", 1000).await);
     let wanted = (0..1000).map(|n| if n == 0 { "0".into() } else { format!("{}+{n}", n - 1) });
     assert_eq!(found, wanted.collect::<Vec<String>>());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_output_that_refuses_is_told_and_the_input_stays() {
-    let node = Node::start().await;
-    node.publish("in", ["a"]).await;
-    let script = Script::new(|_, _| Did::All(Ok(vec![support::record("no topic at all!//", "x")]), Effects::default()));
-    let instance = node.run(function("f"), script);
-    node.until("a system exception", || instance.status().system_exceptions > 0).await;
-    assert_eq!(node.backlog("in", "f").await, 1);
-    assert!(instance.status().running, "the function is not to blame");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,4 +339,17 @@ async fn what_fails_comes_again_after_the_time_its_input_is_configured_with() {
     assert_eq!(texts(&node.read("out", 1).await), ["a!"]);
     assert!(began.elapsed() >= Duration::from_millis(200), "it comes no earlier");
     assert_eq!(tries.load(SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_refuses_for_now_is_told_and_the_input_stays() {
+    let node = Node::start().await;
+    node.publish("in", ["a"]).await;
+    let elsewhere = || Record { topic: Some("persistent://public/not-yet/x".into()), ..Record::default() };
+    let script = Script::new(move |_, _| Did::All(Ok(vec![elsewhere()]), Effects::default()));
+    let instance = node.run(function("f"), script);
+    node.until("a system exception", || instance.status().system_exceptions > 0).await;
+    assert_eq!(node.backlog("in", "f").await, 1);
+    let status = instance.status();
+    assert!(status.running && status.user_exceptions == 0, "the function is not to blame");
 }

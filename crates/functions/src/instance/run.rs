@@ -96,6 +96,8 @@ pub(super) struct Run {
     unacked: BTreeMap<u64, Arc<Message>>,
     /// Of guarantee EFFECTIVELY_ONCE, where commits are not atomic.
     once: Option<Entries<Planned>>,
+    /// What was refused for good.
+    impossible: VecDeque<(Work, UserException)>,
     look_at: Option<Duration>,
     is_stopping: bool,
     /// Messages done with, and time in user code, that the meter does not know of.
@@ -115,6 +117,8 @@ struct Planned {
     /// Records for the function's output.
     written: u64,
     rows: Vec<Bytes>,
+    /// What it comes of, where that can be given up.
+    of: Vec<Work>,
     then: Then,
 }
 
@@ -128,6 +132,7 @@ impl Planned {
         self.invocations += plan.invocations;
         self.written += plan.written;
         self.rows.extend(plan.rows);
+        self.of.extend(plan.of);
     }
 }
 
@@ -150,6 +155,7 @@ struct Ended {
     published: u64,
     written: u64,
     rows: Vec<Bytes>,
+    of: Vec<Work>,
     then: Then,
 }
 
@@ -189,6 +195,7 @@ impl Run {
             state: State::new(parts.tables.clone(), function.state_table()),
             instance_id: spec.instance_id,
             look_at: None,
+            impossible: VecDeque::new(),
             parts,
             function,
             shared,
@@ -235,6 +242,7 @@ impl Run {
         self.plan_look();
         self.fire_windows();
         loop {
+            self.give_up().await?;
             // Elements are done with when they are stored; what waits is their windows.
             if self.windows_wait || self.windows.as_ref().is_some_and(Windows::is_behind) {
                 self.fire_windows();
@@ -555,15 +563,13 @@ impl Run {
         let mut plan = Planned { once, invocations: 1, ..Planned::default() };
         plan.commit.acks = acks.iter().map(|m| (m.input, m.id)).collect();
         let source = work.latest().cloned();
-        for record in records {
-            let record = records::output(record, &self.function, source.as_deref());
-            if let Err(error) = self.add_output(&mut plan, record).await {
-                return self.cannot_publish(&error, message.as_deref());
-            }
-        }
-        for record in outcome.effects.publishes {
-            if let Err(error) = self.add_output(&mut plan, record).await {
-                return self.cannot_publish(&error, message.as_deref());
+        let outputs = records.into_iter().map(|record| records::output(record, &self.function, source.as_deref()));
+        for record in outputs.collect::<Vec<_>>().into_iter().chain(outcome.effects.publishes) {
+            match self.add_output(&mut plan, record).await {
+                Ok(()) => {}
+                // It never will be possible, whoever tries.
+                Err(Error::Invalid(message)) => return self.threw(work, &UserException { message }, plans).await,
+                Err(error) => return self.cannot_publish(&error, message.as_deref()),
             }
         }
         let of = plan.commit.acks.first().map(|ack| ack.0);
@@ -580,9 +586,11 @@ impl Run {
             plan.rows.push(change.key.clone());
             plan.commit.changes.push(change);
         }
-        if let Work::Window(fired) = work {
-            plan.commit.changes.extend(fired.changes);
+        if let Work::Window(fired) = &work {
+            plan.commit.changes.extend(fired.changes.iter().cloned());
         }
+        let is_alone = message.as_ref().is_none_or(|message| message.redelivery_count > 0);
+        plan.of.push(work);
         if let (Some(once), Some(message)) = (&mut self.once, &message) {
             for whole in once.ended(message.input, message.id, plan)? {
                 let mut all = Planned::default();
@@ -592,7 +600,7 @@ impl Run {
             }
             return Ok(());
         }
-        if message.is_some_and(|message| message.redelivery_count > 0) {
+        if is_alone {
             self.commit_all(plans);
             self.commit(plan);
         } else {
@@ -643,17 +651,18 @@ impl Run {
         Ok(())
     }
 
-    /// An output refuses what is published: the input stays, and comes again.
+    /// An output refuses what is published, for now: the input stays, and comes again. A window is there again when the instance is.
     fn cannot_publish(&mut self, error: &Error, message: Option<&Message>) -> Result<()> {
         // In order or not at all: nothing after it may be done before it.
-        if matches!(error, Error::Closed(_)) || self.function.guarantee == Guarantee::EffectivelyOnce {
-            return Err(error.clone());
+        let in_order = self.function.guarantee == Guarantee::EffectivelyOnce;
+        match message {
+            Some(message) if !in_order && !matches!(error, Error::Closed(_)) => {
+                self.system_exception(&error.to_string());
+                self.refuse(message);
+                Ok(())
+            }
+            _ => Err(error.clone()),
         }
-        self.system_exception(&error.to_string());
-        if let Some(message) = message {
-            self.refuse(message);
-        }
-        Ok(())
     }
 
     async fn threw(
@@ -759,10 +768,14 @@ impl Run {
     async fn keep_in_window(&mut self, messages: &[Arc<Message>]) -> Result<()> {
         let now_ms = self.now_ms();
         let Some(windows) = &mut self.windows else { return Ok(()) };
-        let mut planned = Planned::default();
+        let (mut planned, mut commits) = (Planned::default(), Vec::new());
         let mut late = Vec::new();
         let mut too_large = Vec::new();
         for message in messages {
+            if planned.bytes > COMMIT_BYTES {
+                commits.push(std::mem::take(&mut planned));
+            }
+            planned.bytes += message.payload.len();
             if message.payload.len() > window::ELEMENT_BYTES_MAX {
                 too_large.push(message);
                 continue;
@@ -788,7 +801,7 @@ impl Run {
             self.demand.done(message.input, 1);
             self.refuse(message);
         }
-        self.commit(planned);
+        commits.into_iter().chain([planned]).for_each(|planned| self.commit(planned));
         self.fire_windows();
         Ok(())
     }
@@ -821,13 +834,13 @@ impl Run {
     // Commits.
 
     fn commit(&mut self, planned: Planned) {
-        let Planned { once: _, commit, bytes: _, invocations, written, rows, then } = planned;
+        let Planned { once: _, commit, bytes: _, invocations, written, rows, of, then } = planned;
         let (published, acks) = (commit.outputs.len() as u64, commit.acks.clone());
         let begun: BoxFuture<'static, Result<()>> =
             if commit.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { self.session.commit(commit) };
         self.commits.push(Box::pin(async move {
             let result = begun.await;
-            Ended { result, acks, invocations, published, written, rows, then }
+            Ended { result, acks, invocations, published, written, rows, of, then }
         }));
     }
 
@@ -835,13 +848,18 @@ impl Run {
         plans.drain(..).for_each(|(_, plan)| self.commit(plan));
     }
 
-    fn ended(&mut self, ended: Ended) -> Result<()> {
+    fn ended(&mut self, mut ended: Ended) -> Result<()> {
         self.state.end(&ended.rows);
         let is_sure = !matches!(ended.result, Err(Error::Unsure(_)));
         match ended.result {
             // They come again, or they do not.
             Err(Error::Unsure(why)) => tracing::debug!(function = self.function.fqfn(), why, "acknowledgements"),
-            // It can never be done as it is, and nothing of it was. These come again, each by itself, so that only one of them stays behind.
+            // It can never be done as it is, and nothing of it was.
+            Err(Error::Invalid(message)) if ended.of.len() == 1 => {
+                self.impossible.extend(ended.of.pop().map(|work| (work, UserException { message })));
+                return Ok(());
+            }
+            // These come again, each by itself, so that only one of them stays behind.
             Err(Error::Invalid(why))
                 if !ended.acks.is_empty() && self.function.guarantee != Guarantee::EffectivelyOnce =>
             {
@@ -867,6 +885,16 @@ impl Run {
         }
         for (call, question) in std::mem::take(&mut self.waiting) {
             self.ask(call, question);
+        }
+        Ok(())
+    }
+
+    /// What can never be committed is to blame on what user code made of its input: as if that had thrown.
+    async fn give_up(&mut self) -> Result<()> {
+        while let Some((work, exception)) = self.impossible.pop_front() {
+            let mut plans = Vec::new();
+            self.threw(work, &exception, &mut plans).await?;
+            self.commit_all(&mut plans);
         }
         Ok(())
     }
