@@ -19,7 +19,7 @@ pub(super) struct Inputs {
     log: Arc<dyn EventLog>,
     function: Arc<FunctionSpec>,
     instance_id: u32,
-    /// Begin after what is there: when the function is created, not each time it starts.
+    /// Begin after what is there: when the first instance starts, not each.
     skips_to_latest: bool,
     open: FxHashSet<TopicName>,
     /// Until what is refused comes again.
@@ -38,9 +38,9 @@ impl Inputs {
         }
     }
 
-    /// Of a function that is being created.
-    pub(super) fn of_new(log: Arc<dyn EventLog>, function: Arc<FunctionSpec>) -> Self {
-        let skips_to_latest = function.skip_to_latest;
+    /// Of a function of which nothing runs, or which shall not skip.
+    pub(super) fn of_all(log: Arc<dyn EventLog>, function: Arc<FunctionSpec>, skips: bool) -> Self {
+        let skips_to_latest = skips && function.skip_to_latest;
         Self { skips_to_latest, ..Self::new(log, function, 0) }
     }
 

@@ -176,13 +176,14 @@ impl Drop for Instance {
     }
 }
 
-/// Makes the subscriptions of a function, where they are not there.
+/// Makes the subscriptions of a function, where they are not there; `skips`: they begin after what is there now, for a function that
+/// wants that and of which nothing runs.
 ///
 /// # Errors
 /// The broker refuses one.
-pub async fn subscribe(log: &Arc<dyn EventLog>, function: FunctionSpec) -> Result<()> {
-    let mut session = log.session(&format!("{} is created", function.fqfn())).await?;
-    inputs::Inputs::of_new(log.clone(), Arc::new(function)).open(&mut session).await.map(drop)
+pub async fn subscribe(log: &Arc<dyn EventLog>, function: FunctionSpec, skips: bool) -> Result<()> {
+    let mut session = log.session(&format!("{} begins", function.fqfn())).await?;
+    inputs::Inputs::of_all(log.clone(), Arc::new(function), skips).open(&mut session).await.map(drop)
 }
 
 /// Runs user code again and again until it is asked to stop.

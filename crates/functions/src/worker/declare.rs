@@ -79,10 +79,10 @@ impl Worker {
                 let row = Row { scaling: Scaling { spec: scaling, ..Scaling::default() }, scaled_to, ..row };
                 let _deploying = worker.must_run_with(&row, &secrets, &turn).await?;
                 worker.write_declared(&row, &secrets).await?;
-                worker.subscribe(&row).await;
+                worker.subscribe(&row, true).await;
                 tracing::info!(function = %name, %kind, "created");
                 let stamp = row.stamp();
-                worker.admit(row).await;
+                worker.admit(row, false).await;
                 return Ok((Done::Created, stamp));
             };
             let old = function.row.lock().clone();
@@ -122,7 +122,7 @@ impl Worker {
             };
             if left.is_nothing() {
                 worker.write_declared(&row, &secrets).await?;
-                worker.subscribe(&row).await;
+                worker.subscribe(&row, false).await;
                 worker.put(&name, &function, row).await?;
             } else {
                 // While nothing of it runs; and before it is written, so that who dies in between does it again.
@@ -134,11 +134,11 @@ impl Worker {
                     Err(error) => Err(error),
                 };
                 if let Err(error) = written {
-                    worker.admit(old).await;
+                    worker.admit(old, true).await;
                     return Err(error);
                 }
-                worker.subscribe(&row).await;
-                worker.admit(row).await;
+                worker.subscribe(&row, true).await;
+                worker.admit(row, false).await;
             }
             tracing::info!(function = %name, %kind, version = stamp.version, "changed");
             worker.sweep().await;

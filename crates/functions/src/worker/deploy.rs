@@ -84,9 +84,9 @@ impl Worker {
             row.scaling.spec = rules;
             let _deploying = worker.must_run(&row, &turn).await?;
             row.write(&*worker.shared.tables).await?;
-            worker.subscribe(&row).await;
+            worker.subscribe(&row, true).await;
             tracing::info!(function = %name, %kind, "created");
-            worker.admit(row).await;
+            worker.admit(row, false).await;
             Ok(())
         })
         .await
@@ -308,10 +308,10 @@ impl Worker {
     }
 
     /// Makes the subscriptions, so that nothing published after the answer is missed, however long the code takes to start. What cannot
-    /// be subscribed to now, the instances try again, and say why not.
-    pub(super) async fn subscribe(&self, row: &Row) {
+    /// be subscribed to now, the instances try again, and say why not. `skips`: nothing of it runs, and it may begin after what is there.
+    pub(super) async fn subscribe(&self, row: &Row, skips: bool) {
         let subscribed = match self.spec(row).await {
-            Ok(spec) => crate::instance::subscribe(&self.shared.log, spec).await,
+            Ok(spec) => crate::instance::subscribe(&self.shared.log, spec, skips).await,
             Err(error) => Err(error),
         };
         if let Err(error) = subscribed {
@@ -323,7 +323,7 @@ impl Worker {
     pub(super) async fn put(&self, name: &Name, function: &Arc<super::Function>, row: Row) -> Result<()> {
         let Ok(keeper) = &function.keeper else {
             // What could not run before perhaps can now.
-            self.admit(row).await;
+            self.admit(row, true).await;
             return Ok(());
         };
         let spec = self.spec(&row).await.inspect_err(|error| {

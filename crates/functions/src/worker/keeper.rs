@@ -92,10 +92,11 @@ struct Kept {
 }
 
 impl Keeper {
-    pub(super) fn start(around: Arc<Around>, wanted: Wanted) -> Self {
+    /// `skips`: a function that wants that skips what came while nothing of it ran.
+    pub(super) fn start(around: Arc<Around>, wanted: Wanted, skips: bool) -> Self {
         let (sender, receiver) = watch::channel(Some(wanted));
         let state = Arc::new(State::default());
-        let work = keep(around, receiver, state.clone());
+        let work = keep(around, receiver, state.clone(), skips);
         Self { wanted: sender, state, task: parking_lot::Mutex::new(Some(tokio::spawn(work))) }
     }
 
@@ -179,7 +180,7 @@ impl Keeper {
 }
 
 /// The task. `None` is wanted when the function is to end.
-async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, state: Arc<State>) {
+async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, state: Arc<State>, mut skips: bool) {
     let mut prepared = None;
     let mut failures = 0;
     let mut look = LOOKS.0;
@@ -194,6 +195,8 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
             now.next(&made, &going, |id| running.get(&id).is_some_and(Kept::is_up))
         };
         state.share(&now);
+        // Who was stopped missed something on purpose; who sleeps is woken by what came.
+        skips = (skips || now.is_stopped()) && !now.instances.is_empty();
         let result = match next {
             Some(Step::Stop(ids)) => {
                 state.let_go(&ids, &mut drains, &hurry);
@@ -202,7 +205,7 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
             // Prepared before the old one goes, so that there is no gap, and none at all when the new code is no good.
             Some(step @ (Step::Start(_) | Step::Replace(_))) => {
                 match prepare(&around, &now, &mut prepared, &wanted).await {
-                    Ok(true) => begin(&around, &state, &now, step).await.map(|()| true),
+                    Ok(true) => begin(&around, &state, &now, step, &mut skips).await.map(|()| true),
                     Ok(false) => continue,
                     Err(error) => Err(error),
                 }
@@ -289,6 +292,10 @@ impl State {
             let all = watched.iter().map(|one| Box::pin(one.triggered()));
             futures::future::select_all(all).await;
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.running.lock().is_empty() && self.going.lock().is_empty()
     }
 
     fn count(&self) {
@@ -411,16 +418,29 @@ pub(super) async fn prepared(around: &Arc<Around>, spec: Arc<FunctionSpec>) -> R
 }
 
 /// Takes a step for which the code is ready.
-async fn begin(around: &Arc<Around>, state: &State, wanted: &Wanted, step: Step) -> Result<(), String> {
+///
+/// An instance that starts while others run skips nothing, and neither does one that died.
+async fn begin(
+    around: &Arc<Around>,
+    state: &State,
+    wanted: &Wanted,
+    step: Step,
+    skips: &mut bool,
+) -> Result<(), String> {
     let ids = match step {
         Step::Start(ids) => ids,
         Step::Replace(id) => {
             stop(state, vec![id]).await;
+            *skips = true;
             vec![id]
         }
         Step::Stop(_) => return Ok(()),
     };
     let _turn = around.turn().await?;
+    if *skips && wanted.spec.skip_to_latest && state.is_empty() {
+        around.starter.skip(&wanted.spec).await?;
+    }
+    *skips = false;
     for id in ids {
         let Some(made) = wanted.made(id) else { continue };
         let mut kept =

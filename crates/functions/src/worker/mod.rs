@@ -217,7 +217,7 @@ impl Worker {
             if row.is_going {
                 going.push(row.name());
             }
-            worker.admit(row).await;
+            worker.admit(row, true).await;
         }
         for name in going {
             if let Err(error) = worker.finish_delete(&name).await {
@@ -302,14 +302,14 @@ impl Worker {
             .ok_or_else(|| Error::NotFound(format!("{} {} doesn't exist", kind.title(), name.name)))
     }
 
-    /// Takes a row among those that are kept.
-    async fn admit(&self, row: Row) {
+    /// Takes a row among those that are kept; `skips`: what came before may be skipped, where the function wants that.
+    async fn admit(&self, row: Row, skips: bool) {
         let name = row.name();
         let keeper = match self.spec(&row).await {
             _ if row.is_going => Err(Error::Closed("it is being deleted".to_owned())),
             Ok(spec) => {
                 let wanted = Wanted { spec: Arc::new(spec), instances: row.slots(|_| 0) };
-                Ok(Keeper::start(self.shared.around.clone(), wanted))
+                Ok(Keeper::start(self.shared.around.clone(), wanted, skips))
             }
             Err(error) => {
                 tracing::error!(function = %name, %error, "a function does not start");

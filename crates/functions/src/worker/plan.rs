@@ -42,6 +42,11 @@ pub(super) enum Step {
 }
 
 impl Wanted {
+    /// Whether it was stopped, all of it.
+    pub(super) fn is_stopped(&self) -> bool {
+        !self.instances.is_empty() && self.instances.iter().all(|slot| slot.is_stopped)
+    }
+
     /// Of what an instance should be made, if it should run.
     pub(super) fn made(&self, id: u32) -> Option<Made> {
         let slot = self.instances.get(id as usize).filter(|slot| !slot.is_stopped)?;

@@ -15,6 +15,8 @@ use crate::{
 pub(super) trait Starter: Send + Sync + 'static {
     /// Checks and prepares code; see [`crate::Runtime::prepare`].
     async fn prepare(&self, function: &crate::FunctionSpec) -> Result<(), String>;
+    /// Passes over what came while nothing of the function ran; for `skipToLatest`.
+    async fn skip(&self, function: &crate::FunctionSpec) -> Result<(), String>;
     fn start(&self, instance: InstanceSpec, tasks: &Tasks) -> Result<Box<dyn Running>, String>;
 }
 
@@ -65,6 +67,10 @@ impl Starter for Instances {
     async fn prepare(&self, function: &crate::FunctionSpec) -> Result<(), String> {
         let runtime = self.runtimes.get(function.language).map_err(|error| error.to_string())?;
         runtime.prepare(function).await.map_err(|error| error.to_string())
+    }
+
+    async fn skip(&self, function: &crate::FunctionSpec) -> Result<(), String> {
+        crate::instance::subscribe(&self.log, function.clone(), true).await.map_err(|error| error.to_string())
     }
 
     fn start(&self, instance: InstanceSpec, tasks: &Tasks) -> Result<Box<dyn Running>, String> {

@@ -106,9 +106,13 @@ impl Node {
     }
 
     async fn runs(&self, name: &str, instances: u32) {
+        self.runs_of(name, instances, instances).await;
+    }
+
+    async fn runs_of(&self, name: &str, running: u32, instances: u32) {
         until(name, || {
             let status = self.status(name);
-            status.num_running == instances && status.num_instances == instances
+            status.num_running == running && status.num_instances == instances
         })
         .await;
     }
@@ -368,6 +372,8 @@ struct Puppets {
     /// Functions of such names are being prepared for ever; how many are.
     stuck: Mutex<&'static str>,
     preparing: Arc<AtomicUsize>,
+    /// Versions of functions that skipped what came before.
+    skipped: Mutex<Vec<u64>>,
 }
 
 struct Puppet {
@@ -399,6 +405,11 @@ impl running::Starter for Strings {
             Some(why) => Err(why),
             None => Ok(()),
         }
+    }
+
+    async fn skip(&self, function: &FunctionSpec) -> Result<(), String> {
+        self.0.skipped.lock().push(function.version);
+        Ok(())
     }
 
     fn start(&self, instance: InstanceSpec, tasks: &Tasks) -> Result<Box<dyn running::Running>, String> {
@@ -557,6 +568,39 @@ async fn code_that_takes_long_to_prepare_holds_up_no_other_and_is_given_up_with_
     }
     until("they are given up", || all.preparing.load(SeqCst) == 0).await;
     assert_eq!(node.worker.list(Kind::Function, "public", "default"), ["quick"]);
+}
+
+#[tokio::test]
+async fn skipping_is_for_what_came_while_nothing_was_meant_to_run() {
+    let (node, all) = puppets().await;
+    let mut config = three();
+    config["skipToLatest"] = json!(true);
+    node.create("f", config).await.unwrap();
+    node.runs("f", 3).await;
+    let skipped = |times: usize| all.skipped.lock().len() == times;
+    assert!(skipped(0), "its subscription was made so that it begins there");
+    let at = |runs| node.worker.set_running(Kind::Function, named("f"), None, runs);
+    at(false).await.unwrap();
+    node.runs_of("f", 0, 3).await;
+    at(true).await.unwrap();
+    node.runs("f", 3).await;
+    assert!(skipped(1));
+    // While others run, one that starts anew leaves them what there is.
+    node.worker.restart(Kind::Function, named("f"), Some(1)).await.unwrap();
+    until("it is replaced", || all.started.lock().len() == 7).await;
+    assert!(skipped(1));
+    // What scaled to none is woken by what came.
+    node.worker.scale(Kind::Function, named("f"), 0).await.unwrap();
+    node.runs("f", 0).await;
+    node.worker.scale(Kind::Function, named("f"), 1).await.unwrap();
+    node.runs("f", 1).await;
+    assert!(skipped(1));
+    let node = restart_with(node, &all).await;
+    node.runs("f", 1).await;
+    assert!(skipped(2));
+    // The only one is replaced.
+    node.update("f", json!({"userConfig": {"a": 1}}), Given::Nothing).await.unwrap();
+    until("it is replaced", || all.skipped.lock()[..] == [0, 0, 1]).await;
 }
 
 #[tokio::test]

@@ -136,7 +136,8 @@ record! {
         max_pending_async_requests: "maxPendingAsyncRequests" => Option<i32>,
         /// Whether the context offers an admin client.
         expose_pulsar_admin_client_enabled: "exposePulsarAdminClientEnabled" => Option<bool>,
-        /// Whether an instance starts at the end of its topics, whatever was not acknowledged before.
+        /// Whether it skips what came while it was stopped: it starts at the end of its topics whenever the first of its instances does, but
+        /// not when one dies or wakes from none.
         skip_to_latest: "skipToLatest" => Option<bool>,
         /// Where a new subscription starts.
         subscription_position: "subscriptionPosition" => Option<InitialPosition> = Some(InitialPosition::Latest),
