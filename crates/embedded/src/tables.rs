@@ -41,6 +41,10 @@ impl Tables for StoreTables {
         Ok(found.into_iter().map(|(key, value)| (key, row(value))).collect())
     }
 
+    async fn settled(&self) -> Result<()> {
+        self.store.wait(self.store.last()).await.map_err(error)
+    }
+
     async fn write(&self, changes: Vec<TableChange>) -> Result<()> {
         let mut batch = self.store.batch();
         for TableChange { table, key, change } in changes {
@@ -87,4 +91,34 @@ fn row(value: ledger::Value) -> Row {
 
 fn error(error: ledger::Error) -> Error {
     Error::Closed(format!("storage: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_read_shows_is_durable_once_it_has_settled() {
+        let dir = tempfile::tempdir().unwrap();
+        let meta = Arc::new(metastore::FileStore::open(&dir.path().join("metadata")).unwrap());
+        let mut config = ledger::Config { dir: dir.path().to_owned(), ..ledger::Config::default() };
+        config.journal.dir = dir.path().join("journal");
+        let clock = Arc::new(seams::SystemClock::new());
+        let (store, _) = ledger::Store::open(config, clock, meta, 1).await.unwrap();
+        let tables = StoreTables::new(store);
+        let mut seen_early = 0;
+        for n in 0..100i64 {
+            let change =
+                TableChange { table: "t".into(), key: "k".into(), change: RowChange::Put(n.to_string().into()) };
+            let mut writing = std::pin::pin!(tables.write(vec![change]));
+            // Committed, and seen, but on its way to the disk.
+            let _ = futures::poll!(writing.as_mut());
+            let row = tables.get("t", b"k").await.unwrap().unwrap();
+            assert_eq!(row.value, n.to_string());
+            seen_early += usize::from(tables.store.durable() < row.version);
+            tables.settled().await.unwrap();
+            assert!(tables.store.durable() >= row.version);
+        }
+        assert!(seen_early > 0, "else this shows nothing");
+    }
 }

@@ -236,6 +236,9 @@ pub trait Session: Send {
     /// Closes an output; nothing is published to it any more.
     fn close_output(&mut self, _output: OutputId) {}
 
+    /// A commit that acknowledged these was refused for good, and nothing of it happened: they are here still.
+    fn reopen(&mut self, _ids: &[(InputId, MessageId)]) {}
+
     /// Gives messages back, to be delivered again.
     fn redeliver(&mut self, ids: &[(InputId, MessageId)]);
 
@@ -328,6 +331,14 @@ pub trait Tables: Send + Sync + 'static {
     /// # Errors
     /// They cannot be read.
     async fn scan(&self, table: &str, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Row)>>;
+
+    /// Resolves when all that reads have shown so far is durable, for tables that show a commit before it is.
+    ///
+    /// # Errors
+    /// The storage has failed.
+    async fn settled(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes all these changes, or none; durable when it returns.
     ///

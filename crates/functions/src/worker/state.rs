@@ -12,13 +12,14 @@ use crate::{
 const KEY_BYTES_MAX: usize = 4096;
 
 impl Worker {
-    /// A value, with all changes committed before.
+    /// A value, with all changes committed before; durable when it returns, its absence too.
     ///
     /// # Errors
     /// [`Error::NotFound`]: there is no such function, or no such key.
     pub async fn state(&self, name: &Name, key: &str) -> Result<Row> {
         let table = self.state_table(name)?;
         let row = self.shared.tables.get(&table, key.as_bytes()).await?;
+        self.shared.tables.settled().await?;
         row.ok_or_else(|| Error::NotFound(format!("key '{key}' doesn't exist.")))
     }
 
