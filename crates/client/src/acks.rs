@@ -66,6 +66,18 @@ impl Batches {
         self.close_or_tell(id.position)
     }
 
+    /// One message of a batch of `size` is not acknowledged after all.
+    pub fn reopen(&mut self, id: MessageId, size: u32) {
+        let Ok(index) = u32::try_from(id.batch_index) else { return };
+        if index < size {
+            let none = || Open { words: vec![0; size.div_ceil(64) as usize], size };
+            let open = self.open.entry(id.position).or_insert_with(none);
+            if let Some(word) = open.words.get_mut(index as usize / 64) {
+                *word |= 1 << (index % 64);
+            }
+        }
+    }
+
     /// Everything up to and including this message is acknowledged.
     pub(crate) fn cumulative(&mut self, id: MessageId) -> Ack {
         self.open = self.open.split_off(&id.position);
@@ -112,6 +124,21 @@ pub(crate) fn contains(words: &[u64], index: u32) -> bool {
     words.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
 }
 
+/// What says that one message of a batch of `size` is acknowledged, and nothing of the others.
+#[must_use]
+pub fn all_but(index: u32, size: u32) -> Vec<u64> {
+    let mut words = full(size);
+    clear(&mut words, index);
+    words
+}
+
+/// Takes a message out of a set.
+pub fn clear(words: &mut [u64], index: u32) {
+    if let Some(word) = words.get_mut(index as usize / 64) {
+        *word &= !(1 << (index % 64));
+    }
+}
+
 /// The set of all messages of a batch of `size`.
 fn full(size: u32) -> Vec<u64> {
     let mut words = vec![u64::MAX; size.div_ceil(64) as usize];
@@ -129,6 +156,24 @@ mod tests {
 
     fn id(entry: i64, batch_index: i32) -> MessageId {
         MessageId { position: Position::new(1, entry), partition: -1, batch_index }
+    }
+
+    #[test]
+    fn an_acknowledgement_that_did_not_happen_is_taken_back() {
+        let mut batches = Batches::default();
+        batches.received(ENTRY, 2, &[]);
+        batches.individual(id(7, 1));
+        batches.reopen(id(7, 1), 2);
+        assert_eq!(batches.individual(id(7, 0)), Ack::Open { words: vec![0b10], size: 2 });
+        assert_eq!(batches.individual(id(7, 1)), Ack::Entry);
+        // Also when nothing was known of the batch any more.
+        batches.reopen(id(7, 1), 2);
+        assert_eq!(batches.individual(id(7, 0)), Ack::Nothing);
+        assert_eq!(batches.individual(id(7, 1)), Ack::Entry);
+        batches.reopen(id(7, 9), 2);
+        batches.reopen(id(7, -1), 0);
+        assert_eq!(batches.individual(id(7, 0)), Ack::Unknown);
+        assert_eq!(all_but(65, 70), [u64::MAX, 0b11_1101]);
     }
 
     #[test]

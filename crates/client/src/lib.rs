@@ -25,7 +25,7 @@ mod reader;
 /// What consumers and producers do with entries, for those that reach a broker without a connection.
 pub mod entries {
     pub use crate::{
-        acks::{Ack, Batches},
+        acks::{Ack, Batches, all_but, clear},
         batcher::{Batcher, Encoded, Stamp, single},
         message::{Opened, batch_size, open, read},
     };

@@ -27,7 +27,8 @@ pub(crate) struct Open {
     incoming: mpsc::UnboundedReceiver<Vec<Outgoing>>,
     requests: Requests,
     inputs: Vec<Option<Input>>,
-    outputs: Vec<Output>,
+    /// `None` where one was closed.
+    outputs: Vec<Option<Output>>,
     ready: VecDeque<Arrived>,
 }
 
@@ -142,18 +143,26 @@ impl Open {
         for &(input, id) in acks {
             let input = self.input(input)?;
             consumer.get_or_insert_with(|| input.handle.clone());
-            let is_here = input.intake.ack(id, |position, words| {
-                match of_entries.iter_mut().rev().find(|(known, _)| *known == position) {
-                    Some((_, known)) => *known = words,
-                    None => of_entries.push((position, words)),
+            let position = Position { ledger: id.ledger, entry: id.entry };
+            let is_here = input.intake.ack(id, |of, _| {
+                // Of this commit alone: what others acknowledge of the batch may not happen.
+                let index = u32::try_from(id.batch_index).ok().filter(|_| of == position);
+                match (index, of_entries.iter_mut().rev().find(|(known, _)| *known == of)) {
+                    (Some(index), Some((_, known))) => client::entries::clear(known, index),
+                    (Some(index), None) => of_entries.push((of, client::entries::all_but(index, id.batch_size).into())),
+                    (None, _) => of_entries.push((of, Words::new())),
                 }
             });
             if !is_here {
                 return None;
             }
-            let position = Position { ledger: id.ledger, entry: id.entry };
             if input.intake.is_refused(position) {
                 given_back.push(position);
+            }
+        }
+        for (_, words) in &mut of_entries {
+            if words.iter().all(|word| *word == 0) {
+                words.clear(); // all of it
             }
         }
         if let Some(consumer) = consumer.as_ref().filter(|_| !given_back.is_empty()) {
@@ -174,7 +183,7 @@ impl Open {
         let mut all = Vec::new();
         let mut entries: Vec<Entry> = Vec::new();
         for (id, records) in by_output {
-            let Some(output) = self.outputs.get_mut(id as usize) else { continue };
+            let Some(output) = self.outputs.get_mut(id as usize).and_then(Option::as_mut) else { continue };
             output.entries(records, now_ms, &mut entries);
             let handle = &output.handle;
             all.extend(entries.drain(..).map(|Entry { data, messages }| broker::OutputEntry {
@@ -275,7 +284,7 @@ impl Session for Open {
             initial_subscription: None,
         };
         let handle = self.on.broker.open_output(&self.peer, request).await.map_err(error)?;
-        self.outputs.push(Output::new(handle, &spec));
+        self.outputs.push(Some(Output::new(handle, &spec)));
         Ok(id)
     }
 
@@ -333,6 +342,21 @@ impl Session for Open {
             }
             Ok(())
         })
+    }
+
+    fn close_output(&mut self, output: OutputId) {
+        if let Some(output) = self.outputs.get_mut(output as usize).and_then(Option::take) {
+            // Nobody waits for it: it ends with the session at the latest.
+            tokio::spawn(async move { output.handle.close().await });
+        }
+    }
+
+    fn reopen(&mut self, ids: &[(InputId, MessageId)]) {
+        for &(input, id) in ids {
+            if let Some(input) = self.input(input) {
+                input.intake.reopen(id);
+            }
+        }
     }
 
     fn redeliver(&mut self, ids: &[(InputId, MessageId)]) {

@@ -171,6 +171,14 @@ impl Intake {
         true
     }
 
+    /// The commit that acknowledged a message did not happen: it is here still.
+    pub fn reopen(&mut self, id: MessageId) {
+        if id.batch_index >= 0 {
+            self.batches.reopen(id.as_client(), id.batch_size);
+            self.left.entry(Position { ledger: id.ledger, entry: id.entry }).or_default().0 += 1;
+        }
+    }
+
     /// All entries of the message whose last one this is.
     #[must_use]
     pub fn entries_of(&mut self, position: Position) -> Vec<Position> {

@@ -13,7 +13,7 @@ use functions::{
     event_log::Schema,
     message::Key,
     runtime::{Answer, Effects, Exit, Question, StateChange, UserException},
-    spec::{Span, WindowSpec},
+    spec::{Guarantee, Span, WindowSpec},
 };
 use std::{
     sync::{
@@ -260,21 +260,23 @@ async fn a_window_whose_outcome_is_impossible_has_had_its_chance() {
         watermark_interval: Duration::from_secs(1),
         late_data_topic: None,
     });
-    // The first one is refused when it is published, the second one when it is committed.
+    // One is refused when it is committed, another one when it is published.
     let script = Script::new(|_, text| {
-        let put = StateChange::Put { key: "k".into(), value: "no number".into() };
         let changes = match text {
-            "a+b" => return Did::Returned("x".repeat(6 << 20)),
-            "c+d" => vec![put, StateChange::Add { key: "k".into(), amount: 1 }],
+            "a+b" => vec![StateChange::Put { key: "k".into(), value: "no number".into() }],
+            "c+d" => vec![StateChange::Add { key: "k".into(), amount: 1 }],
+            "e+f" => return Did::Returned("x".repeat(6 << 20)),
             _ => Vec::new(),
         };
         let record = Record { payload: text.to_owned().into(), ..Record::default() };
         Did::All(Ok(vec![record]), Effects { changes, ..Effects::default() })
     });
-    node.publish("in", ["a", "b", "c", "d", "e", "f"]).await;
+    node.publish("in", ["a", "b", "c", "d", "e", "f", "g", "h"]).await;
     let instance = node.run(spec, script);
-    assert_eq!(texts(&node.read("out", 1).await), ["e+f"]);
-    assert_eq!(texts(&node.read("dead", 4).await), ["a", "b", "c", "d"]);
+    assert_eq!(texts(&node.read("out", 2).await), ["a+b", "g+h"]);
+    let mut dead = texts(&node.read("dead", 4).await);
+    dead.sort();
+    assert_eq!(dead, ["c", "d", "e", "f"]);
     let status = instance.status();
     assert_eq!((status.user_exceptions, status.restarts), (2, 0), "{status:?}");
 }
@@ -352,4 +354,96 @@ async fn an_output_that_refuses_for_now_is_told_and_the_input_stays() {
     assert_eq!(node.backlog("in", "f").await, 1);
     let status = instance.status();
     assert!(status.running && status.user_exceptions == 0, "the function is not to blame");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_may_publish_to_any_number_of_topics() {
+    let node = Node::start().await;
+    let inputs: Vec<String> = (0..1300).map(|n| n.to_string()).chain(["0".into()]).collect();
+    let script =
+        Script::new(|_, text| Did::All(Ok(vec![support::record(&format!("out-{text}"), text)]), Effects::default()));
+    let instance = node.run(function("f"), script);
+    node.publish("in", inputs.iter().map(String::as_str)).await;
+    node.acknowledged("in", "f").await;
+    // The first topic is among those that were closed meanwhile, and opened again.
+    assert_eq!(texts(&node.read("out-0", 2).await), ["0", "0"]);
+    assert_eq!(texts(&node.read("out-1299", 1).await), ["1299"]);
+    assert!(node.producers("out-1").await == 0, "it is closed");
+    let status = instance.status();
+    assert_eq!((status.published, status.system_exceptions, status.restarts), (1301, 0, 0), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_end_out_of_order_count_in_their_order() {
+    let node = Node::start().await;
+    let mut spec = function("f");
+    spec.window = Some(WindowSpec {
+        length: Span::Count(1),
+        slide: Span::Count(1),
+        timestamp_extractor: None,
+        event_time: false,
+        max_lag: Duration::ZERO,
+        watermark_interval: Duration::from_secs(1),
+        late_data_topic: None,
+    });
+    // Each pair is answered the other way round; of the last pair only the second one is, before the code dies.
+    let waiting = std::sync::Mutex::new(Vec::new());
+    let script = Script::new(move |id, text| {
+        let text: &'static str = text.to_owned().leak();
+        let mut waiting = waiting.lock().unwrap();
+        waiting.push((id, text));
+        match (waiting.len(), text) {
+            (2, "f") => {
+                waiting.remove(0);
+                Did::Events(std::mem::take(&mut *waiting))
+            }
+            (2, _) => {
+                waiting.reverse();
+                Did::Events(std::mem::take(&mut *waiting))
+            }
+            (1, "g") => Did::Died(Exit { is_clean: false, reason: "on purpose".into() }),
+            _ => Did::Events(Vec::new()),
+        }
+    });
+    node.publish("in", ["a", "b", "c", "d", "e", "f", "g"]).await;
+    let instance = node.run(spec, script);
+    assert_eq!(texts(&node.read("out", 4).await), ["a", "b", "c", "d"]);
+    node.until("it died", || instance.status().restarts > 0).await;
+    drop(instance);
+    // Neither of the last pair has counted: both are there for the next.
+    let mut spec = function("f");
+    spec.window = Some(WindowSpec {
+        length: Span::Count(1),
+        slide: Span::Count(1),
+        timestamp_extractor: None,
+        event_time: false,
+        max_lag: Duration::ZERO,
+        watermark_interval: Duration::from_secs(1),
+        late_data_topic: None,
+    });
+    let _instance = node.run(spec, Script::joining());
+    assert_eq!(texts(&node.read("out", 3).await), ["e", "f", "g"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_before_the_call_is_called_for_before_the_stop() {
+    let node = Node::start().await;
+    let mut spec = function("f");
+    spec.guarantee = Guarantee::AtmostOnce;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let script = Script::each(move |text| {
+        counted.fetch_add(1, SeqCst);
+        std::thread::sleep(Duration::from_millis(1));
+        exclaim(text)
+    });
+    let texts_in: Vec<String> = (0..500).map(|n| n.to_string()).collect();
+    let instance = node.run(spec, script);
+    node.publish("in", texts_in.iter().map(String::as_str)).await;
+    node.until("it is at it", || calls.load(SeqCst) > 3).await;
+    instance.stop(Duration::from_secs(30)).await;
+    // What is not acknowledged is for others; the rest has been called for, and its outputs are there.
+    let acknowledged = 500 - usize::try_from(node.backlog("in", "f").await).unwrap();
+    assert_eq!(calls.load(SeqCst), acknowledged);
+    assert_eq!(node.read("out", acknowledged).await.len(), acknowledged);
 }

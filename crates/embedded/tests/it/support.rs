@@ -209,6 +209,10 @@ impl Node {
         }
     }
 
+    pub(crate) async fn producers(&self, local: &str) -> usize {
+        self.broker.topic_stats(&topic(local).parse().unwrap()).await.unwrap().publishers.len()
+    }
+
     pub(crate) async fn counter(&self, function: &str, key: &str) -> i64 {
         let table = testing::spec(function).state_table();
         let row = self.tables.get(&table, key.as_bytes()).await.unwrap();

@@ -118,6 +118,18 @@ impl InHand {
         }
     }
 
+    /// Whether it was handed over, and has not ended.
+    pub(super) fn has_begun(&self, id: u64) -> bool {
+        let index = id.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        let held = index.and_then(|index| self.entries.get(index)).and_then(Option::as_ref);
+        held.is_some_and(|held| held.begun.is_some())
+    }
+
+    /// The number of the one that was put in first.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.first)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.count
     }

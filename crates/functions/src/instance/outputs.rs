@@ -15,8 +15,10 @@ use crate::{
     spec::FunctionSpec,
 };
 
-/// Topics a function may publish to at the same time.
-const TOPICS_MAX: usize = 1000;
+/// Topics beyond which those that were not published to for longest are closed.
+const TOPICS_OPEN: usize = 1000;
+/// Topics one batch of outcomes may publish to.
+const TOPICS_MAX: usize = 10_000;
 
 /// See the module.
 pub(super) struct Outputs {
@@ -25,6 +27,7 @@ pub(super) struct Outputs {
     instance_id: u32,
     /// Of the function's output.
     schema: Option<Schema>,
+    uses: u64,
     /// By the input they belong to, and the name the function used.
     open: FxHashMap<Option<InputId>, FxHashMap<String, Route>>,
 }
@@ -35,6 +38,8 @@ struct Route {
     partitions: Arc<[OutputId]>,
     /// Where the next message without a key goes.
     next: usize,
+    /// When it was last used, by the count of uses.
+    used: u64,
 }
 
 impl Outputs {
@@ -49,7 +54,7 @@ impl Outputs {
         // One of records without a definition says nothing. Source: Pulsar's `TopicSchema`.
         let configured = Schema::named(&output.schema_type, Bytes::new(), output.schema_properties.clone())
             .filter(|schema| schema::Kind::from_wire(schema.kind).is_some_and(schema::Kind::is_primitive));
-        Self { log, instance_id, schema: schema.or(configured), open: FxHashMap::default(), function }
+        Self { log, instance_id, schema: schema.or(configured), uses: 0, open: FxHashMap::default(), function }
     }
 
     /// Opens the output now if it has a schema: whether the topic takes it shows before the first message does.
@@ -79,7 +84,7 @@ impl Outputs {
         let open = self.open.entry(of).or_default();
         if !open.contains_key(topic) {
             if open.len() >= TOPICS_MAX {
-                return Err(Error::Invalid(format!("a function can publish to {TOPICS_MAX} topics at most")));
+                return Err(Error::Invalid(format!("a function can publish to {TOPICS_MAX} topics at once")));
             }
             let route = self.open(session, topic, once).await?;
             self.open.entry(of).or_default().insert(topic.to_owned(), route);
@@ -87,6 +92,8 @@ impl Outputs {
         let Some(route) = self.open.get_mut(&of).and_then(|open| open.get_mut(topic)) else {
             return Err(Error::Closed("the output was closed".into()));
         };
+        self.uses += 1;
+        route.used = self.uses;
         let count = route.partitions.len();
         let index = match key {
             _ if count == 1 => 0,
@@ -98,6 +105,21 @@ impl Outputs {
             }
         };
         Ok(route.partitions[index])
+    }
+
+    /// Whether some have to be closed.
+    pub(super) fn are_many(&self) -> bool {
+        self.open.get(&None).is_some_and(|open| open.len() > TOPICS_OPEN)
+    }
+
+    /// Forgets the producers that were idle for longest, all but half of those that may stay; nothing may be on its way to them.
+    pub(super) fn close_idle(&mut self) -> impl Iterator<Item = OutputId> + use<> {
+        let open = self.open.entry(None).or_default();
+        let mut uses: Vec<u64> = open.values().map(|route| route.used).collect();
+        uses.sort_unstable();
+        let last = uses.iter().rev().nth(TOPICS_OPEN / 2).copied().unwrap_or_default();
+        let idle: Vec<_> = open.extract_if(|_, route| route.used <= last).collect();
+        idle.into_iter().flat_map(|(_, route)| route.partitions.to_vec())
     }
 
     /// Forgets the producers of an input.
@@ -130,6 +152,6 @@ impl Outputs {
                 ids.push(session.open_output(spec(name.with_partition(n))).await?);
             }
         }
-        Ok(Route { partitions: ids.into(), next: 0 })
+        Ok(Route { partitions: ids.into(), next: 0, used: 0 })
     }
 }

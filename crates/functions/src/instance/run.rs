@@ -96,6 +96,8 @@ pub(super) struct Run {
     unacked: BTreeMap<u64, Arc<Message>>,
     /// Of guarantee EFFECTIVELY_ONCE, where commits are not atomic.
     once: Option<Entries<Planned>>,
+    /// Outcomes of windows, and earlier ones have none yet.
+    early: BTreeMap<u64, Outcome>,
     /// What was refused for good.
     impossible: VecDeque<(Work, UserException)>,
     look_at: Option<Duration>,
@@ -133,6 +135,24 @@ impl Planned {
         self.written += plan.written;
         self.rows.extend(plan.rows);
         self.of.extend(plan.of);
+    }
+}
+
+/// Invocations that ended together, and the sums of their times: here, in user code's hands, and in user code.
+#[derive(Default)]
+struct Spent {
+    left: u32,
+    stayed: Duration,
+    in_code: Duration,
+    took: Duration,
+}
+
+impl Spent {
+    fn add(&mut self, held: &Held, took: Duration, now: Duration) {
+        self.left += 1;
+        self.stayed += now.saturating_sub(held.since);
+        self.in_code += now.saturating_sub(held.begun.unwrap_or(now));
+        self.took = self.took.saturating_add(took);
     }
 }
 
@@ -195,6 +215,7 @@ impl Run {
             state: State::new(parts.tables.clone(), function.state_table()),
             instance_id: spec.instance_id,
             look_at: None,
+            early: BTreeMap::new(),
             impossible: VecDeque::new(),
             parts,
             function,
@@ -463,22 +484,37 @@ impl Run {
 
     async fn events(&mut self, events: Vec<Event>) -> Result<Option<Exit>> {
         let mut plans: Vec<(Option<InputId>, Planned)> = Vec::new();
-        let (mut left, mut stayed, mut in_code, mut took) = (0u32, Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let mut spent = Spent::default();
         let mut emitted = Planned::default();
         let mut emitted_ids = Vec::new();
         let mut lines = Vec::new();
         let mut exit = None;
         let now = self.now();
+        if self.outputs.are_many() {
+            // A commit under way with a producer that closes would be refused.
+            self.finish_commits().await?;
+            self.outputs.close_idle().for_each(|output| self.session.close_output(output));
+        }
         for event in events {
             match event {
+                // How far windows have come is a mark that moves with each: they count in their order, however they end.
+                Event::Done { id, outcome } if self.windows.is_some() => {
+                    if self.in_hand.has_begun(id) {
+                        self.early.insert(id, outcome);
+                    }
+                    while let Some(id) = self.in_hand.oldest()
+                        && let Some(outcome) = self.early.remove(&id)
+                        && let Some(held) = self.in_hand.end(id)
+                    {
+                        spent.add(&held, outcome.took, now);
+                        self.done(id, held.work, outcome, &mut plans).await?;
+                    }
+                }
                 Event::Done { id, outcome } => {
                     // A runtime that answers twice, or what was not asked, has said nothing.
-                    let Some(Held { work, since, begun: Some(begun) }) = self.in_hand.end(id) else { continue };
-                    left += 1;
-                    stayed += now.saturating_sub(since);
-                    in_code += now.saturating_sub(begun);
-                    took = took.saturating_add(outcome.took);
-                    self.done(id, work, outcome, &mut plans).await?;
+                    let Some(held) = self.in_hand.end(id) else { continue };
+                    spent.add(&held, outcome.took, now);
+                    self.done(id, held.work, outcome, &mut plans).await?;
                 }
                 Event::Call { call, question, .. } => {
                     // What ended before the question is part of the answer.
@@ -509,7 +545,8 @@ impl Run {
             self.commit(emitted);
         }
         self.log(lines).await;
-        if left > 0 {
+        if spent.left > 0 {
+            let Spent { left, stayed, in_code, took } = spent;
             let (stayed, in_code, took) = (stayed / left, in_code / left, took / left);
             self.demand.adapt(left, stayed.saturating_sub(took), took);
             self.lead.adapt(left, in_code.saturating_sub(took), took);
@@ -850,6 +887,9 @@ impl Run {
 
     fn ended(&mut self, mut ended: Ended) -> Result<()> {
         self.state.end(&ended.rows);
+        if matches!(ended.result, Err(Error::Invalid(_))) {
+            self.session.reopen(&ended.acks);
+        }
         let is_sure = !matches!(ended.result, Err(Error::Unsure(_)));
         match ended.result {
             // They come again, or they do not.
