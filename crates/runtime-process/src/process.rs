@@ -7,7 +7,9 @@ use functions::{
 };
 use serde::Deserialize;
 use std::{
-    fs, io,
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
     io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -17,6 +19,9 @@ use crate::{
     child::{Children, Launch},
     protocol::Encoding,
 };
+
+/// What the names of programs begin with that were copied so that they may be run.
+const COPY: &str = "program-";
 
 /// Runs functions of [`functions::Language::Process`].
 #[derive(Debug)]
@@ -71,7 +76,11 @@ impl Runtime for Process {
                 [] => return Err(StartError("the command line is empty".to_owned())),
             },
             Code::File(path) => {
-                (executable(path, &instance.work_dir).map_err(|error| StartError(error.to_string()))?, &[][..])
+                let (path, work_dir) = (path.clone(), instance.work_dir.clone());
+                // It may be large, and the disk slow.
+                let copied = tokio::task::spawn_blocking(move || executable(&path, &work_dir)).await;
+                let copied = copied.map_err(|error| StartError(error.to_string()))?;
+                (copied.map_err(|error| StartError(error.to_string()))?, &[][..])
             }
             Code::Builtin(name) => return Err(StartError(format!("{name} is no process"))),
         };
@@ -130,15 +139,27 @@ fn can_be_run(path: &Path) -> Result<(), String> {
     }
 }
 
-/// The file as one that may be run: packages are stored without that bit.
+/// The file as one that may be run: packages are stored without that bit. It is copied once for each instance, not at each start; file
+/// systems that can share what two files have in common do.
 fn executable(path: &Path, work_dir: &Path) -> io::Result<PathBuf> {
-    if fs::metadata(path)?.permissions().mode() & 0o111 != 0 {
+    let file = fs::metadata(path)?;
+    if file.permissions().mode() & 0o111 != 0 {
         return Ok(path.to_owned());
     }
-    let copy = work_dir.join("program");
+    let mut hasher = DefaultHasher::new();
+    (path, file.len(), file.modified().ok()).hash(&mut hasher);
+    let copy = work_dir.join(format!("{COPY}{:016x}", hasher.finish()));
+    if fs::metadata(&copy).is_ok_and(|there| there.len() == file.len()) {
+        return Ok(copy);
+    }
     fs::create_dir_all(work_dir)?;
-    // What runs cannot be written to; another file of that name can be put in its place.
-    let new = work_dir.join("program.new");
+    // Of another version, whose last instance is gone.
+    for other in fs::read_dir(work_dir)?.flatten() {
+        if other.file_name().to_str().is_some_and(|name| name.starts_with(COPY)) {
+            fs::remove_file(other.path())?;
+        }
+    }
+    let new = work_dir.join(format!("{COPY}new"));
     fs::copy(path, &new)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o700))?;
     fs::rename(&new, &copy)?;
@@ -181,7 +202,15 @@ mod tests {
         assert_eq!(file("#!/bin/sh\n"), Ok(()));
         assert_eq!(file("print('hello')"), Err("neither a program nor a script that begins with #!".to_owned()));
         assert!(file("").is_err());
-        let copy = executable(&directory.path().join("file"), &directory.path().join("work")).unwrap();
-        assert_eq!(fs::metadata(copy).unwrap().permissions().mode() & 0o777, 0o700);
+        let (path, work) = (directory.path().join("file"), directory.path().join("work"));
+        let copy = executable(&path, &work).unwrap();
+        let about = fs::metadata(&copy).unwrap();
+        assert_eq!(about.permissions().mode() & 0o777, 0o700);
+        // The next start takes it as it is; another program takes its place.
+        assert_eq!(executable(&path, &work).unwrap(), copy);
+        assert_eq!(fs::metadata(&copy).unwrap().modified().unwrap(), about.modified().unwrap());
+        file("#!/bin/sh\nexit 1\n");
+        let other = executable(&path, &work).unwrap();
+        assert!(other != copy && !copy.exists() && fs::read_dir(&work).unwrap().count() == 1);
     }
 }
