@@ -7,7 +7,6 @@ mod at;
 mod brokers;
 mod config;
 mod functions;
-mod listener;
 mod lookup;
 mod messages;
 mod metrics;
@@ -71,7 +70,7 @@ pub async fn serve(
     config: Config,
     shutdown: seams::Shutdown,
 ) {
-    let listener = listener::Bounded::new(listener, config.max_connections, config.idle_timeout);
+    let listener = web_listener::Bounded::new(listener, config.max_connections, config.idle_timeout);
     // `Router` cannot rewrite a path before it routes, so the rewriting wraps it.
     let rewriting = middleware::from_fn(without_trailing_slash);
     let service = tower_layer::Layer::layer(&rewriting, router(services, config));

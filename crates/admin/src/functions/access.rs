@@ -20,10 +20,8 @@ use std::{
 };
 
 use super::Hosted;
-use crate::{
-    listener::{Bounded, Patience},
-    reply::{Failure, Reply},
-};
+use crate::reply::{Failure, Reply};
+use web_listener::{Bounded, Patience};
 
 /// From where functions, sources, sinks and packages may be changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

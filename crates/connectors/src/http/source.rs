@@ -6,27 +6,17 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderName, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    serve::Listener,
 };
+use bytes::BytesMut;
 use functions::{Record, message::Key};
-use futures::{
-    FutureExt,
-    future::{self, FusedFuture},
-};
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use futures::{FutureExt, StreamExt};
+use std::{sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    net::TcpListener,
+    sync::{Semaphore, SemaphorePermit},
 };
 use tokio_util::sync::CancellationToken;
+use web_listener::Bounded;
 
 use super::{EVENT_TIME, KEY, PROPERTY_PREFIX};
 use crate::{
@@ -44,6 +34,8 @@ struct Config {
     port: u16,
     path: String,
     body_bytes_max: usize,
+    /// Of all bodies that are on their way.
+    memory_bytes_max: usize,
     requests_max: usize,
     timeout: Duration,
     /// Headers that become properties besides those with the prefix.
@@ -58,6 +50,7 @@ pub(crate) fn source(about: &About<'_>) -> Result<OpenSource> {
     let port = given.whole("port", 0..=65_535);
     let path = given.text("path").unwrap_or_else(|| "/".to_owned());
     let body_bytes_max = given.whole("maxBodyBytes", 1..=1 << 30).unwrap_or(5 << 20);
+    let memory_bytes_max = given.whole("maxInFlightBytes", 1..=1 << 40).unwrap_or(64 << 20).max(body_bytes_max);
     let requests_max = given.whole("maxInFlight", 1..=100_000).unwrap_or(1000);
     let timeout = given.millis("timeoutMs", 1).unwrap_or(Duration::from_secs(30));
     let headers =
@@ -79,6 +72,7 @@ pub(crate) fn source(about: &About<'_>) -> Result<OpenSource> {
         port: u16::try_from(port.unwrap_or(0)).unwrap_or(0),
         path,
         body_bytes_max: usize::try_from(body_bytes_max).unwrap_or(usize::MAX),
+        memory_bytes_max: usize::try_from(memory_bytes_max).unwrap_or(usize::MAX),
         requests_max: usize::try_from(requests_max).unwrap_or(usize::MAX),
         timeout,
         headers,
@@ -108,19 +102,23 @@ async fn open(config: Config) -> Result<Source> {
 struct Webhook {
     config: Config,
     emitter: Emitter,
+    /// For requests.
     room: Semaphore,
+    /// For bytes of bodies that are not durable yet.
+    memory: Semaphore,
 }
 
 async fn serve(config: Config, listener: TcpListener, emitter: Emitter) -> crate::Ended {
-    let connections = Arc::new(Semaphore::new(config.requests_max * CONNECTIONS_PER_REQUEST));
+    let connections = config.requests_max * CONNECTIONS_PER_REQUEST;
     let room = Semaphore::new(config.requests_max);
     // However this ends, its connections end with it.
     let end = CancellationToken::new();
     let _at_end = end.clone().drop_guard();
     // Longer than the body and the answer of one request take.
     let idle = config.timeout * 3;
-    let listener = Bounded { inner: listener, connections, idle, end };
-    let webhook = Arc::new(Webhook { config, emitter, room });
+    let listener = Bounded::new(listener, connections, idle).until(end);
+    let memory = Semaphore::new(config.memory_bytes_max);
+    let webhook = Arc::new(Webhook { config, emitter, room, memory });
     let router = Router::new().fallback(receive).with_state(webhook);
     axum::serve(listener, router).await.map_err(|error| format!("serve: {error}"))
 }
@@ -175,7 +173,7 @@ impl Webhook {
             self.room.try_acquire().map_err(|_| Refusal::Busy("too many events are on their way".to_owned()))?;
         let (parts, body) = request.into_parts();
         let record = self.record(&parts.headers)?;
-        let payload = self.read(&parts.headers, body).await?;
+        let (payload, _memory) = self.read(&parts.headers, body).await?;
         let emitting = async {
             let stopping = || Refusal::Busy("the source is stopping".to_owned());
             let receipt = self.emitter.emit(vec![Record { payload, ..record }]).await.map_err(|_| stopping())?;
@@ -185,18 +183,35 @@ impl Webhook {
         tokio::time::timeout(self.config.timeout, emitting).await.map_err(|_| late())?
     }
 
-    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Refusal> {
+    /// The body, with the memory it takes for as long as that is held.
+    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<(bytes::Bytes, SemaphorePermit<'_>), Refusal> {
         let most = self.config.body_bytes_max;
         let announced =
-            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > most as u64) {
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > most) {
             return Err(Refusal::TooLarge(most));
         }
-        let read = tokio::time::timeout(self.config.timeout, axum::body::to_bytes(body, most));
-        read.await.map_err(|_| Refusal::TooSlow)?.map_err(|error| {
-            // axum gives two reasons one type.
-            if error.to_string().contains("length limit") { Refusal::TooLarge(most) } else { Refusal::Broken }
-        })
+        // As it comes, whatever is announced: who announces much and sends little takes nothing from others.
+        let mut memory = self.reserve(0)?;
+        let reading = async {
+            let (mut pieces, mut read) = (body.into_data_stream(), BytesMut::new());
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.map_err(|_| Refusal::Broken)?;
+                if read.len() + piece.len() > most {
+                    return Err(Refusal::TooLarge(most));
+                }
+                memory.merge(self.reserve(piece.len())?);
+                read.extend_from_slice(&piece);
+            }
+            Ok((read.freeze(), memory))
+        };
+        tokio::time::timeout(self.config.timeout, reading).await.map_err(|_| Refusal::TooSlow)?
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refusal> {
+        let busy = |_| Refusal::Busy("too many bytes of events are on their way".to_owned());
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.memory.try_acquire_many(bytes).map_err(busy)
     }
 
     /// All but its payload.
@@ -216,82 +231,5 @@ impl Webhook {
             }
         }
         Ok(record)
-    }
-}
-
-/// Accepts only so many connections, closes those that say nothing for long, and all of them at the end.
-struct Bounded {
-    inner: TcpListener,
-    connections: Arc<Semaphore>,
-    idle: Duration,
-    end: CancellationToken,
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let permit = match self.connections.clone().acquire_owned().await {
-            Ok(permit) => permit,
-            // Only a closed semaphore fails, and nobody closes it.
-            Err(_) => std::future::pending().await,
-        };
-        let (stream, address) = Listener::accept(&mut self.inner).await;
-        let _ = stream.set_nodelay(true);
-        let (idle, end) = (self.idle, self.end.clone().cancelled_owned().boxed().fuse());
-        (Connection { stream, idle, deadline: Box::pin(tokio::time::sleep(idle)), end, _permit: permit }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
-    }
-}
-
-struct Connection {
-    stream: TcpStream,
-    idle: Duration,
-    deadline: Pin<Box<tokio::time::Sleep>>,
-    end: future::Fuse<future::BoxFuture<'static, ()>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    /// Notes that something moved, or finds that nothing will.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.deadline.as_mut().reset(tokio::time::Instant::now() + self.idle);
-            return polled;
-        }
-        if self.deadline.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Poll::Pending
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Reading ends at the end of the source; an answer may still be written.
-        if !self.end.is_terminated() && self.end.poll_unpin(cx).is_pending() {
-            let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-            return self.watch(cx, polled);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(cx, polled)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -77,6 +77,25 @@ async fn nobody_waits_for_ever() {
 }
 
 #[tokio::test]
+async fn only_so_many_bytes_are_on_their_way() {
+    let mut webhook = webhook(json!({"path": "/hook", "maxBodyBytes": 1000, "maxInFlightBytes": 1500})).await;
+    let first = webhook.post(&"a".repeat(1000));
+    let (id, _) = webhook.source.emitted().await;
+    let second = webhook.client.post(&webhook.url).body("b".repeat(501)).send().await.unwrap();
+    assert_eq!((second.status().as_u16(), second.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+    let third = webhook.post(&"c".repeat(500));
+    let (other, _) = webhook.source.emitted().await;
+    webhook.source.durable([id]).await;
+    assert_eq!(first.await.unwrap(), 200);
+    // What is durable takes no memory any more.
+    let fourth = webhook.post(&"d".repeat(1000));
+    let (last, _) = webhook.source.emitted().await;
+    webhook.source.durable([other, last]).await;
+    assert_eq!((third.await.unwrap(), fourth.await.unwrap()), (200, 200));
+    webhook.source.stop().await;
+}
+
+#[tokio::test]
 async fn only_so_many_events_are_on_their_way() {
     let mut webhook = webhook(json!({"path": "/hook", "maxInFlight": 1})).await;
     let first = webhook.post("a");
