@@ -76,3 +76,89 @@ impl Form {
 fn broken(error: MultipartError) -> Failure {
     Failure::new(error.status(), format!("the body does not parse: {}", error.body_text()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, Bytes};
+    use functions::{packages, testing::MemoryTables};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const BODY: &str = "--XX\r\nContent-Disposition: form-data; name=\"functionConfig\"\r\n\r\n{\"a\": 1}\r\n\
+                        --XX\r\nContent-Disposition: form-data; name=\"data\"; filename=\"a.py\"\r\nContent-Type: text/x\r\n\r\nprint()\r\n\
+                        --XX\r\nContent-Disposition: form-data; name=\"url\"\r\n\r\n\r\n--XX--\r\n";
+
+    struct Kit {
+        dir: tempfile::TempDir,
+        packages: Packages,
+        runtime: tokio::runtime::Runtime,
+    }
+
+    impl Kit {
+        fn new() -> Self {
+            let (dir, tables) = (tempfile::tempdir().unwrap(), Arc::<MemoryTables>::default());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let config = packages::Config { dir: dir.path().to_owned(), max_bytes: 64 };
+            let clock = Arc::new(seams::SystemClock::new());
+            let packages = runtime.block_on(Packages::open(config, tables, clock)).unwrap();
+            Self { dir, packages, runtime }
+        }
+
+        /// Reads a body that comes in pieces.
+        fn read(&self, boundary: &[u8], body: &[u8], piece: usize) -> Reply<Form> {
+            let kind = [&b"multipart/form-data; boundary="[..], boundary].concat();
+            let Ok(kind) = axum::http::HeaderValue::from_bytes(&kind) else { return Ok(Form::default()) };
+            let pieces: Vec<_> = body.chunks(piece).map(Bytes::copy_from_slice).map(Ok::<_, std::io::Error>).collect();
+            let mut request = Request::new(Body::from_stream(futures::stream::iter(pieces)));
+            request.headers_mut().insert("content-type", kind);
+            self.runtime.block_on(Form::read(request, &self.packages, Some("data")))
+        }
+
+        fn half_written(&self) -> usize {
+            std::fs::read_dir(self.dir.path().join("incoming")).unwrap().count()
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_however_it_comes() {
+        let kit = Kit::new();
+        for piece in [1, 2, 7, 1000] {
+            let mut form = kit.read(b"XX", BODY.as_bytes(), piece).unwrap();
+            assert_eq!(form.text("functionConfig").unwrap().as_deref(), Some("{\"a\": 1}"));
+            assert_eq!(form.text("url").unwrap(), None, "blank is as good as absent");
+            assert!(form.file.is_some());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_us_panic_or_leaves_half_a_package(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3u8), 0..8),
+            cut in any::<prop::sample::Index>(),
+            boundary in prop_oneof![Just(b"XX".to_vec()), prop::collection::vec(any::<u8>(), 0..80)],
+            piece in 1..64usize,
+        ) {
+            thread_local!(static KIT: Kit = Kit::new());
+            let mut body = BODY.as_bytes().to_vec();
+            for (at, byte, what) in changes {
+                let at = at.index(body.len());
+                match what {
+                    0 => body[at] = byte,
+                    1 => body.insert(at, byte),
+                    _ => drop(body.drain(at..(at + usize::from(byte)).min(body.len()))),
+                }
+                if body.is_empty() {
+                    break;
+                }
+            }
+            if !body.is_empty() {
+                body.truncate(cut.index(body.len() * 4).max(1).min(body.len()));
+            }
+            KIT.with(|kit| {
+                let _ = kit.read(&boundary, &body, piece);
+                assert_eq!(kit.half_written(), 0);
+            });
+        }
+    }
+}

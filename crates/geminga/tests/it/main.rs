@@ -5,6 +5,7 @@
 mod connectors;
 mod go_function;
 mod remote;
+mod thousand;
 
 use std::{
     io::{BufRead, BufReader, Read},
