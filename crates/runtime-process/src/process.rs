@@ -209,7 +209,7 @@ mod tests {
         // The next start takes it as it is; another program takes its place.
         assert_eq!(executable(&path, &work).unwrap(), copy);
         assert_eq!(fs::metadata(&copy).unwrap().modified().unwrap(), about.modified().unwrap());
-        file("#!/bin/sh\nexit 1\n");
+        file("#!/bin/sh\nexit 1\n").unwrap();
         let other = executable(&path, &work).unwrap();
         assert!(other != copy && !copy.exists() && fs::read_dir(&work).unwrap().count() == 1);
     }

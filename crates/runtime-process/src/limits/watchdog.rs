@@ -30,7 +30,12 @@ struct Usage {
 
 impl Watchdog {
     /// Waits until a session takes too much, and says what, and whether it was memory.
-    pub(super) async fn exceeded(self: &Arc<Self>, session: u32, ram_bytes: Option<u64>, tasks_max: u64) -> (String, bool) {
+    pub(super) async fn exceeded(
+        self: &Arc<Self>,
+        session: u32,
+        ram_bytes: Option<u64>,
+        tasks_max: u64,
+    ) -> (String, bool) {
         loop {
             tokio::time::sleep(EVERY).await;
             // A look at each process of the machine. Where nothing could be read, nothing is over its limit.
