@@ -245,7 +245,7 @@ fn decompressed(whole: Opened) -> Result<Opened, String> {
     let size = metadata.uncompressed_size() as usize;
     let payload = match metadata.compression() {
         client::CompressionType::None => payload,
-        kind => client::decompress(kind, &payload, size).map_err(|error| error.to_string())?.into(),
+        kind => client::decompress(kind, &payload, size).map_err(|error| error.to_string())?,
     };
     Ok(Opened { metadata, payload })
 }

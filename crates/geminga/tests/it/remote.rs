@@ -475,7 +475,7 @@ async fn what_a_function_does_not_acknowledge_comes_again() {
         // The loop numbers invocations from 0.
         let id = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut outcome = exclaims(message);
-        outcome.effects.acks.extend((id % 2 == 0).then_some(id));
+        outcome.effects.acks.extend(id.is_multiple_of(2).then_some(id));
         outcome
     });
     until(&instance, "it has seen all", |status| status.processed == 4).await;

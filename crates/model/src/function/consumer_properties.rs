@@ -82,10 +82,11 @@ impl ConsumerConfig {
                     Ok(())
                 }
                 "subscriptionInitialPosition" => match value.trim() {
-                    "Latest" | "0" => Ok(read.initial_position = Some(InitialPosition::Latest)),
-                    "Earliest" | "1" => Ok(read.initial_position = Some(InitialPosition::Earliest)),
+                    "Latest" | "0" => Ok(InitialPosition::Latest),
+                    "Earliest" | "1" => Ok(InitialPosition::Earliest),
                     _ => Err(format!("must be Latest or Earliest, found {value:.80}")),
-                },
+                }
+                .map(|position| read.initial_position = Some(position)),
                 known if WITHOUT_EFFECT.contains(&known) => {
                     read.without_effect.push(name.clone());
                     Ok(())
