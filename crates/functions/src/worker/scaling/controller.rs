@@ -34,6 +34,9 @@ use crate::{
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// Between two looks at least, whatever a policy says.
 const PERIOD_MIN: Duration = Duration::from_millis(100);
+/// Time between two looks, in times of what one took to find out how everything does; and in periods at most.
+const REST: u32 = 50;
+const STRETCH_MAX: u32 = 4;
 /// How long a broker may take to say what waits.
 const INPUTS_PATIENCE: Duration = Duration::from_secs(5);
 /// Waits after a push that could not be had: the first, doubled each time, and the longest.
@@ -276,7 +279,8 @@ impl Task {
     async fn look(&mut self) {
         let Some(worker) = self.worker() else { return };
         let period = self.policies.period().max(PERIOD_MIN);
-        self.next = Some(Instant::now() + period);
+        let began = Instant::now();
+        self.next = Some(began + period);
         let places: Vec<Name> = self.members.keys().cloned().collect();
         let upstream = match self.upstream.take() {
             Some(upstream) => upstream,
@@ -303,6 +307,9 @@ impl Task {
             look.push((name.to_string(), sample));
         }
         self.upstream = Some(upstream);
+        // However many functions there are, most of the time nobody looks.
+        let rests = (began.elapsed() * REST).min(period * STRETCH_MAX);
+        self.next = Some(began + period.max(rests));
         // A policy that panics decides nothing.
         let decided = std::panic::catch_unwind(AssertUnwindSafe(|| self.policies.decide(&look)));
         let Ok(decisions) = decided else {
