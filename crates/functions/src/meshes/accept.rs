@@ -84,6 +84,9 @@ impl Meshes {
             Some(mesh) => Some(mesh.turn().await?),
             None => None,
         };
+        if found.is_some() && self.mesh(name).is_err() {
+            return Err(Error::Exists(format!("mesh {name} was deleted a moment ago; apply it again")));
+        }
         let old = found.as_ref().map(|mesh| mesh.stored.lock().clone());
         let mut nodes = old.as_ref().map(|old| old.nodes.clone()).unwrap_or_default();
         let steps = steps::steps(&goal, &nodes, self);
@@ -172,6 +175,8 @@ impl Meshes {
             return Ok(());
         }
         let turn = mesh.turn().await?;
+        // It may have gone meanwhile.
+        self.mesh(name)?;
         let stored = mesh.stored.lock().clone();
         let steps = steps::steps(&Goal::default(), &stored.nodes, self);
         let progress = Progress {

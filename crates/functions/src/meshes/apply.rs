@@ -203,11 +203,15 @@ impl Meshes {
         Ok(())
     }
 
-    /// Waits until what the steps made runs.
+    /// Waits until what the steps made runs; that may be cut short.
     async fn all_up(&self, mesh: &Mesh, list: List, steps: &[Step]) -> Result<()> {
-        if let Some(task) = &mut *mesh.task.lock() {
-            task.only_waits = list == List::Forward;
-        }
+        mesh.only_waits(mesh.state() == State::Applying);
+        let all_up = self.wait_for(mesh, list, steps).await;
+        mesh.only_waits(false);
+        all_up
+    }
+
+    async fn wait_for(&self, mesh: &Mesh, list: List, steps: &[Step]) -> Result<()> {
         let patience = Duration::from_millis(mesh.stored.lock().progress.timeout_ms);
         let mut waited = Duration::ZERO;
         let mut left: Vec<_> = (0..steps.len()).filter(|number| steps[*number].action != Action::Delete).collect();
@@ -280,6 +284,13 @@ impl Meshes {
 }
 
 impl Mesh {
+    /// While it does, another request may take its turn.
+    fn only_waits(&self, yes: bool) {
+        if let Some(task) = &mut *self.task.lock() {
+            task.only_waits = yes;
+        }
+    }
+
     /// Keeps how far a step is, for those who look.
     fn tell(&self, list: List, number: usize, progress: Progress, message: &str) {
         let mut stored = self.stored.lock();
