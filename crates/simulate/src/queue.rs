@@ -150,3 +150,89 @@ impl Ordered {
 fn hash(chance: Chance) -> u64 {
     (chance.uniform() * 65_536.0 * 65_536.0) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Rates, Trace, Workload};
+    use proptest::prelude::*;
+
+    fn messages(seed: u64) -> Vec<Message> {
+        let rates = Rates::new([(0.0, 20.0), (10.0, 20.0)]).expect("a trace");
+        Workload::new(&Trace::of("queue", rates), seed).messages
+    }
+
+    fn ordered(dispatch: Dispatch) -> Ordered {
+        Ordered::new(Slots::of(dispatch).expect("an order"), dispatch)
+    }
+
+    #[test]
+    fn an_instance_more_moves_few_keys() {
+        let owners = |count: u64| {
+            let mut queue = ordered(Dispatch::Keyed { keys: 1_000, exponent: 0.0 });
+            queue.share(&(0..count).map(|n| (n, n)).collect::<Vec<_>>());
+            queue.lines.iter().map(|line| line.owner).collect::<Vec<_>>()
+        };
+        let (nine, ten) = (owners(9), owners(10));
+        let moved = nine.iter().zip(&ten).filter(|(before, after)| before != after).count();
+        assert!((50..150).contains(&moved), "{moved} of 1000, a tenth expected");
+        assert!(ten.iter().zip(&nine).all(|(after, before)| after == before || *after == Some(9)));
+    }
+
+    #[test]
+    fn partitions_are_dealt_in_turn() {
+        let mut queue = ordered(Dispatch::Partitioned { partitions: 5 });
+        queue.share(&[(0, 10), (1, 11)]);
+        assert_eq!(queue.lines.iter().map(|line| line.owner.unwrap()).collect::<Vec<_>>(), [10, 11, 10, 11, 10]);
+        queue.share(&[]);
+        assert!(queue.lines.iter().all(|line| line.owner.is_none()));
+    }
+
+    proptest! {
+        /// Whoever comes and goes: a key's messages are begun in their order, one at a time.
+        #[test]
+        fn order_by_key_holds(
+            seed in 0u64..1_000,
+            keys in 1u32..20,
+            steps in prop::collection::vec((0u8..4, 0u64..6), 1..400),
+        ) {
+            let mut queue = ordered(Dispatch::Keyed { keys, exponent: 0.5 });
+            let mut next = messages(seed).into_iter();
+            let mut in_work: Vec<usize> = Vec::new();
+            let mut begun: BTreeMap<usize, Duration> = BTreeMap::new();
+            let (mut pushed, mut taken) = (0usize, 0usize);
+            for (what, n) in steps {
+                match what {
+                    0 => queue.share(&(0..n).map(|id| (id, id)).collect::<Vec<_>>()),
+                    1 => {
+                        if let Some(message) = next.next() {
+                            queue.push(message);
+                            pushed += 1;
+                        }
+                    }
+                    2 => {
+                        if let Some((slot, message)) = queue.take(n) {
+                            prop_assert!(!in_work.contains(&slot), "two of one key at once");
+                            prop_assert!(begun.insert(slot, message.entered).is_none_or(|before| before <= message.entered));
+                            in_work.push(slot);
+                            taken += 1;
+                        }
+                    }
+                    _ => {
+                        if !in_work.is_empty() {
+                            queue.done(in_work.remove(n as usize % in_work.len()));
+                        }
+                    }
+                }
+            }
+            // With somebody there, nothing is left behind.
+            queue.share(&[(0, 0)]);
+            in_work.drain(..).for_each(|slot| { queue.done(slot); });
+            while let Some((slot, _)) = queue.take(0) {
+                taken += 1;
+                queue.done(slot);
+            }
+            prop_assert_eq!(pushed, taken);
+        }
+    }
+}
