@@ -35,8 +35,9 @@ def main():
 
     with open(PAGE) as file:
         page = file.read()
+    page = re.sub(r"```console\n\$ ([^\n]*)\n.*?```", run, page, flags=re.DOTALL)
     with open(PAGE, "w") as file:
-        file.write(re.sub(r"```console\n\$ ([^\n]*)\n.*?```", run, page, flags=re.DOTALL))
+        file.write(page)
 
 
 if __name__ == "__main__":
