@@ -180,7 +180,9 @@ fn instance(
     let busy_s = load.busy.saturating_sub(before.busy).as_secs_f64();
     let took_s = load.took.saturating_sub(before.took).as_secs_f64();
     let done = load.done.saturating_sub(before.done);
-    *is_concurrent |= done >= 4 && took_s > IS_CONCURRENT * busy_s.max(0.01);
+    // Of all since it was asked for: a message counts when it is done, and in a short look that may be more than the look itself.
+    let (took_ever_s, busy_ever_s) = (load.took.as_secs_f64(), load.busy.as_secs_f64());
+    *is_concurrent |= load.done >= 4 && took_ever_s > IS_CONCURRENT * busy_ever_s.max(0.01);
     let busy = match *is_concurrent {
         // As many at once as it wants in hand, and as it may.
         true => share(took_s) / f64::from(load.window.min(function.max_pending_async).max(1)),
@@ -199,4 +201,27 @@ fn instance(
 /// Whether a policy looks at CPU and memory.
 fn wants_usage(rules: &Spec) -> bool {
     matches!(rules.policy, autoscale::PolicySpec::Hpa(_)) || rules.vpa.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_that_ends_does_not_look_like_several_at_once() {
+        let function = FunctionSpec { max_pending_async: 1_000, ..crate::testing::spec("look") };
+        let ms = Duration::from_millis;
+        let mut is_concurrent = false;
+        let mut look = |before: &Load, load: &Load| {
+            let seen = instance(load, Some(before), ms(1_000), &function, &mut is_concurrent);
+            (seen.busy, is_concurrent)
+        };
+        // 900 ms of a message were before this look, in which it ended and four short ones were done, and nothing in half of the time.
+        let before = Load { done: 10, busy: ms(2_900), took: ms(2_000), window: 3, ..Load::default() };
+        let load = Load { done: 15, busy: ms(3_400), took: ms(3_400), window: 3, ..Load::default() };
+        assert_eq!(look(&before, &load), (0.5, false));
+        // Code that waits for ten at once has more than passes by.
+        let load = Load { done: 60, busy: ms(4_400), took: ms(13_400), window: 10, ..Load::default() };
+        assert!(look(&before, &load).1);
+    }
 }
