@@ -24,6 +24,8 @@ pub(crate) enum Client {
     Rust,
 }
 
+/// Kills of the broker of functions that run elsewhere: each costs the time in which they come back to it.
+const LOCALRUN_KILLS: u32 = 4;
 /// How long a program may run without a word.
 const SILENCE_MAX: Duration = Duration::from_secs(180);
 
@@ -181,6 +183,9 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
     report.step(&format!("functions: every effect once over {kills} kills of the broker"), &mut command);
     let mut command = program("scaling.py", "scaling");
     report.step("functions: they scale to nothing and back, exact while instances are killed", &mut command);
+    let mut command = program("localrun.py", "localrun");
+    command.args(["--kills", &kills.min(LOCALRUN_KILLS).to_string()]);
+    report.step("functions outside of the broker, which is killed under them", &mut command);
     Ok(())
 }
 

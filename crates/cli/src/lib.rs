@@ -26,6 +26,7 @@ mod units;
 mod web;
 
 pub use completion::set_root;
+pub use functions::{Code, Kind, Local, LocalRun};
 
 /// Everything but running a broker.
 #[derive(Debug, clap::Subcommand)]
@@ -50,12 +51,29 @@ pub enum Command {
     Sources(functions::SourceArgs),
     #[command(visible_alias = "sink")]
     Sinks(functions::SinkArgs),
+    Localrun(functions::LocalFunction),
     #[command(visible_alias = "package")]
     Packages(packages::Args),
     #[command(visible_alias = "meshes")]
     Mesh(mesh::Args),
     Perf(perf::Args),
     Completion(completion::Args),
+}
+
+impl Command {
+    /// What this command wants to run on this machine, which is not for this crate to do; else the command.
+    ///
+    /// # Errors
+    /// All that is wrong with what is to run.
+    pub fn local_run(self) -> anyhow::Result<Result<LocalRun, Self>> {
+        Ok(match self {
+            Self::Localrun(asked) => Ok(asked.asked(std::env::var("GEMINGA_TOKEN").ok())?),
+            Self::Functions(args) => functions::local_function(args)?.map_err(Self::Functions),
+            Self::Sources(args) => functions::local_source(args)?.map_err(Self::Sources),
+            Self::Sinks(args) => functions::local_sink(args)?.map_err(Self::Sinks),
+            other => Err(other),
+        })
+    }
 }
 
 /// Runs one of them.
@@ -75,6 +93,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Functions(args) => functions::run(args).await,
         Command::Sources(args) => functions::run_sources(args).await,
         Command::Sinks(args) => functions::run_sinks(args).await,
+        Command::Localrun(_) => anyhow::bail!("localrun runs in the program `geminga`"),
         Command::Packages(args) => packages::run(args).await,
         Command::Mesh(args) => mesh::run(args).await,
         Command::Perf(args) => perf::run(args).await,

@@ -8,10 +8,10 @@ use crate::{http::Admin, produce::Output};
 pub(crate) struct Reach {
     /// Where the broker's web service is
     #[arg(long, global = true, value_name = "URL", env = "GEMINGA_ADMIN_URL", default_value = "http://127.0.0.1:8080")]
-    admin_url: String,
+    pub(crate) admin_url: String,
     /// A token to authenticate with
     #[arg(long, global = true, value_name = "TOKEN", env = "GEMINGA_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 impl Reach {

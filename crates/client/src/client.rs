@@ -59,9 +59,18 @@ impl Client {
     /// # Errors
     /// [`Error::ServiceUrl`], or the last broker's [`Error::Connect`], [`Error::Handshake`] or [`Error::Timeout`].
     pub async fn connect_with(config: Config) -> Result<Self> {
+        let client = Self::unconnected(config)?;
+        client.inner.service_connection().await?;
+        Ok(client)
+    }
+
+    /// A client that connects when it is used, and again when that failed.
+    ///
+    /// # Errors
+    /// [`Error::ServiceUrl`].
+    pub fn unconnected(config: Config) -> Result<Self> {
         let service = parse_url(&config.service_url)?;
         let inner = Inner { config, service, pool: Mutex::default(), next_id: AtomicU64::new(0) };
-        inner.service_connection().await?;
         Ok(Self { inner: Arc::new(inner) })
     }
 

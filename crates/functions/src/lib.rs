@@ -12,6 +12,7 @@
 mod chunks;
 pub mod error;
 pub mod event_log;
+pub mod file_tables;
 pub mod instance;
 pub mod intake;
 pub mod meshes;

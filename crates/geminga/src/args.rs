@@ -21,6 +21,9 @@ Run a function on a topic:
   geminga functions create exclaim.py --inputs orders --output loud
   geminga functions top
 
+Run it here, against any Pulsar broker:
+  geminga localrun exclaim.py --inputs orders --output loud
+
 Serve other machines:
   geminga standalone --data /var/lib/geminga \\
       --bind 0.0.0.0 --advertised-address broker.example.org
@@ -49,9 +52,36 @@ pub(crate) enum Command {
     Standalone(Standalone),
     /// Print all settings with their defaults and what they mean, as a configuration file.
     Config,
+    /// Run one instance of a function as Function Mesh starts its generic runtime, `pulsar_rust_instance`, by which name this program does
+    /// the same.
+    #[command(after_help = INSTANCE_HELP)]
+    Instance {
+        /// What `pulsar_rust_instance`, `JavaInstanceMain` and `python_instance_main.py` take.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "--NAME VALUE", required = true)]
+        arguments: Vec<String>,
+    },
     #[command(flatten)]
     Client(cli::Command),
 }
+
+const INSTANCE_HELP: &str = "\
+Code:
+  --function_file FILE --language nodejs|python|executable|wasm|java
+  --py FILE, --jar FILE    the same, as Pulsar's own instances have it
+Function and broker, all of them wanted:
+  --function_details JSON    FunctionDetails as protobuf's JSON
+  --instance_id N --function_id TEXT --function_version TEXT
+  --pulsar_serviceurl URL --cluster_name NAME
+  --port N                   gRPC InstanceControl
+  --metrics_port N           Prometheus, at / and /metrics
+  --expected_healthcheck_interval SECONDS   0: nobody has to ask
+And where they apply:
+  --state_storage_serviceurl file:///DIR    where state is kept
+  --client_auth_plugin CLASS --client_auth_params token:...
+  --web_serviceurl URL
+Arguments that are not known are told of and passed over. Secrets are
+environment variables of their names. The environment's settings of
+`geminga config` hold, such as GEMINGA_FUNCTIONS__PYTHON.";
 
 const STANDALONE_HELP: &str = "\
 Settings come from three places; the later wins:

@@ -12,7 +12,10 @@ use model::NamespaceName;
 use runtime_process::{Children, Go, Java, JavaConfig, Limits, Process, Python, PythonConfig};
 use seams::{Clock, Tasks};
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::settings::Settings;
 
@@ -70,27 +73,8 @@ pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result
         return Ok(None);
     }
     let Ground { broker, store, clock, tasks, addresses, web } = ground;
-    // Children have working directories of their own, where what is relative would be something else.
-    let dir = std::path::absolute(settings.data.join("functions")).context("find the working directory")?;
-    seams::make_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
-    let children = Children::new(tasks.clone(), Limits::detect());
-    let python = PythonConfig {
-        python: config.python.clone(),
-        pip_arguments: config.pip_arguments.clone(),
-        ..PythonConfig::new(dir.join("python"))
-    };
-    let java = JavaConfig { java: config.java.clone(), ..JavaConfig::new(&settings.data, dir.join("java")) };
-    let runtimes = Runtimes::default()
-        .with(Language::Builtin, Arc::new(Connectors::new(clock.clone())))
-        .with(Language::Java, Arc::new(Java::new(java, children.clone())))
-        .with(Language::Python, Arc::new(Python::new(python, children.clone())))
-        .with(Language::Go, Arc::new(Go::new(children.clone())))
-        .with(Language::Process, Arc::new(Process::new(children)));
-    #[cfg(feature = "wasm")]
-    let runtimes = {
-        let wasm = runtime_wasm::WasmRuntime::new(config.wasm.clone(), &dir.join("wasm"), clock.clone());
-        runtimes.with(Language::Wasm, Arc::new(wasm.context("start wasmtime")?))
-    };
+    let dir = own_dir(settings.data.join("functions"))?;
+    let runtimes = runtimes(config, &settings.data, &dir, &clock, &tasks)?;
     let about = worker::Settings {
         max_package_bytes: config.max_package_bytes,
         cluster: broker.config().cluster_name.clone(),
@@ -114,4 +98,46 @@ pub(crate) async fn start(settings: &Settings, ground: Ground) -> anyhow::Result
         NamespaceName::new(tenant, namespace).is_ok_and(|namespace| broker.policies(&namespace).is_ok())
     };
     Ok(Some(Meshes::open(worker, Arc::new(is_namespace)).await.context("open the meshes")?))
+}
+
+/// A directory, made where it is not there. Children have working directories of their own, where what is relative would be something else.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn own_dir(dir: PathBuf) -> anyhow::Result<PathBuf> {
+    let dir = std::path::absolute(dir).context("find the working directory")?;
+    seams::make_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// What runs code of all languages, with its caches in `dir`. The harness of Java functions may be in `data`.
+///
+/// # Errors
+/// Wasmtime does not run on this machine.
+pub(crate) fn runtimes(
+    config: &Config,
+    data: &Path,
+    dir: &Path,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> anyhow::Result<Runtimes> {
+    let children = Children::new(tasks.clone(), Limits::detect());
+    let python = PythonConfig {
+        python: config.python.clone(),
+        pip_arguments: config.pip_arguments.clone(),
+        ..PythonConfig::new(dir.join("python"))
+    };
+    let java = JavaConfig { java: config.java.clone(), ..JavaConfig::new(data, dir.join("java")) };
+    let runtimes = Runtimes::default()
+        .with(Language::Builtin, Arc::new(Connectors::new(clock.clone())))
+        .with(Language::Java, Arc::new(Java::new(java, children.clone())))
+        .with(Language::Python, Arc::new(Python::new(python, children.clone())))
+        .with(Language::Go, Arc::new(Go::new(children.clone())))
+        .with(Language::Process, Arc::new(Process::new(children)));
+    #[cfg(feature = "wasm")]
+    let runtimes = {
+        let wasm = runtime_wasm::WasmRuntime::new(config.wasm.clone(), &dir.join("wasm"), clock.clone());
+        runtimes.with(Language::Wasm, Arc::new(wasm.context("start wasmtime")?))
+    };
+    Ok(runtimes)
 }

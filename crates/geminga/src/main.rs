@@ -2,8 +2,12 @@
 //! subcommands to `cli`.
 
 mod args;
+mod connection;
 mod functions;
+mod instance;
+mod localrun;
 mod settings;
+mod signals;
 mod standalone;
 mod telemetry;
 
@@ -19,7 +23,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     cli::set_root(<Args as clap::CommandFactory>::command);
-    let args = Args::parse();
+    let mut given = std::env::args_os();
+    let args = match given.next() {
+        Some(program) if instance::is_meant_by(&program.to_string_lossy()) => {
+            let arguments = given.map(|argument| argument.to_string_lossy().into_owned()).collect();
+            Args { command: Command::Instance { arguments } }
+        }
+        _ => Args::parse(),
+    };
     match run(args) {
         Ok(code) => code,
         Err(error) => {
@@ -43,7 +54,11 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             runtime.block_on(standalone::run(settings)).map(|()| ExitCode::SUCCESS)
         }
         Command::Config => cli::output::print(&settings::template()).map(|()| ExitCode::SUCCESS),
-        Command::Client(command) => runtime.block_on(cli::run(command)).map(|()| ExitCode::SUCCESS),
+        Command::Instance { arguments } => runtime.block_on(instance::run(arguments)).map(|()| ExitCode::SUCCESS),
+        Command::Client(command) => match command.local_run()? {
+            Ok(asked) => runtime.block_on(localrun::run(asked)),
+            Err(command) => runtime.block_on(cli::run(command)).map(|()| ExitCode::SUCCESS),
+        },
     };
     // Reads from disk that nobody waits for any more shall not hold the process.
     runtime.shutdown_background();

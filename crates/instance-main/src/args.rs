@@ -1,4 +1,7 @@
-//! The command line. Source: `getSharedArgs` of Function Mesh, `JavaInstanceStarter` of Pulsar.
+//! The command line. Source: `getSharedArgs` of Function Mesh, `JavaInstanceStarter` and `python_instance_main.py` of Pulsar.
+//!
+//! What the generic runtime names with `--function_file` and `--language`, Pulsar's instances for one language name with `--jar` or `--py`;
+//! both are understood, so that one program stands for all.
 //!
 //! It is written by programs, for instances of several languages and versions: what is not known is told of and skipped, what is known and
 //! cannot be honoured is refused.
@@ -18,6 +21,8 @@ pub enum Script {
     Executable,
     /// A WebAssembly component.
     Wasm,
+    /// A jar with a class against Pulsar's `Function`.
+    Java,
 }
 
 /// What an instance is started with.
@@ -47,12 +52,16 @@ pub struct Args {
     pub expected_healthcheck_interval: Option<Duration>,
     /// The cluster's name.
     pub cluster_name: String,
+    /// Where state is kept; empty for nowhere.
+    pub state_storage_serviceurl: String,
+    /// Class and parameters of the authentication, each empty for none.
+    pub client_auth: (String, String),
     /// Arguments that nothing was made of.
     pub ignored: Vec<String>,
 }
 
 /// Known, and without a meaning here.
-const WITHOUT_MEANING: [&str; 10] = [
+const WITHOUT_MEANING: [&str; 12] = [
     // The loop decides how much it holds.
     "max_buffered_tuples",
     // Secrets are found in the environment, under their names.
@@ -62,11 +71,15 @@ const WITHOUT_MEANING: [&str; 10] = [
     "tls_allow_insecure",
     "hostname_verification_enabled",
     "tls_trust_cert_path",
-    // Of other languages.
+    // The log goes to standard error.
     "logging_directory",
     "logging_file",
     "logging_config_file",
+    // The details of the function have it.
     "pending_async_requests",
+    // Always.
+    "install_usercode_dependencies",
+    "state_storage_impl_class",
 ];
 
 impl Args {
@@ -78,14 +91,7 @@ impl Args {
         let mut given = Given::read(args);
         let not_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let anything = |text: &str| Some(text.to_owned());
-        let function_file = given.required("function_file", not_empty);
-        let language = given.required("language", |text| match text {
-            "nodejs" => Some(Script::Nodejs),
-            "python" => Some(Script::Python),
-            "executable" => Some(Script::Executable),
-            "wasm" => Some(Script::Wasm),
-            _ => None,
-        });
+        let (function_file, language) = given.code();
         let instance_id = given.required("instance_id", |text| text.parse().ok());
         let function_id = given.required("function_id", anything);
         let function_version = given.required("function_version", anything);
@@ -96,6 +102,10 @@ impl Args {
         let health = given.required("expected_healthcheck_interval", |text| text.parse::<i32>().ok());
         let cluster_name = given.required("cluster_name", anything);
         let web_serviceurl = given.values.remove("web_serviceurl").unwrap_or_default();
+        let state_storage_serviceurl = given.values.remove("state_storage_serviceurl").unwrap_or_default();
+        let mut text =
+            |name: &str| given.values.remove(name).map(|text| unquoted(&text).to_owned()).unwrap_or_default();
+        let client_auth = (text("client_auth_plugin"), text("client_auth_params"));
         given.refuse_what_there_is_not();
         for name in WITHOUT_MEANING {
             given.values.remove(name);
@@ -115,6 +125,8 @@ impl Args {
                 metrics_port: metrics_port?,
                 expected_healthcheck_interval: u64::try_from(health?).ok().filter(|s| *s > 0).map(Duration::from_secs),
                 cluster_name: cluster_name?,
+                state_storage_serviceurl,
+                client_auth,
                 ignored: std::mem::take(&mut given.stray)
                     .into_iter()
                     .chain(given.values.into_keys().map(|name| format!("--{name}")))
@@ -171,6 +183,38 @@ impl Given {
         }
     }
 
+    /// Where the code is, and what it is.
+    fn code(&mut self) -> (Option<String>, Option<Script>) {
+        let mut named = Vec::new();
+        for (name, script) in [("jar", Script::Java), ("py", Script::Python)] {
+            if let Some(file) = self.values.remove(name) {
+                if file.is_empty() {
+                    self.wrong.push(format!("--{name} cannot be {file:?}"));
+                }
+                named.push((name, file, script));
+            }
+        }
+        if named.is_empty() {
+            let file = self.required("function_file", |text| (!text.is_empty()).then(|| text.to_owned()));
+            let language = self.required("language", |text| match text {
+                "nodejs" => Some(Script::Nodejs),
+                "python" => Some(Script::Python),
+                "executable" => Some(Script::Executable),
+                "wasm" => Some(Script::Wasm),
+                "java" => Some(Script::Java),
+                _ => None,
+            });
+            return (file, language);
+        }
+        let also = ["function_file", "language"].into_iter().filter(|name| self.values.remove(*name).is_some());
+        let all: Vec<_> = named.iter().map(|(name, ..)| *name).chain(also).map(|name| format!("--{name}")).collect();
+        if all.len() > 1 {
+            self.wrong.push(format!("the code is named more than once: {}", all.join(", ")));
+        }
+        let (_, file, script) = named.swap_remove(0);
+        (Some(file), Some(script))
+    }
+
     fn refuse_what_there_is_not(&mut self) {
         let mut refuse = |name: &str, is_harmless: fn(&str) -> bool, why: &str| {
             if self.values.remove(name).is_some_and(|value| !is_harmless(&value)) {
@@ -178,9 +222,9 @@ impl Given {
             }
         };
         refuse("use_tls", |value| value == "false" || value.is_empty(), "there is no TLS yet");
-        refuse("client_auth_plugin", str::is_empty, "there is no authentication yet");
-        refuse("client_auth_params", |value| unquoted(value).is_empty(), "there is no authentication yet");
-        refuse("state_storage_serviceurl", str::is_empty, "state is not kept in BookKeeper's table service");
+        refuse("transform_function_jar", str::is_empty, "put a function before the sink, with a topic between them");
+        refuse("dependency_repository", str::is_empty, "use the environment variable PIP_INDEX_URL");
+        refuse("extra_dependency_repository", str::is_empty, "use the environment variable PIP_EXTRA_INDEX_URL");
     }
 }
 
@@ -253,6 +297,8 @@ mod tests {
             metrics_port: 9094,
             expected_healthcheck_interval: None,
             cluster_name: "test".into(),
+            state_storage_serviceurl: String::new(),
+            client_auth: Default::default(),
             ignored: vec![],
         };
         assert_eq!(args, expected);
@@ -292,7 +338,20 @@ mod tests {
                 "--use_tls: there is no TLS yet",
             ]
         );
-        let refused = [&LEAST[..], &["--client_auth_plugin", "x.Y", "--client_auth_params", "'token:t'"]].concat();
-        assert_eq!(wrong(&refused).len(), 2);
+        let twice = [&LEAST[..], &["--py", "/f.py", "--jar", "/f.jar"]].concat();
+        assert_eq!(wrong(&twice), ["the code is named more than once: --jar, --py, --function_file, --language"]);
+    }
+
+    #[test]
+    fn pulsars_own_instances_name_their_code_by_its_language() {
+        let named = |more: &[&str]| parse(&[&LEAST[4..], more].concat()).unwrap();
+        let java = named(&["--jar", "/pulsar/f.jar", "--state_storage_serviceurl", "file:///state"]);
+        assert_eq!((java.function_file, java.language), ("/pulsar/f.jar".into(), Script::Java));
+        assert_eq!(java.state_storage_serviceurl, "file:///state");
+        let python = ["--py", "/pulsar/f.py", "--logging_directory", "logs", "--install_usercode_dependencies", "true"];
+        let python =
+            named(&[&python[..], &["--client_auth_plugin", "x.Y", "--client_auth_params", "'token:t'"]].concat());
+        assert_eq!((python.language, python.ignored.len()), (Script::Python, 0));
+        assert_eq!(python.client_auth, ("x.Y".to_owned(), "token:t".to_owned()));
     }
 }

@@ -43,6 +43,7 @@ impl Args {
         match self.language {
             Script::Python => (Language::Python, Code::File(file)),
             Script::Wasm => (Language::Wasm, Code::File(file)),
+            Script::Java => (Language::Java, Code::File(file)),
             Script::Executable => (Language::Process, Code::Command(vec![text()])),
             Script::Nodejs => (Language::Process, Code::Command(vec!["node".to_owned(), text()])),
         }

@@ -21,5 +21,5 @@ mod secrets;
 
 pub use args::{Args, Script};
 pub use error::{Error, Result};
-pub use run::Main;
+pub use run::{Main, serve_metrics};
 pub use secrets::secrets;

@@ -3,7 +3,7 @@
 use axum::{Router, http::header, routing::get};
 use functions::{
     FunctionSpec,
-    instance::{Instance, Parts},
+    instance::{Instance, Parts, View},
     runtime::{InstanceSpec, Secret},
 };
 use std::{
@@ -78,22 +78,27 @@ impl Main {
         let (function, instance_id) = (spec.function.clone(), spec.instance_id);
         let instance = Instance::start(parts, spec, &tasks);
         let answers = Arc::new(Answers::new(instance.view(), instance_id, clock));
-        let view = instance.view();
-        let page = move || {
-            let page = metrics::page(&function, instance_id, &view.status());
-            std::future::ready(([(header::CONTENT_TYPE, METRICS_TYPE)], page))
-        };
-        let pages = Router::new().route("/", get(page.clone())).route("/metrics", get(page));
         let ended = tokio::select! {
             () = shutdown.triggered() => Ok(()),
             unasked = abandoned(&answers, health_interval) => Err(Error::Abandoned(unasked)),
             // These two end with the rest.
             () = instance_control::serve(control, answers.clone(), std::future::pending()) => Ok(()),
-            _ = async { axum::serve(metrics, pages).await } => Ok(()),
+            () = serve_metrics(metrics, function, instance_id, instance.view()) => Ok(()),
         };
         instance.stop(PATIENCE).await;
         ended
     }
+}
+
+/// Serves the metrics of one instance, at `/metrics` and at `/`, as long as it is polled.
+pub async fn serve_metrics(listener: TcpListener, function: Arc<FunctionSpec>, instance_id: u32, instance: View) {
+    let page = move || {
+        let page = metrics::page(&function, instance_id, &instance.status());
+        std::future::ready(([(header::CONTENT_TYPE, METRICS_TYPE)], page))
+    };
+    let pages = Router::new().route("/", get(page.clone())).route("/metrics", get(page));
+    // It ends only with its socket.
+    let _ = axum::serve(listener, pages).await;
 }
 
 /// Pulsar's instances are asked from outside of their machine or pod.

@@ -2,7 +2,8 @@
 
 /// A function, a source or a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+#[allow(missing_docs)]
+pub enum Kind {
     Function,
     Source,
     Sink,

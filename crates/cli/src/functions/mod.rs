@@ -8,6 +8,7 @@ mod common;
 mod deploy;
 mod flags;
 mod kind;
+mod localrun;
 mod logs;
 mod new;
 mod scaling;
@@ -29,7 +30,8 @@ use crate::{
 use anyhow::{Context, bail};
 use common::{Common, Instance};
 use flags::{OfFunction, OfSink, OfSource};
-use kind::Kind;
+pub use kind::Kind;
+pub use localrun::{Code, Local, LocalRun};
 use model::function::{Component, FunctionConfig, SinkConfig, SourceConfig};
 use scaling::Bounds;
 use settings::Settings;
@@ -50,6 +52,7 @@ use wish::Sources;
     geminga functions logs exclaim -f\n  \
     geminga functions top\n  \
     geminga functions trigger exclaim hello\n  \
+    geminga functions localrun exclaim.py --inputs orders --output orders-loud\n  \
     geminga functions update exclaim --parallelism 4\n  \
     geminga functions update exclaim --min-instances 0 --max-instances 8\n  \
     geminga functions scaling events exclaim\n  \
@@ -106,6 +109,8 @@ pub struct SinkArgs {
 enum FunctionCommand {
     /// Deploy a function
     Create(FunctionWish),
+    /// Run a function here, against any Geminga or Pulsar broker, until it is interrupted
+    Localrun(LocalFunction),
     /// Change a function: its code, its configuration, or both
     Update {
         #[command(flatten)]
@@ -181,6 +186,13 @@ enum FunctionCommand {
 enum SourceCommand {
     /// Deploy a source
     Create(SourceWish),
+    /// Run a source here, against any Geminga or Pulsar broker, until it is interrupted
+    Localrun {
+        #[command(flatten)]
+        wish: SourceWish,
+        #[command(flatten)]
+        local: Local,
+    },
     /// Change a source
     Update {
         #[command(flatten)]
@@ -200,6 +212,13 @@ enum SourceCommand {
 enum SinkCommand {
     /// Deploy a sink
     Create(SinkWish),
+    /// Run a sink here, against any Geminga or Pulsar broker, until it is interrupted
+    Localrun {
+        #[command(flatten)]
+        wish: SinkWish,
+        #[command(flatten)]
+        local: Local,
+    },
     /// Change a sink
     Update {
         #[command(flatten)]
@@ -230,6 +249,82 @@ struct FunctionWish {
     settings: Settings<OfFunction>,
     #[command(flatten)]
     bounds: Bounds,
+}
+
+/// Run a function here, against any Geminga or Pulsar broker, until it is interrupted
+#[derive(Debug, clap::Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+    geminga localrun exclaim.py --inputs orders --output orders-loud\n  \
+    geminga localrun --function-config-file exclaim.yaml --broker-service-url pulsar://broker.example.org:6650\n  \
+    geminga sources localrun --source-config-file ticks.yaml\n  \
+    geminga sinks localrun --sink-config-file hook.yaml\n\n\
+    The same as `geminga functions localrun`, with the flags of `functions create`. Its log goes to standard output.\n\
+    SIGINT and SIGTERM let it finish what it has begun; a second one ends it at once. What was not acknowledged comes\n\
+    again to whoever has the subscription next, which stays."
+)]
+pub struct LocalFunction {
+    #[command(flatten)]
+    wish: FunctionWish,
+    #[command(flatten)]
+    local: Local,
+}
+
+impl LocalFunction {
+    /// # Errors
+    /// All that is wrong with it.
+    pub(crate) fn asked(self, token: Option<String>) -> anyhow::Result<LocalRun> {
+        let wish = self.wish.sources().create::<FunctionConfig>()?;
+        LocalRun::new(Kind::Function, wish, self.local, token)
+    }
+}
+
+/// A command of these that runs something here.
+///
+/// # Errors
+/// All that is wrong with what is to run.
+pub(crate) fn local_function(args: FunctionArgs) -> anyhow::Result<Result<LocalRun, FunctionArgs>> {
+    match args.command {
+        FunctionCommand::Localrun(mut asked) => {
+            asked.local.web_service_url.get_or_insert_with(|| args.reach.admin_url.clone());
+            asked.asked(args.reach.token).map(Ok)
+        }
+        command => Ok(Err(FunctionArgs { command, ..args })),
+    }
+}
+
+/// As [`local_function`].
+///
+/// # Errors
+/// All that is wrong with what is to run.
+pub(crate) fn local_source(args: SourceArgs) -> anyhow::Result<Result<LocalRun, SourceArgs>> {
+    match args.command {
+        SourceCommand::Localrun { wish, local } => {
+            let wish = wish.sources().create::<SourceConfig>()?;
+            LocalRun::new(Kind::Source, wish, local, args.reach.token).map(Ok)
+        }
+        command => Ok(Err(SourceArgs { command, ..args })),
+    }
+}
+
+/// As [`local_function`].
+///
+/// # Errors
+/// All that is wrong with what is to run.
+pub(crate) fn local_sink(args: SinkArgs) -> anyhow::Result<Result<LocalRun, SinkArgs>> {
+    match args.command {
+        SinkCommand::Localrun { wish, local } => {
+            let wish = wish.sources().create::<SinkConfig>()?;
+            LocalRun::new(Kind::Sink, wish, local, args.reach.token).map(Ok)
+        }
+        command => Ok(Err(SinkArgs { command, ..args })),
+    }
+}
+
+/// The binary asks first whether a command is one of those.
+fn not_here() -> anyhow::Result<()> {
+    bail!("localrun runs in the program `geminga`")
 }
 
 #[derive(Debug, clap::Args)]
@@ -310,6 +405,7 @@ async fn update<C: Component, F>(admin: &Admin, from: Sources<'_, F>, renews_aut
 pub(crate) async fn run(args: FunctionArgs) -> anyhow::Result<()> {
     let admin = args.reach.admin()?;
     match args.command {
+        FunctionCommand::Localrun(_) => not_here(),
         FunctionCommand::Create(wish) => create::<FunctionConfig, _>(&admin, wish.sources()).await,
         FunctionCommand::Update { wish, update_auth_data } => {
             update::<FunctionConfig, _>(&admin, wish.sources(), update_auth_data).await
@@ -347,6 +443,7 @@ pub(crate) async fn run(args: FunctionArgs) -> anyhow::Result<()> {
 pub(crate) async fn run_sources(args: SourceArgs) -> anyhow::Result<()> {
     let admin = args.reach.admin()?;
     match args.command {
+        SourceCommand::Localrun { .. } => not_here(),
         SourceCommand::Create(wish) => create::<SourceConfig, _>(&admin, wish.sources()).await,
         SourceCommand::Update { wish, update_auth_data } => {
             update::<SourceConfig, _>(&admin, wish.sources(), update_auth_data).await
@@ -359,6 +456,7 @@ pub(crate) async fn run_sources(args: SourceArgs) -> anyhow::Result<()> {
 pub(crate) async fn run_sinks(args: SinkArgs) -> anyhow::Result<()> {
     let admin = args.reach.admin()?;
     match args.command {
+        SinkCommand::Localrun { .. } => not_here(),
         SinkCommand::Create(wish) => create::<SinkConfig, _>(&admin, wish.sources()).await,
         SinkCommand::Update { wish, update_auth_data } => {
             update::<SinkConfig, _>(&admin, wish.sources(), update_auth_data).await

@@ -20,7 +20,7 @@ const CODE: [&str; 6] = ["jar", "py", "go", "wasm", "exec", "archive"];
 
 /// Where the code comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub enum Code {
     /// From this machine: it is uploaded.
     File(PathBuf),
     /// From where the worker finds it.

@@ -49,12 +49,11 @@ impl Inputs {
         !self.function.inputs.is_empty()
     }
 
-    /// Subscribes to what is not read yet; returns the new inputs.
+    /// Subscribes to what is not read yet; adds the new inputs to `opened`.
     ///
     /// # Errors
-    /// The broker refuses one.
-    pub(super) async fn open(&mut self, session: &mut Box<dyn Session>) -> Result<Vec<InputId>> {
-        let mut opened = Vec::new();
+    /// The broker refuses one; those before it are open.
+    pub(super) async fn open(&mut self, session: &mut Box<dyn Session>, opened: &mut Vec<InputId>) -> Result<()> {
         let mut wanted = Vec::new();
         for (name, config) in &self.function.inputs {
             if config.is_pattern {
@@ -79,7 +78,7 @@ impl Inputs {
                 }
             }
         }
-        Ok(opened)
+        Ok(())
     }
 
     /// Until a message of this input that was refused comes again.

@@ -71,6 +71,12 @@ pub struct View {
 }
 
 impl View {
+    /// The lines user code logged, those numbered `from` and later; a thousand are kept.
+    #[must_use]
+    pub fn lines(&self, from: u64) -> Vec<Line> {
+        self.shared.lines.lock().since(from)
+    }
+
     /// How the instance does, or did at its end.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -183,7 +189,7 @@ impl Drop for Instance {
 /// The broker refuses one.
 pub async fn subscribe(log: &Arc<dyn EventLog>, function: FunctionSpec, skips: bool) -> Result<()> {
     let mut session = log.session(&format!("{} begins", function.fqfn())).await?;
-    inputs::Inputs::of_all(log.clone(), Arc::new(function), skips).open(&mut session).await.map(drop)
+    inputs::Inputs::of_all(log.clone(), Arc::new(function), skips).open(&mut session, &mut Vec::new()).await
 }
 
 /// Runs user code again and again until it is asked to stop.

@@ -207,9 +207,9 @@ impl Run {
         let mut outputs =
             Outputs::new(parts.log.clone(), function.clone(), spec.instance_id, link.output_schema.take());
         outputs.open_described(&mut session).await?;
-        for input in inputs.open(&mut session).await? {
-            demand.opened(input);
-        }
+        let mut opened = Vec::new();
+        inputs.open(&mut session, &mut opened).await?;
+        opened.into_iter().for_each(|input| demand.opened(input));
         Ok(Self {
             outputs,
             state: State::new(parts.tables.clone(), function.state_table()),
@@ -394,8 +394,15 @@ impl Run {
             self.session.redeliver(&entry.remove());
         }
         if self.look_at.is_some_and(|at| at <= now) && !self.is_stopping {
-            for input in self.inputs.open(&mut self.session).await? {
-                self.demand.opened(input);
+            let mut opened = Vec::new();
+            let looked = self.inputs.open(&mut self.session, &mut opened).await;
+            opened.into_iter().for_each(|input| self.demand.opened(input));
+            match looked {
+                // A broker somewhere else comes back, and what is open already waits for it, too.
+                Err(Error::Closed(why)) if !self.session.is_atomic() => {
+                    tracing::debug!(function = self.function.fqfn(), why, "topics cannot be looked for");
+                }
+                looked => looked?,
             }
             self.plan_look();
         }

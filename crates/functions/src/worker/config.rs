@@ -105,7 +105,8 @@ impl Config {
     }
 
     /// The code of this program that it names, if it does.
-    pub(super) fn builtin(&self) -> Option<&str> {
+    #[must_use]
+    pub fn builtin(&self) -> Option<&str> {
         let place = match self {
             Self::Function(config) => &config.jar,
             Self::Source(config) => &config.archive,
@@ -115,7 +116,8 @@ impl Config {
     }
 
     /// The command line that it is, if it is one.
-    pub(super) fn command(&self) -> Option<Vec<String>> {
+    #[must_use]
+    pub fn command(&self) -> Option<Vec<String>> {
         let Self::Function(config) = self else { return None };
         config.command()
     }

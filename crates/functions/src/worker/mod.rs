@@ -100,7 +100,11 @@ impl Runtimes {
         self
     }
 
-    fn get(&self, language: Language) -> Result<Arc<dyn Runtime>> {
+    /// What runs code of a language.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: nothing does; what else is run.
+    pub fn get(&self, language: Language) -> Result<Arc<dyn Runtime>> {
         self.by_language.get(&language).cloned().ok_or_else(|| {
             let known: Vec<_> = self.by_language.keys().map(|language| language.as_str()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

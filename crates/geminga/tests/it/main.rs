@@ -4,6 +4,7 @@
 
 mod connectors;
 mod go_function;
+mod instance;
 mod remote;
 mod thousand;
 
