@@ -22,6 +22,8 @@ enum Part {
     Interop,
     /// Functions in every language
     Functions,
+    /// The demo, which checks what it shows
+    Demo,
 }
 
 /// What `cargo xtask test` takes.
@@ -116,7 +118,7 @@ pub(crate) fn test(args: &TestArgs, root: &Path) -> Result<()> {
         unit(&mut report, root);
         report.step("sdk/rust", cargo(&sdk).args(["test", "--quiet", "--package", "geminga-function"]));
     }
-    if (wants(Part::Crash) || wants(Part::Interop) || wants(Part::Functions))
+    if [Part::Crash, Part::Interop, Part::Functions, Part::Demo].into_iter().any(wants)
         && report.step("release build", cargo(root).args(["build", "--quiet", "--release"]))
     {
         if wants(Part::Crash) {
@@ -127,6 +129,9 @@ pub(crate) fn test(args: &TestArgs, root: &Path) -> Result<()> {
         }
         if wants(Part::Functions) {
             clients::functions(&mut report, root, args.rounds, &args.scenario);
+        }
+        if wants(Part::Demo) {
+            report.step("demo", Command::new(root.join("target/release/geminga")).args(["demo", "--check"]));
         }
     }
     report.finish()

@@ -8,6 +8,7 @@ mod brokers;
 mod clusters;
 mod completion;
 pub mod consume;
+pub mod demo;
 mod form;
 mod functions;
 pub mod http;

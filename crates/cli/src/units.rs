@@ -35,6 +35,16 @@ pub(crate) fn rate(per_s: f64) -> String {
     if per_s >= 100.0 { count(per_s.round() as i64) } else { format!("{per_s:.1}") }
 }
 
+/// How long something has waited: `240 ms`, `2.4 s`, `3m 12s`.
+#[must_use]
+pub(crate) fn age(time: Duration) -> String {
+    match time.as_millis() {
+        ms @ 0..1000 => format!("{ms} ms"),
+        1000..60_000 => format!("{:.1} s", time.as_secs_f64()),
+        _ => humantime::format_duration(Duration::from_secs(time.as_secs())).to_string(),
+    }
+}
+
 /// Parses `10G`, `512M`, `100K`, `4096` into bytes; units are powers of 1024. -1 is no bound.
 ///
 /// # Errors

@@ -60,6 +60,7 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "--NAME VALUE", required = true)]
         arguments: Vec<String>,
     },
+    Demo(cli::demo::Args),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -124,6 +125,9 @@ pub(crate) struct Standalone {
     /// How logs are written [default: text]
     #[arg(long, value_enum)]
     pub(crate) log_format: Option<LogFormat>,
+    /// End as SIGTERM does when the process that started this one ends
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
     /// What is logged: error, warn, info, debug, trace, or filters like session=debug [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,

@@ -51,9 +51,14 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Standalone(options) => {
             let settings = settings::Settings::load(&options)?;
             telemetry::start(&settings.log)?;
+            if options.with_parent {
+                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+                    .context("ask to be told of the end of the process that started this one")?;
+            }
             runtime.block_on(standalone::run(settings)).map(|()| ExitCode::SUCCESS)
         }
         Command::Config => cli::output::print(&settings::template()).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => runtime.block_on(cli::demo::run(args)).map(|()| ExitCode::SUCCESS),
         Command::Instance { arguments } => runtime.block_on(instance::run(arguments)).map(|()| ExitCode::SUCCESS),
         Command::Client(command) => match command.local_run()? {
             Ok(asked) => runtime.block_on(localrun::run(asked)),

@@ -123,13 +123,13 @@ pub(super) fn text(kind: Kind, instance: Instance, status: &Value) -> String {
             }
         }
     }
+    let guarantee = status["guarantee"].as_str().map(|words| format!("\n{}\n", shown(words))).unwrap_or_default();
     if instances.as_array().is_some_and(Vec::is_empty) {
+        let path = kind.path();
         return format!(
-            "no instance: it sleeps, or was scaled to none; `geminga {} scaling get` says more\n",
-            kind.path()
+            "no instance: it sleeps, or was scaled to none; `geminga {path} scaling get` says more\n{guarantee}"
         );
     }
-    let guarantee = status["guarantee"].as_str().map(|words| format!("\n{}\n", shown(words))).unwrap_or_default();
     table.text() + &guarantee + &wrong
 }
 

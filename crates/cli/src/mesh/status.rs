@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     output::{self, Table},
-    units::{count, rate},
+    units::{age, count, rate},
 };
 use admin_api::mesh::{Node, Status, Summary};
 use anyhow::bail;
@@ -139,7 +139,7 @@ fn text(name: &Name, status: &Status) -> String {
             or_none(node.processed_per_s.map(rate)),
             or_none(node.out_per_s.map(rate)),
             or_none(node.backlog.map(|n| count(i64::try_from(n).unwrap_or(i64::MAX)))),
-            or_none(node.oldest_ms.map(age)),
+            or_none(node.oldest_ms.map(|ms| age(Duration::from_millis(ms)))),
             or_none(decision(node)),
         ]);
     }
@@ -180,15 +180,6 @@ fn decision(node: &Node) -> Option<String> {
         false => format!("{} -> {}", decision.from, decision.to),
     };
     Some(format!("{step} {}, {}", decision.code, when(decision.at_ms)))
-}
-
-/// Milliseconds as a person says them.
-fn age(ms: u64) -> String {
-    match ms {
-        0..1000 => format!("{ms} ms"),
-        1000..60_000 => format!("{:.1} s", ms as f64 / 1e3),
-        _ => humantime::format_duration(Duration::from_secs(ms / 1000)).to_string(),
-    }
 }
 
 /// How long ago a moment of the wall clock was.
