@@ -152,10 +152,10 @@ async fn localrun_runs_a_function_until_it_is_interrupted() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(geminga(&dir.path().join("data")));
     let url = format!("pulsar://{}", broker.broker);
-    let command = || {
+    let command_at = |url: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_geminga"));
         command.args(["localrun", "--exec"]).arg(program()).args(["--name", "f", "--inputs", "in", "--output", "out"]);
-        command.args(["--subs-position", "Earliest", "--parallelism", "2", "--broker-service-url", &url]);
+        command.args(["--subs-position", "Earliest", "--parallelism", "2", "--broker-service-url", url]);
         command.arg("--data").arg(dir.path().join("local"));
         command
     };
@@ -163,7 +163,7 @@ async fn localrun_runs_a_function_until_it_is_interrupted() {
     let output = client.consumer("out", "test").subscribe().await.unwrap();
     let input = client.producer("in").create().await.unwrap();
     for words in [["one", "two"], ["three", "four"]] {
-        let mut running = Process::out(command());
+        let mut running = Process::out(command_at(&url));
         running.line("geminga localrun ready: public/default/f, 2 instances");
         let mut wanted = Vec::new();
         for word in words {
@@ -179,15 +179,20 @@ async fn localrun_runs_a_function_until_it_is_interrupted() {
         assert!(said.contains("f-0: received ") && said.contains("f-1: received "), "{said}");
     }
 
-    let fails = |more: &[&str], with: &str| {
-        let output = command().args(more).output().unwrap();
+    let fails = |url: &str, more: &[&str], with: &str| {
+        let output = command_at(url).args(more).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains(with), "{error}");
     };
-    fails(&["--broker-service-url", "http://127.0.0.1:1"], "pulsar://");
-    fails(&["--secrets", r#"{"KEY": "x"}"#, "--secrets-provider-classname", "acme.Vault"], "no secrets provider Vault");
+    fails("http://127.0.0.1:1", &[], "pulsar://");
     fails(
+        &url,
+        &["--secrets", r#"{"KEY": "x"}"#, "--secrets-provider-classname", "acme.Vault"],
+        "no secrets provider Vault",
+    );
+    fails(
+        &url,
         &["--processing-guarantees", "EFFECTIVELY_ONCE", "--batch-builder", "KEY_BASED"],
         "EFFECTIVELY_ONCE is not possible",
     );
