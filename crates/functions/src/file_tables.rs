@@ -33,6 +33,8 @@ const LOG_BYTES_MIN: u64 = 4 << 20;
 const LOG_FACTOR: u64 = 4;
 /// Rows of a batch when the log is written anew.
 const REWRITTEN_ROWS: usize = 1000;
+/// And bytes of their values, unless one alone has more.
+const REWRITTEN_BYTES: usize = 4 << 20;
 
 /// See the module. Nothing is opened before it is used.
 pub struct FileTables {
@@ -104,7 +106,13 @@ impl FileTables {
             let mut rows = rows.write();
             apply(&mut rows, batch);
             if open.bytes > LOG_BYTES_MIN.max(LOG_FACTOR * bytes_of(&rows)) {
-                (open.file, open.bytes) = rewrite(&path, &rows).map_err(failed("write", &path))?;
+                // What was to be written is; that the past takes room is no reason to say otherwise.
+                match rewrite(&path, &rows) {
+                    Ok((file, bytes)) => (open.file, open.bytes) = (file, bytes),
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "the log of state cannot be made smaller")
+                    }
+                }
             }
             *log = Some(open);
             Ok(())
@@ -228,6 +236,9 @@ fn bytes_of(rows: &Rows) -> u64 {
 
 fn append(file: &mut File, batch: &Batch) -> io::Result<u64> {
     let body = batch.encode_to_vec();
+    if body.len() > BATCH_BYTES_MAX {
+        return Err(io::Error::other(format!("{} bytes at once are too many, {BATCH_BYTES_MAX} may be", body.len())));
+    }
     let mut record = Vec::with_capacity(body.len() + 8);
     record.extend_from_slice(&u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes());
     record.extend_from_slice(&wire::crc32c(&body).to_le_bytes());
@@ -306,8 +317,18 @@ fn rewrite(path: &Path, rows: &Rows) -> io::Result<(File, u64)> {
         })
         .collect();
     let mut bytes = 0;
-    for rows in all.chunks(REWRITTEN_ROWS) {
-        bytes += append(&mut file, &Batch { rows: rows.to_vec(), forgotten: Vec::new() })?;
+    let mut batch = Batch::default();
+    let mut in_batch = 0;
+    for row in all {
+        in_batch += row.value.as_ref().map_or(0, |value| value.len());
+        batch.rows.push(row);
+        if batch.rows.len() >= REWRITTEN_ROWS || in_batch >= REWRITTEN_BYTES {
+            bytes += append(&mut file, &std::mem::take(&mut batch))?;
+            in_batch = 0;
+        }
+    }
+    if !batch.rows.is_empty() {
+        bytes += append(&mut file, &batch)?;
     }
     std::fs::rename(&new, path)?;
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;

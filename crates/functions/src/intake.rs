@@ -134,7 +134,8 @@ impl Intake {
         } else {
             opened
         };
-        let claimed = opened.metadata.num_messages_in_batch.map(|_| entries::batch_size(&opened.metadata));
+        let messages_claimed = opened.metadata.num_messages_in_batch;
+        let claimed = messages_claimed.map(|_| entries::batch_size(&opened.metadata));
         let open = claimed.map(|size| self.batches.received(position, size, &delivery.ack_set));
         let before = out.len();
         let mut messages = Vec::new();
@@ -144,6 +145,10 @@ impl Intake {
         }
         out.extend(messages.into_iter().map(|message| Message::received(self.id, &self.topic, message)));
         let read = (out.len() - before) as u32;
+        if claimed.is_some() && read == 0 && messages_claimed.is_some_and(|claimed| claimed <= 0) {
+            self.batches.forget(position);
+            return Received::Corrupt("a batch without messages".to_owned());
+        }
         if claimed.is_some() {
             self.left.insert(position, (read, 0));
         }

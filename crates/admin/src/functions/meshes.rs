@@ -13,7 +13,7 @@ use functions::{Error, meshes::Name};
 use serde::Deserialize;
 use std::time::Duration;
 
-use super::Hosted;
+use super::{Hosted, access::Insider};
 use crate::{
     at::{At, Query},
     reply::{Done, Failure, Reply, required},
@@ -62,7 +62,7 @@ async fn list(State(hosted): State<Hosted>) -> Json<Vec<Summary>> {
     Json(hosted.meshes.list())
 }
 
-async fn manifest(State(hosted): State<Hosted>, at: At) -> Reply<Json<Manifest>> {
+async fn manifest(_: Insider, State(hosted): State<Hosted>, at: At) -> Reply<Json<Manifest>> {
     hosted.meshes.manifest(&named(&at)?).map(Json).map_err(refused)
 }
 

@@ -118,6 +118,8 @@ pub(crate) struct Subscription {
     chunks: Chunks,
     /// When it is looked again who has nothing to do, and who has too much (Shared; wall clock milliseconds).
     even_out_at: Option<u64>,
+    /// When it is looked next whether one that has all it may should have more.
+    widen_at: Option<u64>,
     /// The next entry to take from the ledger.
     read_position: Position,
     /// Read from disk and not dispatched; its first entry is at or after `read_position`.
@@ -184,6 +186,7 @@ impl Subscription {
             turn: 0,
             chunks: Chunks::default(),
             even_out_at: None,
+            widen_at: None,
             read_position: Position::EARLIEST,
             buffer: Buffer::default(),
             reading: false,
@@ -609,6 +612,7 @@ impl Subscription {
             return false;
         }
         self.due(cx);
+        self.widen(cx);
         let more = if self.kind == SubscriptionType::KeyShared {
             self.dispatch_key_shared(ledger, cx)
         } else {
@@ -617,6 +621,7 @@ impl Subscription {
         if !more && self.kind == SubscriptionType::Shared {
             self.even_out(cx);
         }
+        self.widen(cx);
         self.update_blocked(bounds);
         more
     }

@@ -41,6 +41,26 @@ impl Subscription {
         }
     }
 
+    /// Gives more room to consumers of functions that acknowledge nothing while they have all they may.
+    pub(super) fn widen(&mut self, cx: &mut Context) {
+        let mut next: Option<u64> = None;
+        for consumer in self.consumers.iter_mut().filter(|c| c.permits > 0) {
+            let Some(window) = &mut consumer.window else { continue };
+            if window.doubles_at_ms().is_some_and(|at| at <= cx.now_ms) {
+                window.double(cx.now_ms);
+            }
+            if let Some(at) = window.doubles_at_ms() {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+        if let Some(at) = next
+            && self.widen_at.is_none_or(|armed| armed <= cx.now_ms)
+        {
+            self.widen_at = Some(at);
+            cx.delayed.insert((at, self.topic));
+        }
+    }
+
     /// Asks for what belongs to another consumer since one has joined.
     pub(super) fn ask_for_moved(&mut self, cx: &mut Context) {
         let Some(selector) = self.selector.as_ref().filter(|_| !self.allow_out_of_order) else { return };

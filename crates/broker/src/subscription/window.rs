@@ -3,7 +3,8 @@
 //! Pulsar's instances ask for a thousand messages each and work on them one after the other: one that joins finds nothing left. What an
 //! instance works on at a time is its rate times how long a message takes there when it does not queue. That time is the shortest mean
 //! seen of late; when it is old it is measured anew, with ever smaller windows until there is no queue. A window that was not used up says
-//! nothing and stays.
+//! nothing and stays. One who acknowledges nothing while it is full gets more after a while: it may wait for more, as a window of so many
+//! messages does.
 //! The idea is that of BBR congestion control. Pure: the caller knows the time, in milliseconds.
 
 /// Where it begins.
@@ -14,6 +15,11 @@ const LEAST: u32 = 2;
 const SHORTEST_MS: f64 = 20.0;
 /// Rounds after which the shortest time is measured anew.
 const OLD: u32 = 16;
+
+/// A full window out of which nothing comes for so long, or for four times as long as a message takes, is doubled.
+const STUCK_MS: f64 = 1000.0;
+/// It ends somewhere.
+const SIZE_MAX: u32 = 1 << 20;
 
 /// See the module.
 pub(super) struct Window {
@@ -31,6 +37,8 @@ pub(super) struct Window {
     /// Messages it has, and how many of them were sent when it had more: they say nothing of a window that has become smaller.
     held: i64,
     of_before: i64,
+    /// When something was acknowledged, or the window doubled.
+    moved_ms: u64,
 }
 
 impl Window {
@@ -47,12 +55,26 @@ impl Window {
             probing: None,
             held: 0,
             of_before: 0,
+            moved_ms: now_ms,
         }
     }
 
     /// Whether the consumer has as much as it may.
     pub(super) fn is_full(&self) -> bool {
         self.is_full
+    }
+
+    /// When it is to be doubled if nothing is acknowledged until then; `None`: there is room.
+    pub(super) fn doubles_at_ms(&self) -> Option<u64> {
+        let patience_ms = if self.shortest_ms.is_finite() { STUCK_MS.max(4.0 * self.shortest_ms) } else { STUCK_MS };
+        self.is_full.then(|| self.moved_ms.saturating_add(patience_ms as u64))
+    }
+
+    /// Nothing came out of it for too long.
+    pub(super) fn double(&mut self, now_ms: u64) {
+        self.size = self.size.saturating_mul(2).min(SIZE_MAX);
+        self.moved_ms = now_ms;
+        self.holds(self.held);
     }
 
     /// It was sent something, or has given something back, and has so many messages now.
@@ -66,6 +88,7 @@ impl Window {
 
     /// It has acknowledged messages that were sent so long ago.
     pub(super) fn acked(&mut self, messages: u32, took_ms: u32, now_ms: u64) {
+        self.moved_ms = now_ms;
         if self.of_before > 0 {
             self.of_before -= i64::from(messages);
             return self.begin(now_ms);
@@ -117,6 +140,24 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_waits_for_more_before_it_acknowledges_gets_more() {
+        let mut window = Window::new(0);
+        let (mut now_ms, mut held) = (0, 0);
+        while held < 1000 {
+            while !window.is_full() && held < 1000 {
+                held += 1;
+                window.holds(held);
+            }
+            if let Some(at) = window.doubles_at_ms() {
+                assert!(at <= now_ms + 1000, "{at} at {now_ms}");
+                now_ms = at;
+                window.double(now_ms);
+            }
+        }
+        assert!(now_ms <= 10_000, "{now_ms}");
+    }
     use std::collections::VecDeque;
 
     /// A client with so many workers, each of which takes `takes_ms` (of the time it begins) for a message. It acknowledges every `acks_every_ms`.

@@ -7,7 +7,7 @@
 //! Source: Pulsar's `PulsarSink.PulsarSinkEffectivelyOnceProcessor`, which numbers by entry too, and so loses all but the first message
 //! of a batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Error, FunctionSpec, Kind, Result,
@@ -23,6 +23,8 @@ pub(super) struct Entries<T> {
 
 #[derive(Debug)]
 struct Entry<T> {
+    /// Indexes of those that have arrived.
+    seen: BTreeSet<i32>,
     /// Messages that have not ended.
     left: usize,
     /// By index in the batch.
@@ -49,7 +51,9 @@ impl<T> Entries<T> {
     pub(super) fn arrived<'a>(&mut self, messages: impl Iterator<Item = &'a Message>) {
         for message in messages {
             let entry = self.open.entry(key(message.input, message.id));
-            entry.or_insert_with(|| Entry { left: 0, ended: BTreeMap::new() }).left += 1;
+            let entry = entry.or_insert_with(|| Entry { seen: BTreeSet::new(), left: 0, ended: BTreeMap::new() });
+            // A broker that changes its mind about who is active may send one twice.
+            entry.left += usize::from(entry.seen.insert(message.id.batch_index));
         }
     }
 
@@ -91,6 +95,10 @@ pub fn can_be_once(function: &FunctionSpec) -> Result<()> {
         FunctionSpec { window: Some(_), .. } => "a window has many messages, and they are acknowledged before it",
         _ if !function.subscription_type.is_single_active() => {
             "messages of an input must come in order: set no retainKeyOrdering"
+        }
+        // Pulsar gives all their messages the same position.
+        _ if function.inputs.keys().any(|input| input.starts_with("non-persistent://")) => {
+            "messages of a non-persistent input cannot be told apart"
         }
         FunctionSpec { output: OutputConfig { batch_by_key: true, .. }, .. } => {
             "what is made of one entry of the input is one entry of the output, which cannot be by key: set no KEY_BASED batchBuilder"

@@ -53,6 +53,9 @@ const COMMITS_MAX: usize = 64;
 /// How often topics are looked for that have come in the meantime: when a pattern says which, and when only partitions can be added.
 const LOOK_FOR_TOPICS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
+/// How long user code may take to end by itself; then it is stopped. A little more than what ends it gives it.
+const PARTING: Duration = Duration::from_secs(4);
+
 /// How a run ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -255,7 +258,32 @@ impl Run {
         let end = self.drive(stop).await.unwrap_or_else(End::Failed);
         // The next run reads what these write.
         while self.commits.next().await.is_some() {}
+        if !matches!(end, End::Exited(_)) {
+            self.part().await;
+        }
         end
+    }
+
+    /// Lets user code end by itself: no more requests come, and what it still says is a log line or nothing.
+    async fn part(self) {
+        let Link { requests, mut events, .. } = self.link;
+        drop(requests);
+        // What it did not do goes to others at once.
+        drop(self.session);
+        let shared = self.shared;
+        let clock = self.parts.clock;
+        let until_exit = async {
+            while let Some(batch) = events.recv().await {
+                for event in batch {
+                    match event {
+                        Event::Exited(_) => return,
+                        Event::Log(line) => shared.lines.lock().push(&line, clock.now_ms()),
+                        _ => {}
+                    }
+                }
+            }
+        };
+        let _ = tokio::time::timeout(PARTING, until_exit).await;
     }
 
     async fn drive(&mut self, stop: &Notify) -> Result<End> {

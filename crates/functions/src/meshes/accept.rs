@@ -10,7 +10,11 @@ use super::{
     row::{self, Applied, Head, Progress, SecretDocuments, Stored},
     steps,
 };
-use crate::{Error, Result, event_log::TableChange, worker};
+use crate::{
+    Error, Result,
+    event_log::TableChange,
+    worker::{self, whole},
+};
 
 /// Bytes of a manifest: it is one row.
 const MANIFEST_BYTES_MAX: usize = 512 * 1024;
@@ -56,6 +60,12 @@ impl Meshes {
     /// [`Error::Invalid`]: the manifest, with file, line and column of each mistake; code that is not given. [`Error::Exists`]: another
     /// version is being applied, the version is not the one that was wanted, a function is another mesh's or nobody's.
     pub async fn apply(&self, name: &Name, request: api::Request) -> Result<u64> {
+        // Whoever asks may go away in between; what is written and what is done must not part.
+        let (all, name) = (self.clone(), name.clone());
+        whole(async move { all.accept(&name, request).await }).await
+    }
+
+    async fn accept(&self, name: &Name, request: api::Request) -> Result<u64> {
         if request.adopt && request.rollback {
             return Err(Error::Invalid(
                 "a function that is adopted cannot be made again what it was: adopt, or roll back, not both".to_owned(),
@@ -65,13 +75,7 @@ impl Meshes {
         let found = self.mesh(name).ok();
         let old = found.as_ref().map(|mesh| mesh.stored.lock().clone());
         let Read { goal, files, secrets } = self.read(name, &request, old.as_ref(), CodeIs::There).await?;
-        let is = old.as_ref().map_or(0, |stored| stored.head.version);
-        if let Some(wanted) = request.version.filter(|wanted| *wanted != is) {
-            return Err(Error::Exists(format!("mesh {name} is at version {is}, not {wanted}")));
-        }
-        if old.as_ref().is_some_and(|old| old.progress.state == State::DeleteFailed) {
-            return Err(Error::Exists(format!("mesh {name} is half deleted; delete it again first")));
-        }
+        let is = may_follow(name, &request, old.as_ref())?;
         self.may_own(name, &goal, request.adopt)?;
         if let Some(old) = &old
             && matches!(old.progress.state, State::Applied | State::Applying)
@@ -87,7 +91,9 @@ impl Meshes {
         if found.is_some() && self.mesh(name).is_err() {
             return Err(Error::Exists(format!("mesh {name} was deleted a moment ago; apply it again")));
         }
+        // It may have been made again what it was before, meanwhile.
         let old = found.as_ref().map(|mesh| mesh.stored.lock().clone());
+        let is = may_follow(name, &request, old.as_ref())?;
         let mut nodes = old.as_ref().map(|old| old.nodes.clone()).unwrap_or_default();
         let steps = steps::steps(&goal, &nodes, self);
         let (now, version) = (self.shared.worker.clock().now_ms(), is + 1);
@@ -104,6 +110,11 @@ impl Meshes {
             State::Applied | State::RolledBack if !old.head.files.is_empty() => Some(old.head),
             _ => old.before,
         });
+        if request.rollback && before.is_none() && nodes.values().any(|row| row.stamp.is_some()) {
+            return Err(Error::Exists(format!(
+                "mesh {name} was never whole: there is no version to make again, and what runs of it would go; apply without rollback"
+            )));
+        }
         let mut claims = Vec::new();
         for step in steps.iter().filter(|step| step.action == Action::Create) {
             let (_, function) = subject(step)?;
@@ -138,7 +149,8 @@ impl Meshes {
             Ok(())
         };
         if let Err(error) = written.await {
-            if let Some(mesh) = &found {
+            // What was under way has ended for this; what was at rest is as it was.
+            if let Some(mesh) = found.as_ref().filter(|mesh| mesh.state().is_moving()) {
                 self.fail(mesh, &error);
             }
             return Err(error);
@@ -169,6 +181,11 @@ impl Meshes {
     /// # Errors
     /// [`Error::NotFound`]. [`Error::Exists`]: a version of it is being applied.
     pub async fn delete(&self, name: &Name) -> Result<()> {
+        let (all, name) = (self.clone(), name.clone());
+        whole(async move { all.accept_deletion(&name).await }).await
+    }
+
+    async fn accept_deletion(&self, name: &Name) -> Result<()> {
         let _one = self.shared.accepting.lock().await;
         let mesh = self.mesh(name)?;
         if mesh.state() == State::Deleting {
@@ -188,7 +205,9 @@ impl Meshes {
             timeout_ms: TIMEOUT_MS,
         };
         if let Err(error) = self.shared.worker.tables().write(vec![row::progress(name, Some(&progress))?]).await {
-            self.fail(&mesh, &error);
+            if mesh.state().is_moving() {
+                self.fail(&mesh, &error);
+            }
             return Err(error);
         }
         mesh.stored.lock().progress = progress;
@@ -305,4 +324,16 @@ fn pieces(changes: Vec<TableChange>) -> Vec<Vec<TableChange>> {
         room = room.saturating_sub(bytes);
     }
     pieces
+}
+
+/// Whether a request may follow what is there: the version it has then.
+fn may_follow(name: &Name, request: &api::Request, old: Option<&Stored>) -> Result<u64> {
+    let is = old.map_or(0, |stored| stored.head.version);
+    if let Some(wanted) = request.version.filter(|wanted| *wanted != is) {
+        return Err(Error::Exists(format!("mesh {name} is at version {is}, not {wanted}")));
+    }
+    if old.is_some_and(|old| old.progress.state == State::DeleteFailed) {
+        return Err(Error::Exists(format!("mesh {name} is half deleted; delete it again first")));
+    }
+    Ok(is)
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    Mesh, Meshes, Task,
+    Mesh, Meshes, Stored, Task,
     goal::Goal,
     row::{self, Applied, Head},
     steps,
@@ -127,7 +127,8 @@ impl Meshes {
         Ok(())
     }
 
-    /// Does every step that is not done yet, then waits for the instances.
+    /// Does every step that is not done yet, then waits for the instances. Where all may have to be made again as it was, what goes, goes
+    /// last of all: nothing brings back the state of what is gone.
     async fn all_steps(&self, mesh: &Mesh, list: List) -> Result<()> {
         let stored = mesh.stored.lock().clone();
         let goal = if stored.progress.state == State::Deleting {
@@ -136,37 +137,60 @@ impl Meshes {
             self.goal(&mesh.name, &stored.head).await?
         };
         let steps = match list {
-            List::Forward => stored.progress.steps,
-            List::Back => stored.progress.undone,
+            List::Forward => stored.progress.steps.clone(),
+            List::Back => stored.progress.undone.clone(),
         };
-        for (number, step) in steps.iter().enumerate() {
-            let (kind, name) = subject(step)?;
-            let row = stored.nodes.get(&name);
-            let is_done = match step.action {
-                Action::Delete => row.is_none_or(|row| super::goal::kind(&row.node) != kind),
-                _ => row.is_some_and(|row| row.at == stored.head.version && row.stamp.is_some()),
-            };
-            if is_done {
-                mesh.tell(list, number, Progress::Starting, "");
-                continue;
+        let is_last = |step: &Step| {
+            let is_kept = subject(step).is_ok_and(|(_, name)| goal.has(&name));
+            list == List::Forward && stored.progress.rolls_back && step.action == Action::Delete && !is_kept
+        };
+        let (last, first): (Vec<_>, Vec<_>) = steps.iter().enumerate().partition(|(_, step)| is_last(step));
+        for (number, step) in first {
+            self.step(mesh, list, &stored, &goal, number, step).await?;
+        }
+        self.all_up(mesh, list, &steps).await?;
+        for (number, step) in last {
+            self.step(mesh, list, &stored, &goal, number, step).await?;
+        }
+        Ok(())
+    }
+
+    /// Does one step, unless it is done; `stored` is from before the first.
+    async fn step(
+        &self,
+        mesh: &Mesh,
+        list: List,
+        stored: &Stored,
+        goal: &Goal,
+        number: usize,
+        step: &Step,
+    ) -> Result<()> {
+        let (kind, name) = subject(step)?;
+        let row = stored.nodes.get(&name);
+        let is_done = match step.action {
+            Action::Delete => row.is_none_or(|row| super::goal::kind(&row.node) != kind),
+            _ => row.is_some_and(|row| row.at == stored.head.version && row.stamp.is_some()),
+        };
+        if is_done {
+            mesh.tell(list, number, Progress::Starting, "");
+            return Ok(());
+        }
+        mesh.tell(list, number, Progress::Running, "");
+        let done = match step.action {
+            Action::Delete => self.delete_node(mesh, kind, &name, row.is_none_or(|row| row.stamp.is_some())).await,
+            _ => self.make_node(mesh, goal, kind, &name, stored.head.version).await,
+        };
+        match done {
+            Ok(()) => {
+                let progress = if step.action == Action::Delete { Progress::Done } else { Progress::Starting };
+                mesh.tell(list, number, progress, "");
+                Ok(())
             }
-            mesh.tell(list, number, Progress::Running, "");
-            let done = match step.action {
-                Action::Delete => self.delete_node(mesh, kind, &name).await,
-                _ => self.make_node(mesh, &goal, kind, &name, stored.head.version).await,
-            };
-            match done {
-                Ok(()) => {
-                    let progress = if step.action == Action::Delete { Progress::Done } else { Progress::Starting };
-                    mesh.tell(list, number, progress, "");
-                }
-                Err(error) => {
-                    mesh.tell(list, number, Progress::Failed, &error.to_string());
-                    return Err(Error::Invalid(format!("{} {kind} {name}: {error}", step.action)));
-                }
+            Err(error) => {
+                mesh.tell(list, number, Progress::Failed, &error.to_string());
+                Err(Error::Invalid(format!("{} {kind} {name}: {error}", step.action)))
             }
         }
-        self.all_up(mesh, list, &steps).await
     }
 
     async fn make_node(&self, mesh: &Mesh, goal: &Goal, kind: Kind, name: &worker::Name, version: u64) -> Result<()> {
@@ -185,7 +209,11 @@ impl Meshes {
         self.write_node(mesh, name, Some(applied)).await
     }
 
-    async fn delete_node(&self, mesh: &Mesh, kind: Kind, name: &worker::Name) -> Result<()> {
+    /// What was to be made and was not is only forgotten: who has that name may be another's.
+    async fn delete_node(&self, mesh: &Mesh, kind: Kind, name: &worker::Name, was_made: bool) -> Result<()> {
+        if !was_made {
+            return self.write_node(mesh, name, None).await;
+        }
         match self.shared.worker.delete(kind, name.clone()).await {
             // Somebody was faster.
             Ok(()) | Err(Error::NotFound(_)) => self.write_node(mesh, name, None).await,

@@ -195,9 +195,26 @@ pub(super) fn without_secrets(files: &[File]) -> Result<(Vec<File>, SecretDocume
                 secrets.entry(name).or_default().extend(values);
             }
         }
+        all_found(name, text, &secrets)?;
         kept.push(File { name: name.clone(), text: whole });
     }
     Ok((kept, secrets))
+}
+
+/// Whether the whole text has no Secret that its parts do not have: what is taken for something else would be kept and shown.
+fn all_found(file: &str, text: &str, found: &SecretDocuments) -> Result<()> {
+    let (manifest, _) = mesh::Manifest::parse(text);
+    let is_found = |(name, values): (&String, &BTreeMap<String, mesh::SecretText>)| {
+        found.get(name).is_some_and(|found| values.keys().all(|key| found.contains_key(key)))
+    };
+    let is_misspelt = |kind: &str| kind != "Secret" && kind.eq_ignore_ascii_case("secret");
+    if !manifest.secrets().iter().all(is_found) || manifest.documents.iter().any(|of| is_misspelt(&of.kind)) {
+        return Err(Error::Invalid(format!(
+            "{file}: a Secret cannot be told from what is around it; write `kind: Secret`, `---` on a line of its own before and after it, \
+             and indent values of several lines"
+        )));
+    }
+    Ok(())
 }
 
 /// Documents with the markers before them.
@@ -205,8 +222,10 @@ fn documents(text: &str) -> Vec<&str> {
     let mut starts = vec![0];
     let mut at = 0;
     for line in text.split_inclusive('\n') {
-        // At the beginning of a line, these three begin a document, whatever is around them.
-        if at > 0 && line.starts_with("---") {
+        // At the beginning of a line, these three and nothing or a blank begin a document, whatever is around them.
+        let is_marker =
+            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+        if at > 0 && is_marker {
             starts.push(at);
         }
         at += line.len();

@@ -273,6 +273,31 @@ async fn what_fails_half_way_is_undone_when_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn nothing_is_undone_where_there_is_nothing_whole_to_go_back_to() {
+    let node = Node::start().await;
+    let bad = CHAIN.replacen("python: {py: code.py}", "java: {jar: code.py}", 1);
+    assert_eq!(node.apply(&bad).await.unwrap().state, State::Failed);
+    let made = node.stamp("second").or(node.stamp("first")).expect("one of the two was made");
+    let rolls_back = Request { rollback: true, ..node.request(&bad.replace("code.F", "code.G")).await };
+    assert!(refusal(node.apply_request(rolls_back).await).contains("was never whole"));
+    assert_eq!(node.stamp("second").or(node.stamp("first")), Some(made), "what runs of it stays");
+}
+
+#[test]
+fn a_secret_that_cannot_be_told_from_what_is_around_it_is_refused() {
+    let file = |text: &str| [admin_api::mesh::File { name: "app.yaml".to_owned(), text: text.to_owned() }];
+    let secret = "kind: Secret\napiVersion: v1\nmetadata: {name: tls}\nstringData:\n";
+    let pem = format!("{secret}  key: \"-----BEGIN KEY-----\nMIIE\n-----END KEY-----\"\n");
+    let misspelt = format!("{}  key: hidden\n", secret.replace("Secret", "secret"));
+    for text in [pem, misspelt] {
+        match super::goal::without_secrets(&file(&text)) {
+            Ok((kept, _)) => assert!(!kept[0].text.contains("MIIE") && !kept[0].text.contains("hidden"), "{kept:?}"),
+            Err(error) => assert!(error.to_string().contains("a Secret cannot be told"), "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_function_belongs_to_one_mesh_and_to_none_unasked() {
     let node = Node::start().await;
     node.apply(CHAIN).await.unwrap();

@@ -340,7 +340,7 @@ impl Worker {
 }
 
 /// Runs to the end whoever still waits for it.
-pub(super) async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(crate) async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     tokio::spawn(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a change of a function panicked");
         Err(Error::Closed("the request failed because of a defect in Geminga; the log has more".to_owned()))

@@ -33,6 +33,7 @@ mod vault;
 
 pub use config::Config;
 pub use declare::{Declaration, Done, Stamp, secret_values};
+pub(crate) use deploy::whole;
 pub use deploy::{Given, NO_CHANGE};
 pub use name::Name;
 pub use report::Observed;

@@ -154,30 +154,30 @@ impl Worker {
         .await
     }
 
-    /// Does what was decided, unless something else has happened since. What sleeps is woken first, and that is written then: who dies
+    /// Does what was decided, unless something else has happened since: whether it did. What sleeps is woken first, and that is written then: who dies
     /// in between finds that something waits.
-    pub(super) async fn rescale(&self, name: Name, event: Event) -> Result<()> {
+    pub(super) async fn rescale(&self, name: Name, event: Event) -> Result<bool> {
         let worker = self.clone();
         whole(async move {
             let _turn = worker.shared.gates.enter(&name).await;
             let found = worker.shared.functions.read().get(&name).cloned();
-            let Some(function) = found else { return Ok(()) };
+            let Some(function) = found else { return Ok(false) };
             let old = function.row.lock().clone();
             let is_due = matches!(old.phase(), Phase::Active | Phase::Asleep) && old.instances() == event.from;
             if !is_due {
-                return Ok(());
+                return Ok(false);
             }
             let row = Row { scaled_to: Some(event.to), ..old };
             if event.from == 0 {
                 worker.decided(&name, event);
                 worker.put(&name, &function, row.clone()).await?;
-                row.write(&*worker.shared.tables).await
+                row.write(&*worker.shared.tables).await?;
             } else {
                 row.write(&*worker.shared.tables).await?;
                 worker.put(&name, &function, row).await?;
                 worker.decided(&name, event);
-                Ok(())
             }
+            Ok(true)
         })
         .await
     }

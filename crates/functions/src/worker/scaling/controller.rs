@@ -207,7 +207,9 @@ impl Task {
         let mut member = Member { function, spec, reads, rules, seen, sleeper: None, cannot_sleep };
         if phase == Phase::Asleep {
             member.seen.forget_inputs();
-            member.sleeper = sleeper.or_else(|| Some(self.lay_down(worker, name, &member)));
+            member.sleeper = sleeper
+                .filter(|sleeper| !sleeper.0.is_finished())
+                .or_else(|| Some(self.lay_down(worker, name, &member)));
         } else if sleeper.is_some() || member.seen.is_new() {
             let woken = worker.shared.scaler.events.lock().latest(name).map(|event| event.reason);
             if let Some(reason) = woken.filter(|reason| reason.code == CANNOT_SLEEP) {
@@ -258,7 +260,9 @@ impl Task {
                 let Some(worker) = shared.upgrade().map(|shared| Worker { shared }) else { return };
                 let event = Event { from: 0, to: 1, reason, ..worker.event("wake") };
                 match worker.rescale(name.clone(), event).await {
-                    Ok(()) => return,
+                    Ok(true) => return,
+                    // Somebody changed it meanwhile, which this task may outlive: it goes on looking.
+                    Ok(false) => tracing::debug!(function = %name, "a message came, but it is not to wake now"),
                     Err(error) => tracing::error!(function = %name, %error, "a function does not wake; trying again"),
                 }
                 drop(worker);

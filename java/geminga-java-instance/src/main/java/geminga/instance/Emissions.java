@@ -44,6 +44,11 @@ final class Emissions {
 
     /** Reads from the source until there is nobody to read for. */
     void run(UserCode code, Function<Object, OutRecord> encode, Logger logger) {
+        read(code, encode, logger);
+        Thread.interrupted(); // it was how the end was told; closing is not to be disturbed by it
+    }
+
+    private void read(UserCode code, Function<Object, OutRecord> encode, Logger logger) {
         reading = Thread.currentThread();
         while (!isEnded) {
             Record<?> record;
