@@ -90,11 +90,7 @@ def main():
     os.makedirs(args.dir)
     random.seed(args.kills)
     server = Server(args.broker, os.path.join(args.dir, "data"), os.path.join(args.dir, "broker.log"))
-    # All of it is read again at the end.
-    retention = json.dumps({"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}).encode()
-    status, body = server.request("POST", "/admin/v2/namespaces/public/default/retention", retention)
-    if status != 204:
-        sys.exit(f"retention: {status} {body.decode()}")
+    server.keep_everything()
     names, stop, sent, threads = [], threading.Event(), [], []
     for language, deployed, file in deployments(args):
         status, body = server.deploy(deployed, file)

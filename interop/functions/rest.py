@@ -65,6 +65,13 @@ class Server:
             raise RuntimeError(f"GET {path}: {status} {body[:500]!r}")
         return json.loads(body)
 
+    def keep_everything(self):
+        """What is acknowledged stays, to be read again at the end."""
+        retention = json.dumps({"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}).encode()
+        status, body = self.request("POST", "/admin/v2/namespaces/public/default/retention", retention)
+        if status != 204:
+            raise RuntimeError(f"retention: {status} {body.decode()}")
+
     def deploy(self, config, file=None, kind="functions", method="POST"):
         """Creates or updates a function as `pulsar-admin` does; returns status and body."""
         parts = [(f'name="{kind[:-1]}Config"', "application/json", json.dumps(config).encode())]

@@ -52,11 +52,11 @@ mod tests {
         event_log::{Row, TableChange},
         instance::{Exception, Instance, Parts},
         runtime::{InstanceSpec, LinkEnd, LogLevel, LogLine, Report, StartError, link},
-        spec::{Code, Guarantee, Kind, Language, Limits, OutputConfig},
+        spec::{Code, Kind, Language},
     };
     use async_trait::async_trait;
     use bytes::Bytes;
-    use model::{InitialPosition, SubscriptionType, TopicName};
+    use model::TopicName;
     use std::time::Duration;
     use tokio::sync::mpsc;
 
@@ -121,41 +121,11 @@ mod tests {
             runtime: Arc::new(SelfDriven(starts)),
             clock: Arc::new(seams::SystemClock::new()),
         };
+        let code = Code::File("/f".into());
         let function = FunctionSpec {
-            kind: Kind::Function,
-            id: "id".into(),
-            version: 0,
-            tenant: "public".into(),
-            namespace: "default".into(),
-            name: "f".into(),
             language: Language::Go,
-            class_name: String::new(),
-            code: Code::File("/f".into()),
-            guarantee: Guarantee::AtleastOnce,
             inputs: [("persistent://public/default/in".to_owned(), Default::default())].into(),
-            output: OutputConfig::default(),
-            subscription: "public/default/f".into(),
-            subscription_type: SubscriptionType::Shared,
-            initial_position: InitialPosition::Latest,
-            skip_to_latest: false,
-            cleanup_subscription: true,
-            auto_ack: true,
-            max_message_retries: None,
-            dead_letter_topic: None,
-            log_topic: None,
-            timeout: None,
-            max_pending_async: 1,
-            forward_source_properties: false,
-            window: None,
-            parallelism: 1,
-            limits: Limits::default(),
-            user_config: Default::default(),
-            secrets: Default::default(),
-            runtime_options: None,
-            runtime_flags: Vec::new(),
-            service_url: String::new(),
-            admin_url: String::new(),
-            cluster: String::new(),
+            ..FunctionSpec::new(Kind::Function, "public", "default", "f", code)
         };
         let spec = InstanceSpec {
             function: Arc::new(function),
