@@ -115,6 +115,11 @@ def metrics(run):
         return page.read().decode()
 
 
+def has_consumers(server, run):
+    stats = server.get(f"/admin/v2/persistent/public/default/in-{run.name}/stats")
+    return any(subscription["consumers"] for subscription in stats["subscriptions"].values())
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--broker", required=True)
@@ -128,9 +133,7 @@ def main():
     random.seed(args.kills)
     environment = {**os.environ, "GEMINGA_BROKER__DEDUPLICATION_ENABLED": "true"}
     server = Server(args.broker, os.path.join(args.dir, "data"), os.path.join(args.dir, "broker.log"), environment)
-    # All of it is read again at the end.
-    retention = json.dumps({"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}).encode()
-    server.request("POST", "/admin/v2/namespaces/public/default/retention", retention)
+    server.keep_everything()
     runs, threads, stop = [], [], threading.Event()
     try:
         for language, local_code, instance_code, class_name in codes(args):
@@ -141,6 +144,9 @@ def main():
             threads.append(threading.Thread(target=publish, args=(server.service, topic, stop, []), daemon=True))
         for thread in threads:
             thread.start()
+        # One that finds no broker at its start ends, and should.
+        for run in runs:
+            until(f"{run.name} is there", lambda: has_consumers(server, run), 60)
         for _ in range(args.kills):
             time.sleep(random.uniform(*PAUSE_SECONDS))
             server.kill()
