@@ -2,6 +2,7 @@
 
 mod bench;
 mod clients;
+mod run;
 mod steps;
 
 use anyhow::{Context, Result};
@@ -31,6 +32,7 @@ enum Command {
 
 fn main() -> Result<()> {
     let root = root()?;
+    std::env::set_current_dir(&root)?;
     match Command::parse() {
         Command::Test(args) => steps::test(&args, &root),
         Command::Soak { rounds } => steps::soak(&root, rounds),

@@ -1,13 +1,19 @@
 //! Steps of the test command: each has a name, a result and a duration; the output of one that failed is shown.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::{
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use crate::clients::{self, Client};
+use crate::{
+    clients::{self, Client},
+    run,
+};
+
+/// How long the tests may go on without one that ends: the longest takes a tenth of it on two busy cores.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// Which part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -55,15 +61,8 @@ impl Report {
     /// Runs a command as one step and shows its output only when it fails.
     pub(crate) fn step(&mut self, name: &str, command: &mut Command) -> bool {
         let started = Instant::now();
-        let result = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"));
-        let (passed, shown) = match &result {
-            Ok(output) if output.status.success() => (true, String::new()),
-            Ok(output) => (
-                false,
-                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
-            ),
-            Err(error) => (false, format!("{error:#}\n")),
-        };
+        let ended = run::run(command, &log(name), None);
+        let (passed, shown) = ended.map_or_else(|error| (false, format!("{error:#}")), |it| (it.passed, it.text));
         self.result(name, passed, started.elapsed(), &shown);
         passed
     }
@@ -137,25 +136,35 @@ pub(crate) fn test(args: &TestArgs, root: &Path) -> Result<()> {
     report.finish()
 }
 
-/// Cargo's own test output is counted and shown, so that a run says what it ran.
+/// Cargo's own test output is counted, so that a run says what it ran; a test without an end is named by it.
 fn unit(report: &mut Report, root: &Path) {
+    if !report.step("build of the tests", cargo(root).args(["test", "--quiet", "--workspace", "--no-run"])) {
+        return;
+    }
     let started = Instant::now();
-    let output = cargo(root).args(["test", "--workspace", "--quiet", "--no-fail-fast"]).stdin(Stdio::null()).output();
-    let (passed, shown) = match output {
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let count: u32 = text
+    let mut tests = cargo(root);
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    match run::run(&mut tests, &log("unit"), Some(SILENCE_MAX)) {
+        Ok(ended) => {
+            let count: u32 = ended
+                .text
                 .lines()
                 .filter_map(|line| line.strip_prefix("test result: ")?.split_once(". ")?.1.split_once(" passed"))
                 .filter_map(|(n, _)| n.parse::<u32>().ok())
                 .sum();
             report.passed += count;
             println!("      {count} unit and integration tests passed");
-            (output.status.success(), format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+            let shown: Vec<_> = ended.text.lines().filter(|line| !line.ends_with("... ok")).collect();
+            report.result("unit and integration tests", ended.passed, started.elapsed(), &shown.join("\n"));
         }
-        Err(error) => (false, error.to_string()),
-    };
-    report.result("unit and integration tests", passed, started.elapsed(), &shown);
+        Err(error) => report.result("unit and integration tests", false, started.elapsed(), &format!("{error:#}")),
+    }
+}
+
+/// Where a step's output goes.
+fn log(step: &str) -> PathBuf {
+    let name: String = step.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    Path::new("target/xtask").join(name).with_extension("log")
 }
 
 /// Many rounds of kill and restart.
