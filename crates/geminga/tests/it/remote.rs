@@ -324,6 +324,8 @@ async fn a_broker_that_is_killed_costs_no_message_and_no_code() {
         std::thread::sleep(Duration::from_millis(2));
         exclaims(message)
     });
+    // A broker that goes while it is asked for the first time is another matter: nothing runs yet.
+    until(&instance, "it runs", |status| status.running).await;
     let producer = bench.producer("in").await;
     for round in 0..4 {
         bench.publish(&producer, round * 200..(round + 1) * 200).await;
