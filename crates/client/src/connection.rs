@@ -86,11 +86,18 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    requests: FxHashMap<u64, oneshot::Sender<Result<BaseCommand>>>,
+    requests: FxHashMap<u64, Waiting>,
     producers: FxHashMap<u64, Registered<dyn ProducerEvents>>,
     consumers: FxHashMap<u64, Registered<dyn ConsumerEvents>>,
     connected: Option<oneshot::Sender<Result<proto::CommandConnected>>>,
     gone: Option<Error>,
+}
+
+/// Who waits for an answer.
+struct Waiting {
+    reply: oneshot::Sender<Result<BaseCommand>>,
+    /// Only this consumer can be answered.
+    consumer: Option<u64>,
 }
 
 struct Registered<T: ?Sized> {
@@ -203,11 +210,50 @@ impl Connection {
         wait: Option<Duration>,
         build: impl FnOnce(u64) -> BaseCommand,
     ) -> Result<BaseCommand> {
+        self.request_of(None, doing, wait, build).await
+    }
+
+    /// Acknowledges for a consumer, and waits until the broker says that this is done. The request id is filled in.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request). [`Error::ClosedByBroker`], at once, when the broker has closed the consumer: it does not answer then,
+    /// and what was under way may or may not have happened. Source: Pulsar's `ServerCnx.handleAck`.
+    pub async fn acknowledge(&self, ack: proto::CommandAck, wait: Duration) -> Result<()> {
+        let answer = self
+            .request_of(Some(ack.consumer_id), "acknowledge", Some(wait), |request_id| BaseCommand {
+                r#type: Type::Ack as i32,
+                ack: Some(proto::CommandAck { request_id: Some(request_id), ..ack }),
+                ..Default::default()
+            })
+            .await?;
+        let Some(response) = answer.ack_response else {
+            return Err(Error::Protocol("ACK was answered with another command".into()));
+        };
+        match response.error {
+            Some(_) => Err(broker_error("acknowledge", response.error(), response.message())),
+            None => Ok(()),
+        }
+    }
+
+    async fn request_of(
+        &self,
+        consumer: Option<u64>,
+        doing: &'static str,
+        wait: Option<Duration>,
+        build: impl FnOnce(u64) -> BaseCommand,
+    ) -> Result<BaseCommand> {
         let id = self.shared.next_request.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
+        let mut is_here = true;
         self.shared.insert(|state| {
-            state.requests.insert(id, reply);
+            is_here = consumer.is_none_or(|consumer| state.consumers.contains_key(&consumer));
+            if is_here {
+                state.requests.insert(id, Waiting { reply, consumer });
+            }
         })?;
+        if !is_here {
+            return Err(consumer_closed());
+        }
         // Whatever ends the wait, the table forgets it.
         let _forget = Forget { shared: &self.shared, id };
         self.send(&build(id));
@@ -384,8 +430,8 @@ impl Shared {
         if let Some(connected) = connected {
             let _ = connected.send(Err(error.clone()));
         }
-        for reply in requests.into_values() {
-            let _ = reply.send(Err(error.clone()));
+        for waiting in requests.into_values() {
+            let _ = waiting.reply.send(Err(error.clone()));
         }
         for producer in producers.into_values() {
             producer.handler.lost(error.clone());
@@ -557,6 +603,10 @@ impl Shared {
                     && let Some(consumer) = state.consumers.remove(&close.consumer_id)
                 {
                     consumer.handler.lost(Error::ClosedByBroker("the topic is moving or closing".into()));
+                    let of_it = state.requests.extract_if(|_, waiting| waiting.consumer == Some(close.consumer_id));
+                    for (_, waiting) in of_it {
+                        let _ = waiting.reply.send(Err(consumer_closed()));
+                    }
                 }
             }
             Type::ActiveConsumerChange => {
@@ -580,8 +630,8 @@ impl Shared {
             // WaitForExclusive: it is not this producer's turn yet, a second answer follows.
             Type::ProducerSuccess if command.producer_success.as_ref().is_some_and(|s| !s.producer_ready()) => {}
             _ => {
-                if let Some(reply) = answered(&command).and_then(|id| state.requests.remove(&id)) {
-                    let _ = reply.send(Ok(command));
+                if let Some(waiting) = answered(&command).and_then(|id| state.requests.remove(&id)) {
+                    let _ = waiting.reply.send(Ok(command));
                 }
             }
         }
@@ -645,6 +695,10 @@ fn answered(command: &BaseCommand) -> Option<u64> {
         .or(command.get_schema_response.as_ref().map(|c| c.request_id))
         .or(command.get_or_create_schema_response.as_ref().map(|c| c.request_id))
         .or(command.consumer_stats_response.as_ref().map(|c| c.request_id))
+}
+
+fn consumer_closed() -> Error {
+    Error::ClosedByBroker("the consumer, whose topic is moving or closing".into())
 }
 
 pub(crate) fn broker_error(doing: &'static str, code: proto::ServerError, message: &str) -> Error {

@@ -9,7 +9,6 @@ use crate::{
     Connection, ConsumerEvents, Entry, Error, Message, Permits, Result,
     acks::{Ack, Batches},
     client::{Inner, random, random_share},
-    connection::broker_error,
     hot::{self, Delivery},
     message,
     reader::{Start, start_id},
@@ -783,20 +782,7 @@ impl Feed {
     }
 
     async fn confirm_ack(&self, ack: proto::CommandAck) -> Result<()> {
-        let response = self
-            .connection()?
-            .request("acknowledge", Some(self.client.config.request_timeout), |request_id| BaseCommand {
-                r#type: Type::Ack as i32,
-                ack: Some(proto::CommandAck { request_id: Some(request_id), ..ack }),
-                ..Default::default()
-            })
-            .await?
-            .ack_response
-            .ok_or_else(|| Error::Protocol("ACK was answered with another command".into()))?;
-        match response.error {
-            Some(_) => Err(broker_error("acknowledge", response.error(), response.message())),
-            None => Ok(()),
-        }
+        self.connection()?.acknowledge(ack, self.client.config.request_timeout).await
     }
 
     /// What is sent while the link is down is lost with it, as it would be a moment before.

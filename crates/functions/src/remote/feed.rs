@@ -80,26 +80,13 @@ impl Link {
     /// # Errors
     /// It is not known whether it was done; the broker's refusal.
     pub(super) async fn ack(&self, message_id: Vec<proto::MessageIdData>) -> client::Result<()> {
-        let ack = |request_id| BaseCommand {
-            r#type: Type::Ack as i32,
-            ack: Some(proto::CommandAck {
-                consumer_id: self.consumer,
-                ack_type: proto::command_ack::AckType::Individual as i32,
-                message_id,
-                request_id: Some(request_id),
-                ..Default::default()
-            }),
+        let ack = proto::CommandAck {
+            consumer_id: self.consumer,
+            ack_type: proto::command_ack::AckType::Individual as i32,
+            message_id,
             ..Default::default()
         };
-        let answer = self.connection.request("acknowledge", Some(self.wait), ack).await?;
-        match answer.ack_response {
-            Some(proto::CommandAckResponse { error: Some(_), .. }) | None => Err(client::Error::Broker {
-                doing: "acknowledge",
-                code: answer.ack_response.as_ref().map_or(ServerError::UnknownError, |answer| answer.error()),
-                message: answer.ack_response.as_ref().map_or("no answer", |answer| answer.message()).into(),
-            }),
-            Some(_) => Ok(()),
-        }
+        self.connection.acknowledge(ack, self.wait).await
     }
 
     /// Passes over an entry that nobody can read. Source: Pulsar's `ConsumerImpl.discardCorruptedMessage`.

@@ -262,18 +262,29 @@ impl<S: Stream> Connection<S> {
     }
 
     fn ack_one(&mut self, ack: frame::Ack) {
-        // For a consumer that is gone there is nothing to acknowledge and, as in Pulsar, no answer.
         if let Some(consumer) = self.consumers.open(ack.consumer_id) {
             let position = Position::new(ack.ledger_id, ack.entry_id as i64);
             let mut ids = SmallVec::new();
             ids.push((position, SmallVec::new()));
             let (cumulative, request_id) = (ack.cumulative, ack.request_id);
             self.requested.ack(&consumer.handle, Ack { cumulative, ids, request_id, validation_error: false });
+        } else {
+            self.ack_of_nobody(ack.consumer_id, ack.request_id);
+        }
+    }
+
+    /// Pulsar leaves an acknowledgement for a consumer that is gone without an answer, and the client waiting for one.
+    fn ack_of_nobody(&mut self, consumer_id: u64, request_id: Option<u64>) {
+        if let Some(request_id) = request_id {
+            let error = (ServerError::ConsumerNotFound, "the consumer is closed".to_owned());
+            self.writer.frame(&reply::ack_response(consumer_id, request_id, Some(error)));
         }
     }
 
     fn ack(&mut self, ack: proto::CommandAck) {
-        let Some(consumer) = self.consumers.open(ack.consumer_id) else { return };
+        let Some(consumer) = self.consumers.open(ack.consumer_id) else {
+            return self.ack_of_nobody(ack.consumer_id, ack.request_id);
+        };
         let cumulative = ack.ack_type == AckType::Cumulative as i32;
         if ack.txnid_most_bits.is_some() || ack.txnid_least_bits.is_some() {
             if let Some(request_id) = ack.request_id {

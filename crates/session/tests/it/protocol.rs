@@ -240,6 +240,21 @@ async fn a_topic_that_is_unloaded_closes_its_clients_and_late_sends_are_ignored(
 }
 
 #[tokio::test]
+async fn an_acknowledgement_for_a_consumer_that_the_broker_has_closed_is_answered() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client.subscribe("moved", "s", 2).await;
+    server.broker.unload_topic(&"moved".parse().unwrap()).await.unwrap();
+    client.expect(Type::CloseConsumer).await;
+    let id = |entry_id| proto::MessageIdData { ledger_id: 1, entry_id, ..Default::default() };
+    for message_id in [vec![id(0)], vec![id(0), id(1)]] {
+        let ack = proto::CommandAck { consumer_id: 2, request_id: Some(7), message_id, ..Default::default() };
+        let response = client.ask(&ack, Type::AckResponse).await.ack_response.unwrap();
+        assert_eq!((response.request_id, response.error()), (Some(7), ServerError::ConsumerNotFound));
+    }
+}
+
+#[tokio::test]
 async fn when_the_broker_stops_clients_are_told_and_let_go() {
     let server = Server::start().await;
     let mut client = server.connect().await;
