@@ -46,7 +46,8 @@ pub enum Outgoing {
     /// CommandCloseConsumer from the broker.
     CloseConsumer { consumer_id: u64 },
     /// To a consumer that can ([`crate::NewConsumer::gives_back`]): what it has not begun of these entries, or of all when there are none
-    /// here, others would begin. See [`crate::Requests::give_back`].
+    /// here, others would begin. Each is answered, in this order: [`crate::Requests::give_back`], if there is something, and then
+    /// [`crate::Requests::gave_back`].
     GiveBack { consumer_id: u64, positions: Vec<Position> },
     /// CommandReachedEndOfTopic.
     ReachedEndOfTopic { consumer_id: u64 },

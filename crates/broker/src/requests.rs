@@ -71,7 +71,8 @@ pub struct NewConsumer {
     pub schema: Option<Schema>,
     /// Epoch of the consumer; messages carry it (protocol version 19 or later).
     pub epoch: Option<u64>,
-    /// It asks for no more than it needs, and gives back what it has not begun when it hears [`crate::Outgoing::GiveBack`]. Others that say
+    /// It asks for no more than it needs, and gives back what it has not begun when it hears [`crate::Outgoing::GiveBack`], and says so:
+    /// [`Requests::gave_back`]. Others that say
     /// they are a function's have a window, see `subscription::window`.
     pub gives_back: bool,
 }
@@ -237,13 +238,14 @@ pub(crate) enum What {
     Ack(Ack),
     Redeliver { positions: Vec<Position>, epoch: Option<u64> },
     GiveBack { positions: Vec<Position> },
+    GaveBack,
 }
 
 impl What {
     /// About how much memory and work it is, in words.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::Flow(_) => 1,
+            Self::Flow(_) | Self::GaveBack => 1,
             Self::Ack(ack) => 1 + ack.ids.iter().map(|(_, words)| 1 + words.len()).sum::<usize>(),
             Self::Redeliver { positions, .. } | Self::GiveBack { positions } => 1 + positions.len(),
         }
@@ -306,6 +308,11 @@ impl Requests {
     /// Entries that the consumer has not begun, for others: this is no failed delivery, and is not counted as one.
     pub fn give_back(&mut self, consumer: &ConsumerHandle, positions: Vec<Position>) {
         self.operation(consumer, What::GiveBack { positions });
+    }
+
+    /// One [`crate::Outgoing::GiveBack`] is answered: by all that was given back before this.
+    pub fn gave_back(&mut self, consumer: &ConsumerHandle) {
+        self.operation(consumer, What::GaveBack);
     }
 
     /// Whether there is nothing to hand over.

@@ -385,6 +385,13 @@ impl Session for Open {
         given
     }
 
+    fn gave_back(&mut self, input: InputId) {
+        if let Some(input) = self.inputs.get_mut(input as usize).and_then(Option::as_mut) {
+            self.requests.gave_back(&input.handle);
+            self.submit();
+        }
+    }
+
     fn max_message_bytes(&self) -> usize {
         self.on.broker.config().max_message_size
     }

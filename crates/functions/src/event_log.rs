@@ -183,7 +183,7 @@ pub enum Arrived {
     /// A Failover consumer became active, or is no longer.
     Active(InputId, bool),
     /// Others could begin what was received through this input and is not begun: all of it, or of these entries (ledger and number) where some
-    /// are named. See [`Session::give_back`].
+    /// are named. Answered by [`Session::give_back`], if something is given back, and then [`Session::gave_back`].
     OthersWait(InputId, BTreeSet<(u64, i64)>),
     /// The broker closed this input: what was received through it and is not committed will come again, here or elsewhere.
     InputClosed(InputId),
@@ -247,6 +247,9 @@ pub trait Session: Send {
     fn give_back(&mut self, _ids: &[(InputId, MessageId)]) -> Vec<(InputId, MessageId)> {
         Vec::new()
     }
+
+    /// One [`Arrived::OthersWait`] of this input is answered: nothing more of what it asks for is given back because of it.
+    fn gave_back(&mut self, _input: InputId) {}
 
     /// The largest message the broker takes, headers included.
     fn max_message_bytes(&self) -> usize;

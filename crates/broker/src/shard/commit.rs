@@ -121,6 +121,7 @@ impl Shard {
             What::Ack(ack) => topic.ack(cx, at, &ack),
             What::Redeliver { positions, epoch } => topic.redeliver(cx, at, &positions, epoch),
             What::GiveBack { positions } => topic.give_back(cx, at, &positions),
+            What::GaveBack => topic.gave_back(cx, at),
         }
     }
 

@@ -31,6 +31,9 @@ pub(crate) struct Consumer {
     pub(crate) gives_back: bool,
     /// It was, and has been sent nothing since.
     pub(crate) is_asked: bool,
+    /// How often it was asked, and how often it has answered: in the same order.
+    pub(super) asks: u64,
+    pub(super) answers: u64,
     /// How much it may hold, if it is a function's.
     pub(super) window: Option<Window>,
     /// It reached `max_unacked`; cleared when half of that is acknowledged.
@@ -70,6 +73,8 @@ impl Consumer {
             holds_since_ms: now_ms,
             gives_back: request.gives_back,
             is_asked: false,
+            asks: 0,
+            answers: 0,
             window: (!request.gives_back && is_of_function(&request.metadata)).then(|| Window::new(now_ms)),
             blocked: false,
             passed_over: false,

@@ -1,8 +1,9 @@
 //! Key_Shared: every message of a key goes to one consumer, in order.
 //!
-//! Order within a key holds by three rules: an entry whose consumer cannot take it waits in the replay queue; a later
-//! entry of the same hash waits behind it; and a hash that moved to another consumer waits until the old one has
-//! nothing of it left unacknowledged. Source: PIP-379, Pulsar's `PersistentStickyKeyDispatcherMultipleConsumers`.
+//! Order within a key holds by four rules: an entry whose consumer cannot take it waits in the replay queue; a later
+//! entry of the same hash waits behind it; a hash that moved to another consumer waits until the old one has nothing of
+//! it left unacknowledged; and a hash that came back to one who was asked to give some of it back waits for the answer.
+//! Source: PIP-379, Pulsar's `PersistentStickyKeyDispatcherMultipleConsumers`; the last rule is for `sharing`.
 
 use ledger::{Entry, ManagedLedger};
 use model::Position;
@@ -15,6 +16,16 @@ use crate::shard::Context;
 const LOOK_AHEAD: usize = 20_000;
 /// The same for each consumer. Pulsar: `keySharedLookAheadMsgInReplayThresholdPerConsumer`.
 const LOOK_AHEAD_PER_CONSUMER: usize = 2_000;
+
+/// Who has messages of a hash.
+#[derive(Default)]
+pub(super) struct Holder {
+    pub(super) consumer: u64,
+    /// How many entries.
+    pub(super) entries: u32,
+    /// The last time it was asked to give some of them back, see [`super::Consumer::asks`].
+    pub(super) asked: u64,
+}
 
 impl Subscription {
     pub(super) fn dispatch_key_shared(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) -> bool {
@@ -103,8 +114,12 @@ impl Subscription {
     /// through again when it can.
     fn taker(&mut self, hash: u32) -> Option<usize> {
         let key = self.selector.as_ref()?.select(hash)?;
-        let drained = self.allow_out_of_order || self.holders.get(&hash).is_none_or(|&(holder, _)| holder == key);
         let at = self.consumers.iter().position(|c| c.key == key)?;
+        let drained = self.allow_out_of_order
+            || self.holders.get(&hash).is_none_or(|holder| {
+                // What it has not given back yet comes before what it would be sent now.
+                holder.consumer == key && holder.asked <= self.consumers[at].answers
+            });
         if !self.consumers[at].available() {
             self.consumers[at].passed_over = true;
             return None;

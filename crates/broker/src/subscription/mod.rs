@@ -36,6 +36,7 @@ use crate::{
 };
 use buffer::Buffer;
 use chunks::Chunks;
+use key_shared::Holder;
 use keys::Keys;
 use replay::Replay;
 use selector::Selector;
@@ -146,8 +147,8 @@ pub(crate) struct Subscription {
     selector: Option<Selector>,
     allow_out_of_order: bool,
     key_shared_mode: KeySharedMode,
-    /// Who holds messages of a hash, and how many: another consumer gets that hash only when it is zero (PIP-379).
-    holders: FxHashMap<u32, (u64, u32)>,
+    /// Who has messages of a hash: another consumer gets that hash only when nobody has (PIP-379).
+    holders: FxHashMap<u32, Holder>,
     /// Which keys are frequent (Key_Shared).
     keys: Option<Box<Keys>>,
     /// The oldest entry that is not acknowledged, and when it was published, as last read from disk.
@@ -414,9 +415,9 @@ impl Subscription {
     /// `true` when nothing of the hash is held any more and something of it waits: its next owner may go on.
     /// Source: Pulsar's `DrainingHashesTracker.reduceRefCount`, which unblocks the hash.
     fn release_hash(&mut self, hash: u32) -> bool {
-        let Some((_, held)) = self.holders.get_mut(&hash) else { return false };
-        *held -= 1;
-        if *held > 0 {
+        let Some(holder) = self.holders.get_mut(&hash) else { return false };
+        holder.entries -= 1;
+        if holder.entries > 0 {
             return false;
         }
         self.holders.remove(&hash);
@@ -834,9 +835,9 @@ impl Subscription {
             let pending = PendingAck { consumer, messages, hash, published_ms, sent_ms, is_chunk };
             self.pending.insert(entry.position, pending);
             if hash != 0 {
-                let holder = self.holders.entry(hash).or_insert((consumer, 0));
-                holder.0 = consumer;
-                holder.1 += 1;
+                let holder = self.holders.entry(hash).or_default();
+                holder.consumer = consumer;
+                holder.entries += 1;
             }
         }
         let consumer = &self.consumers[at];

@@ -2,7 +2,8 @@
 //!
 //! Only those are asked that say they can ([`crate::NewConsumer::gives_back`]): the loop of a function's instance can. On Shared, when one
 //! consumer has nothing to do while another one has been holding more than it works on; on Key_Shared, when one joins, for the keys that
-//! are its own from then on. Order within a key holds: what is given back is delivered when all before it is acknowledged.
+//! are its own from then on. Each is answered once, also by who gives nothing back. Order within a key holds: what is given back is
+//! delivered when all before it is acknowledged, and nothing of a key that is asked for is sent before the answer.
 
 use ledger::ManagedLedger;
 use model::Position;
@@ -29,6 +30,7 @@ impl Subscription {
                 next = Some(next.map_or(due, |at| at.min(due)));
             } else if !consumer.is_asked {
                 consumer.is_asked = true;
+                consumer.asks += 1;
                 let consumer_id = consumer.consumer_id;
                 cx.outbox.push(&consumer.peer, Outgoing::GiveBack { consumer_id, positions: Vec::new() });
             }
@@ -64,15 +66,30 @@ impl Subscription {
     /// Asks for what belongs to another consumer since one has joined.
     pub(super) fn ask_for_moved(&mut self, cx: &mut Context) {
         let Some(selector) = self.selector.as_ref().filter(|_| !self.allow_out_of_order) else { return };
-        for consumer in self.consumers.iter().filter(|c| c.gives_back && c.held > 1) {
+        for consumer in self.consumers.iter_mut().filter(|c| c.gives_back && c.held > 1) {
             let moved = self.pending.iter().filter(|(_, p)| {
                 p.consumer == consumer.key && selector.select(p.hash).is_some_and(|owner| owner != consumer.key)
             });
-            let positions: Vec<Position> = moved.map(|(&at, _)| at).collect();
+            let mut positions: Vec<Position> = Vec::new();
+            for (&position, pending) in moved {
+                positions.push(position);
+                if let Some(holder) = self.holders.get_mut(&pending.hash) {
+                    holder.asked = consumer.asks + 1;
+                }
+            }
             if !positions.is_empty() {
+                consumer.asks += 1;
                 let consumer_id = consumer.consumer_id;
                 cx.outbox.push(&consumer.peer, Outgoing::GiveBack { consumer_id, positions });
             }
+        }
+    }
+
+    /// A consumer has answered what it was asked first of all that it has not answered.
+    pub(crate) fn gave_back(&mut self, key: u64) {
+        if let Some(consumer) = self.consumer_mut(key) {
+            consumer.answers = consumer.asks.min(consumer.answers + 1);
+            self.replay.stirred = true;
         }
     }
 

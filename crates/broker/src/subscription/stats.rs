@@ -5,7 +5,7 @@ use ledger::ManagedLedger;
 use model::{Position, SubscriptionType};
 use rustc_hash::FxHashMap;
 
-use super::{Consumer, Subscription};
+use super::{Consumer, Subscription, key_shared::Holder};
 use crate::shard::Context;
 
 /// By consumer: hashes, and how many entries of each it holds.
@@ -100,7 +100,7 @@ impl Subscription {
     fn draining(&self) -> Draining {
         let mut draining = Draining::default();
         if let Some(selector) = &self.selector {
-            for (&hash, &(holder, held)) in &self.holders {
+            for (&hash, &Holder { consumer: holder, entries: held, .. }) in &self.holders {
                 if selector.select(hash) != Some(holder) {
                     draining.entry(holder).or_default().push((hash, held));
                 }

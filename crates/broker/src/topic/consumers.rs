@@ -189,6 +189,14 @@ impl Topic {
         }
     }
 
+    /// A consumer has given back what it will of what it was asked for.
+    pub(crate) fn gave_back(&mut self, cx: &mut Context, at: At) {
+        if let Some(subscription) = self.subscriptions.get_mut(&at.subscription) {
+            subscription.gave_back(at.consumer);
+            self.set_ready_for(cx, at.subscription);
+        }
+    }
+
     /// Removes a consumer; what it did not acknowledge goes to the others.
     pub(crate) fn close_consumer(&mut self, cx: &mut Context, consumer: u64) {
         let Ok(id) = self.subscription_of(consumer) else { return };

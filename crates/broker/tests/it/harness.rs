@@ -216,6 +216,12 @@ impl Connection {
         }
     }
 
+    /// All that was told so far and not asked for.
+    pub(crate) fn hear(&mut self) -> VecDeque<Outgoing> {
+        self.was_told_by_now(|_| false);
+        std::mem::take(&mut self.told)
+    }
+
     /// Whether what was told so far, and not asked for, has this in it.
     pub(crate) fn was_told(&self, wanted: impl Fn(&Outgoing) -> bool) -> bool {
         self.told.iter().any(wanted)

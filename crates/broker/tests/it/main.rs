@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
 
 mod harness;
+mod keys;
 mod producers;
 mod schemas;
 mod sharing;

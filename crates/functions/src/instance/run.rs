@@ -471,6 +471,7 @@ impl Run {
             Arrived::OthersWait(input, entries) => {
                 let is_one = |id: MessageId| entries.is_empty() || entries.contains(&(id.ledger, id.entry));
                 self.give_back(|message| message.input == input && is_one(message.id));
+                self.session.gave_back(input);
                 Ok(())
             }
             Arrived::Active(..) => Ok(()),
