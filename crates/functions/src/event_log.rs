@@ -256,7 +256,7 @@ pub trait Session: Send {
 }
 
 /// What happens together.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Commit {
     /// Messages acknowledged, all of inputs whose topics are the same one.
     pub acks: Vec<(InputId, MessageId)>,

@@ -7,7 +7,7 @@
 //! Source of the rules: Pulsar's `JavaInstanceRunnable`, `PulsarSource` and `PulsarSink`.
 
 use bytes::Bytes;
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rustc_hash::FxHashSet;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -33,7 +33,8 @@ use crate::{
     event_log::{Arrived, Commit, RowChange, Session, TableChange},
     message::{InputId, Message, MessageId, Record},
     runtime::{
-        Answer, Event, Exit, Input, InstanceSpec, Invocation, Link, LogLine, Outcome, Question, Request, UserException,
+        Answer, Event, Exit, Input, InstanceSpec, Invocation, Link, LogLine, Outcome, Question, Request, StateChange,
+        UserException,
     },
     spec::{FunctionSpec, Guarantee},
 };
@@ -48,6 +49,8 @@ const LEAD: (Duration, u32, u32) = (Duration::from_millis(20), 1, 2);
 const WINDOWS_MAX: usize = 16;
 /// Bytes of outputs and state at which outcomes are not put into one commit any more; a broker has a largest commit.
 const COMMIT_BYTES: usize = 4 << 20;
+/// What an entry may take more than its record is thought to.
+const ENTRY_EXTRA_BYTES: usize = 64 << 10;
 /// Commits under way at which no more is taken from user code.
 const COMMITS_MAX: usize = 64;
 /// How often topics are looked for that have come in the meantime: when a pattern says which, and when only partitions can be added.
@@ -125,11 +128,64 @@ struct Planned {
     /// What it comes of, where that can be given up.
     of: Vec<Work>,
     then: Then,
+    /// Something of it may be impossible, which only the broker knows.
+    is_doubtful: bool,
+    /// Of what it was put together, if it was.
+    parts: Vec<Part>,
+}
+
+/// How much of a plan is that of one of those it was put together of.
+struct Part {
+    acks: usize,
+    outputs: usize,
+    changes: usize,
+    rows: usize,
+    of: usize,
+    invocations: u64,
+    written: u64,
 }
 
 impl Planned {
+    fn as_part(&self) -> Part {
+        Part {
+            acks: self.commit.acks.len(),
+            outputs: self.commit.outputs.len(),
+            changes: self.commit.changes.len(),
+            rows: self.rows.len(),
+            of: self.of.len(),
+            invocations: self.invocations,
+            written: self.written,
+        }
+    }
+
+    /// Those it was put together of, in order.
+    fn apart(self) -> Vec<Self> {
+        let Commit { acks, outputs, changes, once: _ } = self.commit;
+        let (mut acks, mut outputs, mut changes) = (acks.into_iter(), outputs.into_iter(), changes.into_iter());
+        let (mut rows, mut of) = (self.rows.into_iter(), self.of.into_iter());
+        let parts = self.parts.iter().map(|part| Self {
+            commit: Commit {
+                acks: acks.by_ref().take(part.acks).collect(),
+                outputs: outputs.by_ref().take(part.outputs).collect(),
+                changes: changes.by_ref().take(part.changes).collect(),
+                once: None,
+            },
+            rows: rows.by_ref().take(part.rows).collect(),
+            of: of.by_ref().take(part.of).collect(),
+            invocations: part.invocations,
+            written: part.written,
+            ..Self::default()
+        });
+        parts.collect()
+    }
+
     /// Puts another one behind it.
     fn add(&mut self, plan: Self) {
+        if self.parts.is_empty() {
+            self.parts.push(self.as_part());
+        }
+        self.parts.push(plan.as_part());
+        self.is_doubtful |= plan.is_doubtful;
         self.bytes += plan.bytes;
         self.commit.acks.extend(plan.commit.acks);
         self.commit.outputs.extend(plan.commit.outputs);
@@ -654,6 +710,8 @@ impl Run {
             self.state.learn(&outcome.effects.changes).await?;
         }
         for change in outcome.effects.changes {
+            // What is there may be no counter.
+            plan.is_doubtful |= matches!(change, StateChange::Add { .. });
             let change = self.state.begin(change, of);
             plan.bytes += change.bytes();
             plan.rows.push(change.key.clone());
@@ -718,6 +776,7 @@ impl Run {
         }
         let once = plan.once.as_deref();
         let output = self.outputs.route(&mut self.session, &topic, record.key.as_ref(), once).await?;
+        plan.is_doubtful |= bytes + ENTRY_EXTRA_BYTES > most;
         plan.bytes += bytes;
         plan.written += u64::from(self.function.output.topic.as_ref() == Some(&topic));
         plan.commit.outputs.push((output, record));
@@ -906,11 +965,25 @@ impl Run {
 
     // Commits.
 
-    fn commit(&mut self, planned: Planned) {
-        let Planned { once: _, commit, bytes: _, invocations, written, rows, of, then } = planned;
+    fn commit(&mut self, mut planned: Planned) {
+        let is_doubtful = planned.is_doubtful && !planned.parts.is_empty();
+        let again = is_doubtful.then(|| planned.commit.clone());
+        let commit = std::mem::take(&mut planned.commit);
         let (published, acks) = (commit.outputs.len() as u64, commit.acks.clone());
-        let begun: BoxFuture<'static, Result<()>> =
+        let mut begun: BoxFuture<'static, Result<()>> =
             if commit.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { self.session.commit(commit) };
+        if let Some(again) = again.filter(|_| self.function.guarantee != Guarantee::EffectivelyOnce)
+            && let Some(result) = (&mut begun).now_or_never()
+        {
+            if matches!(result, Err(Error::Invalid(_))) {
+                // One of them is to blame. The others are committed before all that follows, so that keys keep their order.
+                self.session.reopen(&again.acks);
+                planned.commit = again;
+                return planned.apart().into_iter().for_each(|plan| self.commit(plan));
+            }
+            begun = Box::pin(std::future::ready(result));
+        }
+        let Planned { invocations, written, rows, of, then, .. } = planned;
         self.commits.push(Box::pin(async move {
             let result = begun.await;
             Ended { result, acks, invocations, published, written, rows, of, then }
