@@ -4,7 +4,7 @@
 //! instance works on at a time is its rate times how long a message takes there when it does not queue. That time is the shortest mean
 //! seen of late; when it is old it is measured anew, with ever smaller windows until there is no queue. A window that was not used up says
 //! nothing and stays. One who acknowledges nothing while it is full gets more after a while: it may wait for more, as a window of so many
-//! messages does.
+//! messages does; and never has less than twice what it acknowledges at once.
 //! The idea is that of BBR congestion control. Pure: the caller knows the time, in milliseconds.
 
 /// Where it begins.
@@ -18,6 +18,8 @@ const OLD: u32 = 16;
 
 /// A full window out of which nothing comes for so long, or for four times as long as a message takes, is doubled.
 const STUCK_MS: f64 = 1000.0;
+/// What is acknowledged within so long is acknowledged at once.
+const AT_ONCE_MS: u64 = 10;
 /// It ends somewhere.
 const SIZE_MAX: u32 = 1 << 20;
 
@@ -39,6 +41,11 @@ pub(super) struct Window {
     of_before: i64,
     /// When something was acknowledged, or the window doubled.
     moved_ms: u64,
+    /// What is acknowledged at once: since when, how much, and the most in this round and of late.
+    burst_ms: u64,
+    burst: u32,
+    largest: u32,
+    usual: u32,
 }
 
 impl Window {
@@ -56,6 +63,10 @@ impl Window {
             held: 0,
             of_before: 0,
             moved_ms: now_ms,
+            burst_ms: now_ms,
+            burst: 0,
+            largest: 0,
+            usual: 0,
         }
     }
 
@@ -89,6 +100,11 @@ impl Window {
     /// It has acknowledged messages that were sent so long ago.
     pub(super) fn acked(&mut self, messages: u32, took_ms: u32, now_ms: u64) {
         self.moved_ms = now_ms;
+        if now_ms.saturating_sub(self.burst_ms) > AT_ONCE_MS {
+            (self.burst_ms, self.burst) = (now_ms, 0);
+        }
+        self.burst = self.burst.saturating_add(messages);
+        self.largest = self.largest.max(self.burst);
         if self.of_before > 0 {
             self.of_before -= i64::from(messages);
             return self.begin(now_ms);
@@ -100,6 +116,7 @@ impl Window {
             return;
         }
         let mean_ms = self.took_ms as f64 / f64::from(self.acked);
+        self.usual = self.largest.max(self.usual / 2);
         if self.was_full {
             self.look(f64::from(self.acked) / passed_ms, mean_ms);
         } else {
@@ -110,13 +127,14 @@ impl Window {
 
     fn begin(&mut self, now_ms: u64) {
         (self.began_ms, self.acked, self.took_ms, self.was_full) = (now_ms, 0, 0, self.is_full);
+        self.largest = 0;
     }
 
     fn look(&mut self, rate_per_ms: f64, mean_ms: f64) {
         self.age += 1;
         if let Some(before_ms) = self.probing {
             // With less in flight a message takes less: it queues.
-            if mean_ms < 0.75 * before_ms && self.size > LEAST {
+            if mean_ms < 0.75 * before_ms && self.size > self.least() {
                 return self.probe(mean_ms);
             }
             (self.shortest_ms, self.age, self.probing) = (mean_ms.min(before_ms), 0, None);
@@ -126,13 +144,18 @@ impl Window {
             return self.probe(mean_ms);
         }
         let wanted = 2.0 * rate_per_ms * self.shortest_ms.max(SHORTEST_MS);
-        self.size = (wanted as u32).max(self.size / 2).max(LEAST);
+        self.size = (wanted as u32).max(self.size / 2).max(self.least());
+    }
+
+    /// Who acknowledges many at once may do so only when it has so many.
+    fn least(&self) -> u32 {
+        self.usual.saturating_mul(2).clamp(LEAST, SIZE_MAX)
     }
 
     /// Tries half of the window, at which a message may take less than `mean_ms`.
     fn probe(&mut self, mean_ms: f64) {
         self.probing = Some(mean_ms);
-        self.size = (self.size / 2).max(LEAST);
+        self.size = (self.size / 2).max(self.least());
         self.of_before = self.held;
     }
 }
@@ -225,6 +248,41 @@ mod tests {
         let (held, done) = run(&Client { workers: 1, takes_ms: |_| 5, acks_every_ms: 100 }, 20_000);
         assert!(held <= 80, "{held}");
         assert!(done >= 1800, "{done} of 2000");
+    }
+
+    #[test]
+    fn who_acknowledges_only_what_it_has_many_of_never_waits_once_that_is_known() {
+        for (collects, takes_ms) in [(100, 5), (300, 1), (300, 5), (999, 1)] {
+            let mut window = Window::new(0);
+            let (mut waiting, mut collected): (VecDeque<u64>, Vec<u64>) = Default::default();
+            let (mut held, mut done, mut free_ms) = (0, 0, 0);
+            for now in 1..=120_000 {
+                if window.doubles_at_ms().is_some_and(|at| at <= now) {
+                    window.double(now);
+                }
+                while !window.is_full() && held < 1000 {
+                    held += 1;
+                    waiting.push_back(now);
+                    window.holds(held);
+                }
+                if free_ms <= now
+                    && let Some(sent) = waiting.pop_front()
+                {
+                    collected.push(sent);
+                    free_ms = now + takes_ms;
+                }
+                if collected.len() == collects {
+                    for sent in collected.drain(..) {
+                        held -= 1;
+                        done += u64::from(now > 30_000);
+                        window.acked(1, (now - sent) as u32, now);
+                        window.holds(held);
+                    }
+                }
+            }
+            let most = 90_000 / takes_ms;
+            assert!(done >= most * 9 / 10, "{done} of {most} where {collects} of {takes_ms} ms are collected");
+        }
     }
 
     #[test]
