@@ -213,6 +213,11 @@ impl Producer {
     /// wait for. Where deduplication is on, the entry is stored once, however often it is published. Waits itself only while too much is
     /// pending.
     ///
+    /// Once one of these entries is refused the producer has failed: were a later one stored, the broker would take the refused one for a
+    /// duplicate when it comes again. For the same reason nothing is sent after an entry that may be refused all by itself (it is larger
+    /// than any before, or delayed) until that is stored. Source: `PersistentTopic.isExceedMaximumMessageSize` and
+    /// `isExceedMaximumDeliveryDelay`, which look at policies that no client is told of.
+    ///
     /// # Errors
     /// [`Error::TooLarge`]: all of them together are; [`Error::Mixed`]; [`Error::Closed`]; or why the producer failed.
     pub async fn enqueue_entry(&self, messages: &[Outgoing], sequence_id: u64) -> Result<Publication> {
@@ -305,6 +310,12 @@ struct State {
     link: Link,
     /// The link went down after the current attempt to attach began.
     lost: bool,
+    /// It failed, and is still registered on this connection.
+    left: Option<Arc<Connection>>,
+    /// The largest message that can be sent, as the broker said last.
+    max_message_bytes: usize,
+    /// Of the entries of their own numbers, the largest that was stored.
+    largest_stored: usize,
     stamp: Stamp,
     epoch: u64,
     topic_epoch: Option<u64>,
@@ -331,8 +342,24 @@ struct Pending {
     highest_sequence_id: u64,
     frame: Bytes,
     is_batch: bool,
+    /// Of the payloads before they were compressed.
     bytes: usize,
+    /// Of the payload as it is sent, and the same with its metadata.
+    payload_bytes: usize,
+    sent_bytes: usize,
+    kind: Kind,
     waiting: Vec<oneshot::Sender<Result<MessageId>>>,
+}
+
+/// What an entry means to those after it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing.
+    Free,
+    /// Nothing may be stored after it when it is refused.
+    Numbered,
+    /// Besides, it may be refused although what follows is not.
+    Alone,
 }
 
 impl Lane {
@@ -340,6 +367,9 @@ impl Lane {
         let state = State {
             link: Link::Down,
             lost: false,
+            left: None,
+            max_message_bytes: usize::MAX,
+            largest_stored: 0,
             stamp: Stamp {
                 producer_name: options.name.clone().unwrap_or_default(),
                 compression: options.compression,
@@ -415,6 +445,18 @@ impl Lane {
         state.topic_epoch = success.topic_epoch;
         state.stamp.schema_version = success.schema_version.map(|version| version.to_vec()).filter(|v| !v.is_empty());
         state.stamp.producer_name = success.producer_name;
+        state.max_message_bytes = connection.max_message_bytes();
+        let mut failed = None;
+        for entry in state.take_unfit() {
+            let error = Error::TooLarge { bytes: entry.payload_bytes, limit: state.max_message_bytes };
+            failed = failed.or_else(|| (entry.kind != Kind::Free).then(|| error.clone()));
+            fail(entry.waiting, &error);
+        }
+        if let Some(error) = failed {
+            drop(state);
+            connection.abandon_producer(self.id);
+            return Err(error);
+        }
         for pending in &state.pending {
             connection.write(|out| out.put_slice(&pending.frame));
         }
@@ -426,9 +468,16 @@ impl Lane {
     async fn drive(self: Arc<Self>) {
         loop {
             let due = {
-                let state = self.state.lock();
+                let mut state = self.state.lock();
                 match &state.link {
-                    Link::Over(_) => return,
+                    Link::Over(_) => {
+                        let left = state.left.take();
+                        drop(state);
+                        if let Some(connection) = left {
+                            connection.abandon_producer(self.id);
+                        }
+                        return;
+                    }
                     Link::Down => None,
                     Link::Up(_) => Some(state.batch_due),
                 }
@@ -478,11 +527,10 @@ impl Lane {
     fn try_enqueue(&self, message: &Outgoing) -> Result<Option<Publication>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let limit = match &state.link {
-            Link::Over(error) => return Err(error.clone()),
-            Link::Up(connection) => connection.max_message_bytes(),
-            Link::Down => usize::MAX,
-        };
+        if let Link::Over(error) = &state.link {
+            return Err(error.clone());
+        }
+        let limit = state.max_message_bytes;
         let bytes = message.payload.len();
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
@@ -520,7 +568,7 @@ impl Lane {
             _ => {
                 self.close_batch(state);
                 let encoded = batcher::single(message, sequence_id, &state.stamp, now_ms());
-                self.push(state, encoded, false, bytes, vec![stored]);
+                self.push(state, encoded, false, bytes, Kind::Free, vec![stored]);
             }
         }
         Ok(Some(Publication(publication)))
@@ -530,15 +578,15 @@ impl Lane {
     fn try_enqueue_entry(&self, messages: &[Outgoing], sequence_id: u64) -> Result<Option<Publication>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let limit = match &state.link {
-            Link::Over(error) => return Err(error.clone()),
-            Link::Up(connection) => connection.max_message_bytes(),
-            Link::Down => usize::MAX,
-        };
+        if let Link::Over(error) = &state.link {
+            return Err(error.clone());
+        }
+        let limit = state.max_message_bytes;
         self.close_batch(state);
         let bytes = messages.iter().map(|message| message.payload.len()).sum();
         if state.pending_messages >= self.options.pending_messages_max
             || (state.pending_bytes > 0 && state.pending_bytes + bytes > self.options.pending_bytes_max)
+            || state.pending.back().is_some_and(|last| last.kind == Kind::Alone)
         {
             return Ok(None);
         }
@@ -550,9 +598,11 @@ impl Lane {
         if sent > limit {
             return Err(Error::TooLarge { bytes: sent, limit });
         }
+        let is_delayed = encoded.metadata.deliver_at_time.is_some();
+        let kind = if is_delayed || sent_bytes(&encoded) > state.largest_stored { Kind::Alone } else { Kind::Numbered };
         state.next_sequence_id = Some(sequence_id + 1);
         let (stored, publication) = oneshot::channel();
-        self.push(state, encoded, messages.len() > 1, bytes, vec![stored]);
+        self.push(state, encoded, messages.len() > 1, bytes, kind, vec![stored]);
         Ok(Some(Publication(publication)))
     }
 
@@ -563,7 +613,7 @@ impl Lane {
         state.batch_due = None;
         let waiting = std::mem::take(&mut state.batch_waiting);
         let bytes = std::mem::take(&mut state.batch_bytes);
-        self.push(state, encoded, true, bytes, waiting);
+        self.push(state, encoded, true, bytes, Kind::Free, waiting);
     }
 
     fn push(
@@ -572,6 +622,7 @@ impl Lane {
         encoded: Encoded,
         is_batch: bool,
         bytes: usize,
+        kind: Kind,
         waiting: Vec<oneshot::Sender<Result<MessageId>>>,
     ) {
         let frame = self.frame(&encoded, is_batch);
@@ -586,6 +637,9 @@ impl Lane {
             frame,
             is_batch,
             bytes,
+            payload_bytes: encoded.payload.len(),
+            sent_bytes: sent_bytes(&encoded),
+            kind,
             waiting,
         });
     }
@@ -637,24 +691,15 @@ impl Lane {
     /// Fails everything that waits; returns the connection the producer is still registered on. Only the first reason
     /// counts.
     fn end(&self, error: Error) -> Option<Arc<Connection>> {
-        let mut state = self.state.lock();
-        if matches!(state.link, Link::Over(_)) {
-            return None;
-        }
-        let link = std::mem::replace(&mut state.link, Link::Over(error.clone()));
-        let pending = std::mem::take(&mut state.pending);
-        let batch = std::mem::take(&mut state.batch_waiting);
-        (state.pending_messages, state.pending_bytes, state.batch_bytes) = (0, 0, 0);
-        drop(state);
-        for waiting in pending.into_iter().flat_map(|entry| entry.waiting).chain(batch) {
-            let _ = waiting.send(Err(error.clone()));
-        }
+        let (left, waiting) = self.state.lock().end(&error);
+        self.ended(waiting, &error);
+        left
+    }
+
+    fn ended(&self, waiting: Vec<oneshot::Sender<Result<MessageId>>>, error: &Error) {
+        fail(waiting, error);
         self.wake.notify_one();
         self.room.notify_waiters();
-        match link {
-            Link::Up(connection) => Some(connection),
-            _ => None,
-        }
     }
 
     fn partition(&self) -> i32 {
@@ -663,16 +708,50 @@ impl Lane {
 }
 
 impl State {
+    /// Ends the producer, unless it has: the connection it is still registered on, and who waits.
+    fn end(&mut self, error: &Error) -> (Option<Arc<Connection>>, Vec<oneshot::Sender<Result<MessageId>>>) {
+        // Whoever closes it takes over what a failure left to be closed.
+        let left = match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Over(first) => {
+                self.link = Link::Over(first);
+                return (self.left.take(), Vec::new());
+            }
+            Link::Up(connection) => Some(connection),
+            Link::Down => None,
+        };
+        self.link = Link::Over(error.clone());
+        let pending = std::mem::take(&mut self.pending);
+        let batch = std::mem::take(&mut self.batch_waiting);
+        (self.pending_messages, self.pending_bytes, self.batch_bytes) = (0, 0, 0);
+        (left, pending.into_iter().flat_map(|entry| entry.waiting).chain(batch).collect())
+    }
+
     /// Takes the entry with this sequence id off the front. Receipts come in order, so older ones belong to entries that
-    /// were sent twice and are known already.
+    /// were sent twice and are known already. A receipt names the first message of a batch, a refusal the last one (Pulsar's
+    /// `Producer.MessagePublishContext.completed`).
     fn settle(&mut self, sequence_id: u64) -> Option<Pending> {
-        if self.pending.front()?.sequence_id != sequence_id {
+        let first = self.pending.front()?;
+        if ![first.sequence_id, first.highest_sequence_id].contains(&sequence_id) {
             return None;
         }
         let entry = self.pending.pop_front()?;
+        self.forget(&entry);
+        Some(entry)
+    }
+
+    fn forget(&mut self, entry: &Pending) {
         self.pending_messages -= entry.waiting.len();
         self.pending_bytes -= entry.bytes;
-        Some(entry)
+    }
+
+    /// Takes what the broker would not even read: it may be another one now, with another limit.
+    fn take_unfit(&mut self) -> Vec<Pending> {
+        let limit = self.max_message_bytes;
+        let (unfit, fit): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|entry| entry.payload_bytes > limit);
+        self.pending = fit.into();
+        unfit.iter().for_each(|entry| self.forget(entry));
+        unfit
     }
 }
 
@@ -682,6 +761,10 @@ impl ProducerEvents for Lane {
             let mut state = self.state.lock();
             let Some(entry) = state.settle(receipt.sequence_id) else { return };
             state.last_stored = state.last_stored.max(entry.highest_sequence_id as i64);
+            // A duplicate was not looked at.
+            if entry.kind != Kind::Free && receipt.position.is_some_and(|position| position.entry >= 0) {
+                state.largest_stored = state.largest_stored.max(entry.sent_bytes);
+            }
             entry
         };
         let position = receipt.position.unwrap_or(Position::new(u64::MAX, -1));
@@ -693,11 +776,17 @@ impl ProducerEvents for Lane {
 
     fn refused(&self, sequence_id: u64, error: Error) {
         let mut state = self.state.lock();
-        let entry = state.settle(sequence_id);
-        drop(state);
-        for waiting in entry.into_iter().flat_map(|entry| entry.waiting) {
-            let _ = waiting.send(Err(error.clone()));
+        let Some(entry) = state.settle(sequence_id) else { return };
+        fail(entry.waiting, &error);
+        if entry.kind == Kind::Free {
+            drop(state);
+            return self.room.notify_waiters();
         }
+        // The connection cannot be told from here: the driving task closes it.
+        let (left, waiting) = state.end(&error);
+        state.left = left;
+        drop(state);
+        self.ended(waiting, &error);
     }
 
     fn lost(&self, error: Error) {
@@ -719,20 +808,20 @@ impl ProducerEvents for Lane {
     }
 }
 
+fn fail(waiting: Vec<oneshot::Sender<Result<MessageId>>>, error: &Error) {
+    for waiting in waiting {
+        let _ = waiting.send(Err(error.clone()));
+    }
+}
+
+/// What brokers compare with the limits of a topic.
+fn sent_bytes(encoded: &Encoded) -> usize {
+    encoded.metadata.encoded_len() + encoded.payload.len()
+}
+
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_hash_as_java_hashes_them() {
-        assert_eq!(java_hash(""), 0);
-        assert_eq!(java_hash("a"), 97);
-        assert_eq!(java_hash("hello"), 99_162_322);
-        assert_eq!(java_hash("polygenelubricants"), 0, "Integer.MIN_VALUE has no sign left");
-        assert_eq!(java_hash("\u{1F600}"), 1_772_899, "surrogates are hashed one by one");
-    }
-}
+mod tests;
