@@ -59,11 +59,16 @@ final class AsyncCalls {
         stage.whenComplete((result, thrown) -> complete(call, result, thrown));
     }
 
-    /** Waits until none is pending. */
-    synchronized void awaitAll() throws InterruptedException {
-        while (!pending.isEmpty()) {
+    /** Waits until none is pending, or for so long. */
+    synchronized void awaitAll(long millis) throws InterruptedException {
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
+        for (;;) {
+            long left = deadline - System.nanoTime();
+            if (pending.isEmpty() || left <= 0) {
+                return;
+            }
             instance.outbox().flush();
-            wait(100);
+            wait(Math.max(1, Math.min(100, TimeUnit.NANOSECONDS.toMillis(left))));
         }
     }
 

@@ -38,6 +38,9 @@ final class Instance {
     private static final int MESSAGE = 0;
     private static final int WINDOW_LAST = 2;
     private static final int EXCEPTION_BYTES_MAX = 8 << 10;
+    /** How long pending calls are waited for at the end. Together they are less than the three seconds in which Geminga ends an instance. */
+    private static final long PENDING_BEFORE_CLOSE_MS = 1500;
+    private static final long PENDING_AFTER_CLOSE_MS = 500;
 
     private final Hello hello;
     private final Outbox outbox;
@@ -112,12 +115,15 @@ final class Instance {
             emissions.run(code, this::output, logger);
         } else {
             takeInvocations();
+            // What ends by itself does so before what it needs is closed; what a sink has gathered, its close may settle.
+            async.awaitAll(PENDING_BEFORE_CLOSE_MS);
         }
         try {
             code.close();
         } catch (Exception | LinkageError e) {
             logger.error("close failed", e);
         }
+        async.awaitAll(PENDING_AFTER_CLOSE_MS);
         outbox.flush();
     }
 
@@ -133,7 +139,6 @@ final class Instance {
             }
             invoke(frame.body());
         }
-        async.awaitAll();
     }
 
     private void invoke(byte[] frame) throws InterruptedException {

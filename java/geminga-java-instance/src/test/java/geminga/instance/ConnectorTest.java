@@ -10,7 +10,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
 import org.apache.pulsar.client.api.Schema;
 import org.apache.pulsar.functions.api.Record;
 import org.apache.pulsar.io.core.BatchSource;
@@ -84,6 +86,47 @@ class ConnectorTest {
             "\"guarantee\":\"ATMOST_ONCE\"");
         assertEquals(1, link.outcome("a").well().id(), "at most once does not wait for the sink");
         assertEquals(0, link.end());
+    }
+
+    /** Settles some a moment later, and the rest when it is closed. */
+    static final class Flushing implements Sink<String> {
+        private final List<Record<String>> gathered = new ArrayList<>();
+        private SinkContext context;
+
+        @Override
+        public void open(Map<String, Object> config, SinkContext context) {
+            this.context = context;
+        }
+
+        @Override
+        public synchronized void write(Record<String> record) {
+            gathered.add(record);
+            if (record.getValue().equals("later")) {
+                CompletableFuture.delayedExecutor(200, TimeUnit.MILLISECONDS).execute(() -> settle(record));
+            }
+        }
+
+        private synchronized void settle(Record<String> record) {
+            gathered.remove(record);
+            record.ack();
+        }
+
+        @Override
+        public synchronized void close() {
+            context.getLogger().info("closed with {}", gathered.size());
+            gathered.forEach(Record::ack);
+        }
+    }
+
+    @Test
+    void a_sink_is_closed_after_what_ends_by_itself_and_settles_the_rest() throws Exception {
+        Link link = Link.start(UserPackage.of(Flushing.class), Flushing.class.getName(), SINK);
+        link.send(Sent.text("a"), Sent.text("later"), Sent.text("b"));
+        assertEquals(0, link.end());
+        assertEquals(2, link.next().well().id());
+        assertEquals(1, link.next().well().id());
+        assertEquals(3, link.next().well().id());
+        assertTrue(link.logs.get(link.logs.size() - 1).contains("closed with 2"), link.logs::toString);
     }
 
     /** Counts to three, waits, and counts what it is told. */
