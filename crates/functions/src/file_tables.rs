@@ -4,8 +4,12 @@
 //! of the log is of the past, it is written anew. One process has it at a time.
 //!
 //! ```text
-//! file  = *( length:u32le crc32c:u32le batch )        batch = the protobuf message `Batch` below
+//! file = "GEMSTAT1" *( head batch )          batch = the protobuf message `Batch` below
+//! head = length:u32le crc32c:u32le check:u32le          the crc is the batch's; check = crc32c(offset:u64le length crc32c)
 //! ```
+//! A batch is on disk before the next is written, so a stop can only leave the last one half there: shorter than its head says, or with
+//! zeros where it was not written. That end is cut off. Whatever else is not as it was written is damage, and the log is not opened: it
+//! must not go on from what would be left.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,6 +29,12 @@ use crate::{
     event_log::{Row, RowChange, TableChange},
 };
 
+/// How a file begins.
+const MAGIC: [u8; 8] = *b"GEMSTAT1";
+/// Bytes before a batch.
+const HEAD_BYTES: usize = 12;
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: u64 = 512;
 /// The largest batch that is read back.
 const BATCH_BYTES_MAX: usize = 256 << 20;
 /// A log below this is not written anew.
@@ -81,6 +91,17 @@ impl FileTables {
         Self { path, rows: Arc::default(), log: Arc::default() }
     }
 
+    /// Whether what was written before can be read; where nothing was, nothing is made.
+    ///
+    /// # Errors
+    /// It is damaged, or another process has it.
+    pub async fn check(&self) -> Result<()> {
+        match tokio::fs::try_exists(&self.path).await.map_err(failed("look for", &self.path))? {
+            true => self.is_open().await,
+            false => Ok(()),
+        }
+    }
+
     /// Opens the log, the first time.
     async fn open(&self) -> Result<tokio::sync::OwnedMutexGuard<Option<Log>>> {
         let mut log = self.log.clone().lock_owned().await;
@@ -102,7 +123,7 @@ impl FileTables {
         blocking(move || {
             let Some(mut open) = log.take() else { return Err(Error::Closed("the state is closed".into())) };
             // A write that failed half way is cut off when it is opened again.
-            open.bytes += append(&mut open.file, &batch).map_err(failed("write", &path))?;
+            open.bytes += append(&mut open.file, open.bytes, &batch).map_err(failed("write", &path))?;
             let mut rows = rows.write();
             apply(&mut rows, batch);
             if open.bytes > LOG_BYTES_MIN.max(LOG_FACTOR * bytes_of(&rows)) {
@@ -234,18 +255,48 @@ fn bytes_of(rows: &Rows) -> u64 {
     rows.iter().map(table).sum()
 }
 
-fn append(file: &mut File, batch: &Batch) -> io::Result<u64> {
+/// Writes a batch at this offset; how many bytes it takes.
+fn append(file: &mut File, at: u64, batch: &Batch) -> io::Result<u64> {
     let body = batch.encode_to_vec();
     if body.len() > BATCH_BYTES_MAX {
         return Err(io::Error::other(format!("{} bytes at once are too many, {BATCH_BYTES_MAX} may be", body.len())));
     }
-    let mut record = Vec::with_capacity(body.len() + 8);
-    record.extend_from_slice(&u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes());
-    record.extend_from_slice(&wire::crc32c(&body).to_le_bytes());
-    record.extend_from_slice(&body);
+    let head = Head { bytes: u32::try_from(body.len()).map_err(io::Error::other)?, crc: wire::crc32c(&body) };
+    let record = [&head.written(at)[..], &body].concat();
     file.write_all(&record)?;
     file.sync_data()?;
     Ok(record.len() as u64)
+}
+
+/// What is before a batch.
+struct Head {
+    bytes: u32,
+    crc: u32,
+}
+
+impl Head {
+    fn written(&self, at: u64) -> [u8; HEAD_BYTES] {
+        let mut head = [0; HEAD_BYTES];
+        head[..4].copy_from_slice(&self.bytes.to_le_bytes());
+        head[4..8].copy_from_slice(&self.crc.to_le_bytes());
+        let mut checked = [0; 16];
+        checked[..8].copy_from_slice(&at.to_le_bytes());
+        checked[8..].copy_from_slice(&head[..8]);
+        head[8..].copy_from_slice(&wire::crc32c(&checked).to_le_bytes());
+        head
+    }
+
+    /// Nothing where this is no head that was written at this offset.
+    fn read(head: &[u8; HEAD_BYTES], at: u64) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h, ..] = *head;
+        let read = Self { bytes: u32::from_le_bytes([a, b, c, d]), crc: u32::from_le_bytes([e, f, g, h]) };
+        (read.bytes > 0 && read.bytes as usize <= BATCH_BYTES_MAX && read.written(at) == *head).then_some(read)
+    }
+
+    /// The batch after it, where it is as it was written.
+    fn batch(&self, body: &[u8]) -> Option<Batch> {
+        (wire::crc32c(body) == self.crc).then(|| Batch::decode(body).ok()).flatten()
+    }
 }
 
 fn open(path: &Path) -> Result<(Log, Rows)> {
@@ -268,37 +319,79 @@ fn open(path: &Path) -> Result<(Log, Rows)> {
 
 /// All rows, and where the log ends. What a stop left half written at its end is no part of it.
 fn read(file: &mut File, path: &Path) -> Result<(Rows, u64)> {
-    let all = file.metadata().map_err(failed("read", path))?.len();
-    file.seek(SeekFrom::Start(0)).map_err(failed("read", path))?;
+    let all = begin(file, path)?;
     let mut from = BufReader::with_capacity(1 << 20, file);
-    let (mut rows, mut good) = (Rows::new(), 0u64);
-    while good < all {
-        let mut head = [0; 8];
-        if all - good < 8 {
-            break;
+    let (mut rows, mut good) = (Rows::new(), MAGIC.len() as u64);
+    loop {
+        let damaged = || {
+            Error::Closed(format!(
+                "the state in {} is damaged at byte {good} of {all} and is not used: put a copy in its place, or move it away to begin \
+                 without state",
+                path.display()
+            ))
+        };
+        if all - good < HEAD_BYTES as u64 {
+            return Ok((rows, good));
         }
+        let mut head = [0; HEAD_BYTES];
         from.read_exact(&mut head).map_err(failed("read", path))?;
-        let [a, b, c, d, e, f, g, h] = head;
-        let (size, sum) = (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]));
-        let end = good + 8 + size as u64;
+        let Some(known) = Head::read(&head, good) else {
+            let mut rest = Vec::new();
+            from.read_to_end(&mut rest).map_err(failed("read", path))?;
+            return if is_unwritten(&head, good) && !has_batch(&rest, good + HEAD_BYTES as u64) {
+                Ok((rows, good))
+            } else {
+                Err(damaged())
+            };
+        };
+        let end = good + HEAD_BYTES as u64 + u64::from(known.bytes);
         if end > all {
-            break;
+            return Ok((rows, good));
         }
-        let damaged = || Error::Closed(format!("the state in {} is damaged at byte {good}", path.display()));
-        if size > BATCH_BYTES_MAX {
-            return Err(damaged());
-        }
-        let mut body = vec![0; size];
+        let mut body = vec![0; known.bytes as usize];
         from.read_exact(&mut body).map_err(failed("read", path))?;
-        match Batch::decode(&body[..]) {
-            Ok(batch) if size > 0 && wire::crc32c(&body) == sum => apply(&mut rows, batch),
-            // Blocks that were allocated and not written are zeros.
-            _ if end == all || size == 0 => break,
-            _ => return Err(damaged()),
+        match known.batch(&body) {
+            Some(batch) => apply(&mut rows, batch),
+            // What of it reached the disk is not said.
+            None if end == all => return Ok((rows, good)),
+            None => return Err(damaged()),
         }
         good = end;
     }
-    Ok((rows, good))
+}
+
+/// Reads how the file begins, or makes it begin so; its length.
+fn begin(file: &mut File, path: &Path) -> Result<u64> {
+    let all = file.metadata().map_err(failed("read", path))?.len();
+    file.seek(SeekFrom::Start(0)).map_err(failed("read", path))?;
+    let mut start = Vec::new();
+    Read::by_ref(file).take(MAGIC.len() as u64).read_to_end(&mut start).map_err(failed("read", path))?;
+    if start == MAGIC {
+        return Ok(all);
+    }
+    // A stop may come before that is written.
+    if all <= MAGIC.len() as u64 && (MAGIC.starts_with(&start) || start.iter().all(|byte| *byte == 0)) {
+        let begun = file.set_len(0).and_then(|()| file.write_all(&MAGIC)).and_then(|()| file.sync_all());
+        begun.map_err(failed("write", path))?;
+        return Ok(MAGIC.len() as u64);
+    }
+    Err(Error::Closed(format!("{} is no state of this program, and is left as it is", path.display())))
+}
+
+/// Whether a sector that part of this head is in was not written.
+fn is_unwritten(head: &[u8], at: u64) -> bool {
+    let first = usize::try_from(SECTOR_BYTES - at % SECTOR_BYTES).unwrap_or(usize::MAX).min(head.len());
+    let (one, other) = head.split_at(first);
+    [one, other].iter().any(|part| !part.is_empty() && part.iter().all(|byte| *byte == 0))
+}
+
+/// Whether there is a whole batch anywhere in this, which begins at this offset.
+fn has_batch(bytes: &[u8], at: u64) -> bool {
+    (0..bytes.len()).any(|from| {
+        let Some((head, rest)) = bytes[from..].split_first_chunk::<HEAD_BYTES>() else { return false };
+        let Some(head) = Head::read(head, at + from as u64) else { return false };
+        rest.get(..head.bytes as usize).is_some_and(|body| head.batch(body).is_some())
+    })
 }
 
 /// The log with nothing of the past in it.
@@ -316,19 +409,20 @@ fn rewrite(path: &Path, rows: &Rows) -> io::Result<(File, u64)> {
             })
         })
         .collect();
-    let mut bytes = 0;
+    file.write_all(&MAGIC)?;
+    let mut bytes = MAGIC.len() as u64;
     let mut batch = Batch::default();
     let mut in_batch = 0;
     for row in all {
         in_batch += row.value.as_ref().map_or(0, |value| value.len());
         batch.rows.push(row);
         if batch.rows.len() >= REWRITTEN_ROWS || in_batch >= REWRITTEN_BYTES {
-            bytes += append(&mut file, &std::mem::take(&mut batch))?;
+            bytes += append(&mut file, bytes, &std::mem::take(&mut batch))?;
             in_batch = 0;
         }
     }
     if !batch.rows.is_empty() {
-        bytes += append(&mut file, &batch)?;
+        bytes += append(&mut file, bytes, &batch)?;
     }
     std::fs::rename(&new, path)?;
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
@@ -383,30 +477,76 @@ mod tests {
         assert_eq!(value(&tables, "n").await, None);
     }
 
+    /// A log of two batches; where it and they begin, and its end.
+    async fn two_batches(path: &Path) -> (Vec<u8>, [usize; 3]) {
+        let tables = FileTables::new(path.to_owned());
+        let end = || std::fs::metadata(path).unwrap().len() as usize;
+        tables.write(vec![change("a", RowChange::Put("first".into()))]).await.unwrap();
+        let first = end();
+        tables.write(vec![change("a", RowChange::Put("second".into()))]).await.unwrap();
+        (std::fs::read(path).unwrap(), [MAGIC.len(), first, end()])
+    }
+
     #[tokio::test]
-    async fn a_torn_end_is_cut_off_and_damage_is_told() {
+    async fn a_torn_end_is_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        let tables = FileTables::new(path.clone());
-        tables.write(vec![change("a", RowChange::Put("first".into()))]).await.unwrap();
-        let first = std::fs::metadata(&path).unwrap().len() as usize;
-        tables.write(vec![change("a", RowChange::Put("second".into()))]).await.unwrap();
-        drop(tables);
-        let whole = std::fs::read(&path).unwrap();
-        for end in first..whole.len() {
-            let zeros = vec![0; end % 3 * 8];
-            std::fs::write(&path, [&whole[..end], if end == first { &zeros[..] } else { &[] }].concat()).unwrap();
+        let (whole, [_, first, all]) = two_batches(&path).await;
+        let mut torn: Vec<Vec<u8>> = (first..all).map(|end| whole[..end].to_vec()).collect();
+        // Room that was not written yet.
+        torn.extend([8, 12, 13, 5000].map(|zeros| [&whole[..first], &vec![0; zeros]].concat()));
+        torn.push([&whole[..first + HEAD_BYTES], &vec![0; all - first - HEAD_BYTES]].concat());
+        for (number, torn) in torn.into_iter().enumerate() {
+            std::fs::write(&path, torn).unwrap();
             let tables = FileTables::new(path.clone());
-            assert_eq!(value(&tables, "a").await.unwrap(), "first", "cut at {end}");
+            tables.check().await.unwrap();
+            assert_eq!(value(&tables, "a").await.unwrap(), "first", "{number}");
             tables.write(vec![change("b", RowChange::Put("more".into()))]).await.unwrap();
             drop(tables);
             assert_eq!(value(&FileTables::new(path.clone()), "b").await.unwrap(), "more");
         }
-        let mut bent = whole.clone();
-        bent[10] ^= 1;
-        std::fs::write(&path, bent).unwrap();
-        let error = FileTables::new(path).get("state/f", b"a").await.unwrap_err().to_string();
-        assert!(error.contains("damaged at byte 0"), "{error}");
+        for begun in [0, 3, 8] {
+            std::fs::write(&path, &whole[..begun]).unwrap();
+            FileTables::new(path.clone()).check().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn damage_is_no_torn_end_whatever_it_says_of_lengths() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let (whole, [begin, first, _]) = two_batches(&path).await;
+        let mut bent = Vec::new();
+        for at in begin..first + HEAD_BYTES {
+            for bit in [0, 7] {
+                let mut one = whole.clone();
+                one[at] ^= 1 << bit;
+                bent.push((at, one));
+            }
+        }
+        // A length that reaches beyond the end, and one that reaches exactly to it.
+        for length in [u32::MAX, 1 << 20, (whole.len() - begin - HEAD_BYTES) as u32] {
+            let mut one = whole.clone();
+            one[begin..begin + 4].copy_from_slice(&length.to_le_bytes());
+            bent.push((begin, one));
+        }
+        // A sector of zeros, and what is behind it still there.
+        bent.push((begin, [&whole[..begin], &vec![0; first - begin], &whole[first..]].concat()));
+        for (at, bent) in bent {
+            std::fs::write(&path, &bent).unwrap();
+            let tables = FileTables::new(path.clone());
+            let error = tables.check().await.unwrap_err().to_string();
+            let from = if at < first { begin } else { first };
+            assert!(error.contains(&format!("is damaged at byte {from} of")), "{at}: {error}");
+            assert!(tables.get("state/f", b"a").await.is_err());
+            assert_eq!(std::fs::read(&path).unwrap(), bent, "nothing is cut off");
+        }
+        std::fs::write(&path, "another program's").unwrap();
+        let error = FileTables::new(path.clone()).check().await.unwrap_err().to_string();
+        assert!(error.contains("is no state of this program"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        FileTables::new(path.clone()).check().await.unwrap();
+        assert!(!path.exists(), "to look makes nothing");
     }
 
     #[tokio::test]
