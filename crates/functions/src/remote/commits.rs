@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use client::{Outgoing, Producer, Publication};
 use futures::{StreamExt, stream::FuturesOrdered};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -41,23 +41,36 @@ pub(super) struct Acks {
 
 type Published = (Job, Result<Vec<Publication>>);
 
+/// Why nothing more is done, once something could not be done.
+type Failed = Arc<OnceLock<Error>>;
+
 /// Starts the stages; what is sent to the answer is committed.
 pub(super) fn start(tables: Arc<dyn Tables>, tasks: &mut JoinSet<()>) -> mpsc::UnboundedSender<Job> {
     let (jobs, takes) = mpsc::unbounded_channel();
     let (published, publishes) = mpsc::channel(QUEUED);
     let (stored, stores) = mpsc::channel(QUEUED);
-    tasks.spawn(publish(takes, published));
-    tasks.spawn(store(publishes, stored, tables));
+    let failed = Failed::default();
+    tasks.spawn(publish(takes, published, failed.clone()));
+    tasks.spawn(store(publishes, stored, tables, failed));
     tasks.spawn(acknowledge(stores));
     jobs
 }
 
-async fn publish(mut jobs: mpsc::UnboundedReceiver<Job>, then: mpsc::Sender<Published>) {
+/// What is to happen once happens in order or not at all: an entry whose number is below one that is stored would be taken for a
+/// duplicate when it comes again, so nothing is published after a failure.
+async fn publish(mut jobs: mpsc::UnboundedReceiver<Job>, then: mpsc::Sender<Published>, failed: Failed) {
     while let Some(job) = jobs.recv().await {
-        let published = match job.once {
-            Some((number, _)) => publish_once(&job.outputs, number).await,
-            None => publish_all(&job.outputs).await,
+        let published = match (&job.once, failed.get()) {
+            (_, Some(error)) => Err(error.clone()),
+            (Some((number, _)), None) => publish_once(&job.outputs, *number).await,
+            (None, None) => publish_all(&job.outputs).await,
         };
+        if let Err(error) = &published
+            && job.once.is_some()
+        {
+            // The first reason counts.
+            let _ = failed.set(error.clone());
+        }
         // Nothing follows that a batch could wait for.
         if jobs.is_empty() {
             job.outputs.iter().for_each(|(producer, _)| producer.close_batches());
@@ -88,11 +101,17 @@ async fn publish_once(outputs: &[(Arc<Producer>, Vec<Outgoing>)], number: u64) -
 }
 
 /// After a failure nothing is stored or acknowledged any more: the loop starts again.
-async fn store(mut jobs: mpsc::Receiver<Published>, then: mpsc::Sender<Job>, tables: Arc<dyn Tables>) {
-    let mut failed: Option<Error> = None;
+async fn store(
+    mut jobs: mpsc::Receiver<Published>,
+    then: mpsc::Sender<Job>,
+    tables: Arc<dyn Tables>,
+    failed: Failed,
+) {
+    let mut is_over = false;
     while let Some((mut job, published)) = jobs.recv().await {
         let changes = std::mem::take(&mut job.changes);
-        let result = match &failed {
+        // What was published before a failure of what comes after it is gone on with.
+        let result = match failed.get().filter(|_| is_over) {
             Some(error) => Err(error.clone()),
             None => store_one(&*tables, published, changes, job.once.as_ref()).await,
         };
@@ -105,7 +124,8 @@ async fn store(mut jobs: mpsc::Receiver<Published>, then: mpsc::Sender<Job>, tab
             Err(error) => {
                 // What can never be done does not stand in the way of what follows, unless that is to be in order.
                 if job.once.is_some() || !matches!(error, Error::Invalid(_)) {
-                    failed = Some(error.clone());
+                    is_over = true;
+                    let _ = failed.set(error.clone());
                 }
                 // The loop may be gone.
                 let _ = job.reply.send(Err(error));

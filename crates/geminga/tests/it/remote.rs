@@ -22,7 +22,10 @@ use std::{
     future::Future,
     path::Path,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -375,6 +378,34 @@ async fn effects_happen_once_and_in_order_where_that_is_asked_for() {
     second.stop(PATIENCE).await;
     let counted = bench.tables.get(&function.state_table(), b"n").await.unwrap().unwrap();
     assert_eq!(i64::from_be_bytes(counted.value[..].try_into().unwrap()), 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_published_is_not_taken_for_a_duplicate_when_it_comes_again() {
+    let bench = Bench::start().await;
+    bench.deduplicate().await;
+    let function = FunctionSpec {
+        guarantee: Guarantee::EffectivelyOnce,
+        subscription_type: SubscriptionType::Failover,
+        ..bench.function()
+    };
+    // An entry of the input for each message, so that much is on its way after the one that fails.
+    let producer = bench.client.producer(&bench.topic("in")).create().await.unwrap();
+    bench.publish(&producer, 0..100).await;
+    let tries = AtomicU32::new(0);
+    let instance = bench.run(&function, 0, move |message| {
+        let mut outcome = exclaims(message);
+        // All that is made of one message is one entry, and this is too large for one, twice.
+        if text(message) == "30" && tries.fetch_add(1, SeqCst) < 2 {
+            outcome.result = Ok(vec![Record { payload: vec![b'x'; 3 << 20].into(), ..Record::default() }; 2]);
+        }
+        outcome
+    });
+    let found = soon(bench.all("out", 100)).await;
+    assert_eq!(found, (0..100).map(|n| format!("{n}!")).collect::<Vec<_>>());
+    let status = until(&instance, "all is done", |status| status.in_hand == 0).await;
+    assert_eq!(status.restarts, 2, "{status:#?}");
+    instance.stop(PATIENCE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
