@@ -2,6 +2,7 @@
 
 use admin_api::mesh::{self as api, Action, File, State};
 use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{
     Mesh, Meshes, Name,
@@ -24,6 +25,8 @@ const COMMIT_BYTES_MAX: usize = 256 * 1024;
 const NODES_MAX: usize = 2000;
 /// How long instances may take to come up where nothing is said.
 const TIMEOUT_MS: u64 = 120_000;
+/// How long may be said: a day.
+pub(super) const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// What was asked for, read.
 struct Read {
@@ -71,6 +74,11 @@ impl Meshes {
                 "a function that is adopted cannot be made again what it was: adopt, or roll back, not both".to_owned(),
             ));
         }
+        if let Some(timeout_ms) = request.timeout_ms.filter(|timeout_ms| *timeout_ms > TIMEOUT_MS_MAX) {
+            return Err(Error::Invalid(format!(
+                "instances may take {TIMEOUT_MS_MAX} ms to come up, which is a day, not {timeout_ms}"
+            )));
+        }
         let _one = self.shared.accepting.lock().await;
         let found = self.mesh(name).ok();
         let old = found.as_ref().map(|mesh| mesh.stored.lock().clone());
@@ -84,13 +92,55 @@ impl Meshes {
         {
             return Ok(is);
         }
-        let turn = match &found {
-            Some(mesh) => Some(mesh.turn().await?),
-            None => None,
-        };
-        if found.is_some() && self.mesh(name).is_err() {
+        let Some(mesh) = found else { return self.begin(name, request, Read { goal, files, secrets }, None).await };
+        let turn = mesh.turn().await?;
+        if self.mesh(name).is_err() {
             return Err(Error::Exists(format!("mesh {name} was deleted a moment ago; apply it again")));
         }
+        self.begin(name, request, Read { goal, files, secrets }, Some((mesh, turn))).await
+    }
+
+    /// Writes down what is to be done, and begins to do it. What was cut short for it goes on when it is refused.
+    async fn begin(
+        &self,
+        name: &Name,
+        request: api::Request,
+        read: Read,
+        found: Option<(Arc<Mesh>, OwnedMutexGuard<()>)>,
+    ) -> Result<u64> {
+        let (found, turn) = found.unzip();
+        match self.write(name, request, read, found.as_ref()).await {
+            Ok(mesh) => {
+                let turn = match turn {
+                    Some(turn) => turn,
+                    None => mesh.turn.clone().lock_owned().await,
+                };
+                let version = {
+                    let stored = mesh.stored.lock();
+                    tracing::info!(mesh = %name, version = stored.head.version, steps = stored.progress.steps.len(), "applying");
+                    stored.head.version
+                };
+                self.go_on(&mesh, turn);
+                Ok(version)
+            }
+            Err(error) => {
+                if let Some((mesh, turn)) = found.zip(turn)
+                    && mesh.state().is_moving()
+                {
+                    self.go_on(&mesh, turn);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        name: &Name,
+        request: api::Request,
+        Read { goal, files, secrets }: Read,
+        found: Option<&Arc<Mesh>>,
+    ) -> Result<Arc<Mesh>> {
         // It may have been made again what it was before, meanwhile.
         let old = found.as_ref().map(|mesh| mesh.stored.lock().clone());
         let is = may_follow(name, &request, old.as_ref())?;
@@ -150,30 +200,23 @@ impl Meshes {
         };
         if let Err(error) = written.await {
             // What was under way has ended for this; what was at rest is as it was.
-            if let Some(mesh) = found.as_ref().filter(|mesh| mesh.state().is_moving()) {
+            if let Some(mesh) = found.filter(|mesh| mesh.state().is_moving()) {
                 self.fail(mesh, &error);
             }
             return Err(error);
         }
         let stored = Stored { head, before, progress, nodes };
-        let mesh = match found {
+        Ok(match found {
             Some(mesh) => {
                 *mesh.stored.lock() = stored;
-                mesh
+                mesh.clone()
             }
             None => {
                 let mesh = Arc::new(Mesh::new(name.clone(), stored));
                 self.shared.meshes.lock().insert(name.clone(), mesh.clone());
                 mesh
             }
-        };
-        let turn = match turn {
-            Some(turn) => turn,
-            None => mesh.turn.clone().lock_owned().await,
-        };
-        tracing::info!(mesh = %name, version, steps = mesh.stored.lock().progress.steps.len(), "applying");
-        self.go_on(&mesh, turn);
-        Ok(version)
+        })
     }
 
     /// Begins to delete a mesh with all that is of it.

@@ -6,6 +6,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{
     Mesh, Meshes, Stored, Task,
+    accept::TIMEOUT_MS_MAX,
     goal::Goal,
     row::{self, Applied, Head},
     steps,
@@ -233,14 +234,14 @@ impl Meshes {
 
     /// Waits until what the steps made runs; that may be cut short.
     async fn all_up(&self, mesh: &Mesh, list: List, steps: &[Step]) -> Result<()> {
-        mesh.only_waits(mesh.state() == State::Applying);
+        mesh.only_waits(true);
         let all_up = self.wait_for(mesh, list, steps).await;
         mesh.only_waits(false);
         all_up
     }
 
     async fn wait_for(&self, mesh: &Mesh, list: List, steps: &[Step]) -> Result<()> {
-        let patience = Duration::from_millis(mesh.stored.lock().progress.timeout_ms);
+        let patience = Duration::from_millis(mesh.stored.lock().progress.timeout_ms.min(TIMEOUT_MS_MAX));
         let mut waited = Duration::ZERO;
         let mut left: Vec<_> = (0..steps.len()).filter(|number| steps[*number].action != Action::Delete).collect();
         loop {

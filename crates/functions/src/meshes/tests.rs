@@ -5,9 +5,9 @@ use model::function::PackageMetadata;
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Meshes, Name};
+use super::{Meshes, Name, row};
 use crate::{
-    Kind, Record, Result,
+    Kind, Record, Result, Tables,
     testing::{MemoryLog, MemoryTables},
     worker::{self, Given, Worker, tests},
 };
@@ -281,6 +281,63 @@ async fn nothing_is_undone_where_there_is_nothing_whole_to_go_back_to() {
     let rolls_back = Request { rollback: true, ..node.request(&bad.replace("code.F", "code.G")).await };
     assert!(refusal(node.apply_request(rolls_back).await).contains("was never whole"));
     assert_eq!(node.stamp("second").or(node.stamp("first")), Some(made), "what runs of it stays");
+}
+
+/// With a second function that never comes up.
+fn slow() -> String {
+    let wasm = "genericRuntime: {functionFile: code.py, language: wasm}";
+    let at = CHAIN.rfind("python: {py: code.py}").unwrap();
+    format!("{}{wasm}{}", &CHAIN[..at], &CHAIN[at + "python: {py: code.py}".len()..])
+}
+
+#[tokio::test]
+async fn a_rollback_that_waits_for_instances_gives_way() {
+    let node = Node::start().await;
+    node.meshes.apply(&app(), node.request(&slow()).await).await.unwrap();
+    let waits = |node: &Node| {
+        let mesh = node.meshes.mesh(&app()).unwrap();
+        async move {
+            while !mesh.task.lock().as_ref().is_some_and(|task| task.only_waits) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits(&node)).await.unwrap();
+    // As if the same had been what there is to go back to, with all the time there is.
+    let progress = node.meshes.mesh(&app()).unwrap().stored.lock().progress.clone();
+    let undone = progress.steps.clone();
+    let back = row::Progress { state: State::RollingBack, undone, timeout_ms: u64::MAX, ..progress };
+    node.meshes.close().await;
+    node.tables.write(vec![row::progress(&app(), Some(&back)).unwrap()]).await.unwrap();
+    let node = node.killed().await;
+    tokio::time::timeout(PATIENCE, waits(&node)).await.unwrap();
+    assert_eq!(node.meshes.progress(&app()).unwrap().state, State::RollingBack);
+    node.meshes.delete(&app()).await.unwrap();
+    assert!(node.meshes.wait(&app(), PATIENCE).await.is_ok_and(|status| status.is_none()));
+    assert!(node.stamp("first").is_none() && node.stamp("second").is_none());
+}
+
+#[tokio::test]
+async fn what_is_cut_short_for_a_request_that_is_refused_goes_on() {
+    let node = Node::start().await;
+    node.meshes.apply(&app(), node.request(&slow()).await).await.unwrap();
+    while !node.meshes.mesh(&app()).unwrap().task.lock().as_ref().is_some_and(|task| task.only_waits) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let rolls_back = Request { rollback: true, ..node.request(&slow().replace("code.F", "code.G")).await };
+    assert!(refusal(node.meshes.apply(&app(), rolls_back).await).contains("was never whole"));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mesh = node.meshes.mesh(&app()).unwrap();
+    assert!(mesh.state().is_moving());
+    assert!(mesh.task.lock().as_ref().is_some_and(|task| !task.abort.is_finished()), "somebody is at it");
+}
+
+#[tokio::test]
+async fn nobody_may_wait_for_ever() {
+    let node = Node::start().await;
+    let request = Request { timeout_ms: Some(u64::MAX), ..node.request(CHAIN).await };
+    assert!(refusal(node.meshes.apply(&app(), request).await).contains("which is a day"));
+    assert!(node.meshes.list().is_empty());
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::{
     instance::{Line, Meter, Status},
     packages::{self, Packages, Stored},
     runtime::InstanceSpec,
-    testing::{Echo, MemoryLog, MemoryTables, Refuses},
+    testing::{Echo, MemoryLog, MemoryTables, Refuses, Toil},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,11 +55,21 @@ fn parts(tables: &Arc<MemoryTables>, log: &MemoryLog) -> Parts {
     Parts {
         log: Arc::new(log.clone()),
         tables: tables.clone(),
-        runtimes: Runtimes::default().with(Language::Python, Arc::new(Echo)).with(Language::Go, Arc::new(Refuses)),
+        runtimes: Runtimes::default()
+            .with(Language::Python, Arc::new(Echo))
+            .with(Language::Go, Arc::new(Refuses))
+            // Nobody sees it start.
+            .with(Language::Wasm, Arc::new(never_up())),
         connectors: Vec::new(),
         secrets: Arc::new(EnvironmentSecrets),
         clock: Arc::new(SystemClock::new()),
     }
+}
+
+fn never_up() -> Toil {
+    let mut toil = Toil::default();
+    toil.starts_in = Duration::from_secs(3600);
+    toil
 }
 
 /// A worker for other tests.
