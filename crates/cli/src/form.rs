@@ -8,6 +8,7 @@ use std::{
     fmt::Write as _,
     hash::{BuildHasher, Hasher, RandomState},
     io::{self, IsTerminal, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -16,6 +17,8 @@ use tokio::{
     io::{AsyncReadExt, Take},
 };
 
+/// The largest file that is sent: servers take a gigabyte, unless they are told otherwise.
+pub(crate) const FILE_BYTES_MAX: u64 = 16 << 30;
 /// Bytes of a file read at once.
 const PIECE: usize = 256 * 1024;
 /// A file below this many bytes is sent without a word.
@@ -63,14 +66,10 @@ impl Form {
     /// With a part that is a file, and is called by its name.
     ///
     /// # Errors
-    /// There is no such file, or it cannot be read.
+    /// There is no such file, it is none that can be sent, or it cannot be read.
     pub(crate) async fn file(mut self, name: &str, path: &Path) -> io::Result<Self> {
-        let file = File::open(path).await?;
-        let metadata = file.metadata().await?;
-        if metadata.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
-        }
-        let (length, called) = (metadata.len(), path.file_name().unwrap_or_default().to_string_lossy());
+        let (file, length) = open(path)?;
+        let (file, called) = (File::from_std(file), path.file_name().unwrap_or_default().to_string_lossy());
         self.head(name, Some(&called), "application/octet-stream");
         self.bytes += length;
         // Of a file that grows meanwhile no more is sent than was announced.
@@ -130,6 +129,25 @@ impl Form {
         });
         (kind, self.bytes, pieces)
     }
+}
+
+/// A file and its length. One that has no length, such as a pipe or a device, is none; it is not waited for.
+///
+/// # Errors
+/// It cannot be read, is none, or is too large.
+pub(crate) fn open(path: &Path) -> io::Result<(std::fs::File, u64)> {
+    // Without this, whoever opens a pipe waits for somebody to write into it.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    if about.len() > FILE_BYTES_MAX {
+        let (bytes, most) = (about.len(), FILE_BYTES_MAX);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has {bytes} bytes, at most {most} can be sent")));
+    }
+    Ok((file, about.len()))
 }
 
 /// A name within quotes. Source: "multipart/form-data encoding algorithm" of the HTML standard.

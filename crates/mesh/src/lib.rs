@@ -38,4 +38,4 @@ pub use manifest::{Document, Manifest, SecretText};
 pub use node::{CodeRef, Config, Id, Input, Kind, Node, Output, Place, PulsarRef, Role, SecretRef};
 pub use plan::{Action, Change, Plan, Step, changes};
 pub use problem::{At, Problem, Severity};
-pub use yaml::MANIFEST_BYTES_MAX;
+pub use yaml::{MANIFEST_BYTES_MAX, Room};

@@ -5,7 +5,7 @@ use crate::{
     node::{Kind, Node, SecretRef},
     problem::{At, Problem, Problems, quoted},
     shape::{self, Checker, Record},
-    yaml::{self, Value},
+    yaml::{self, Room, Value},
 };
 use base64::Engine;
 use model::function::nearest;
@@ -81,15 +81,21 @@ impl Manifest {
     /// Reads several files as if they were one; [`At::file`](crate::At::file) says which.
     #[must_use]
     pub fn parse_all(files: &[&str]) -> (Self, Vec<Problem>) {
+        Self::parse_within(files, &mut Room::default())
+    }
+
+    /// The same with what is left of what may be read, for those who read one input in parts.
+    #[must_use]
+    pub fn parse_within(files: &[&str], room: &mut Room) -> (Self, Vec<Problem>) {
         let mut problems = Problems::default();
-        let manifest = Self::read(files, &mut problems);
+        let manifest = Self::read(files, room, &mut problems);
         (manifest, problems.into_sorted())
     }
 
-    pub(crate) fn read(files: &[&str], problems: &mut Problems) -> Self {
+    pub(crate) fn read(files: &[&str], room: &mut Room, problems: &mut Problems) -> Self {
         let mut manifest = Self::default();
         for (file, text) in files.iter().enumerate() {
-            for mut document in yaml::load(file, text, problems) {
+            for mut document in yaml::load(file, text, room, problems) {
                 manifest.document(&mut document, problems);
             }
         }

@@ -12,7 +12,6 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -154,10 +153,8 @@ fn place(files: &Files, node: &Node, location: &str) -> String {
 }
 
 fn digest(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
-    }
+    let (file, length) = crate::form::open(path)?;
+    let mut file = file.take(length);
     let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 16]);
     loop {
         let read = file.read(&mut piece)?;
@@ -199,6 +196,24 @@ spec:
         let urls = Code::find(&files, &manifest).unwrap().urls();
         let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(urls["code/f.py"], format!("function://public/default/f.py@mesh-sha256-{digest}"));
+    }
+
+    #[test]
+    fn code_is_a_file_and_nothing_that_a_reader_waits_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        let digest = |path: PathBuf| {
+            let (tell, told) = std::sync::mpsc::channel();
+            std::thread::spawn(move || tell.send(digest(&path).map_err(|error| error.to_string())));
+            told.recv_timeout(std::time::Duration::from_secs(30)).expect("it does not wait")
+        };
+        for path in [path, "/dev/zero".into(), dir.path().to_owned()] {
+            assert_eq!(digest(path), Err("it is no file".to_owned()));
+        }
+        let large = dir.path().join("large");
+        std::fs::File::create(&large).unwrap().set_len(crate::form::FILE_BYTES_MAX + 1).unwrap();
+        assert!(digest(large).unwrap_err().contains("at most"));
     }
 
     #[test]

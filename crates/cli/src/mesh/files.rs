@@ -1,12 +1,9 @@
 //! Manifests from files, standard input, or a server that has applied them.
 
 use crate::http::Admin;
-use anyhow::{Context, bail};
-use mesh::{Manifest, Problem, Severity};
+use anyhow::{Context, bail, ensure};
+use mesh::{MANIFEST_BYTES_MAX, Manifest, Problem, Severity};
 use std::{collections::BTreeMap, io::Read};
-
-/// Bytes of one file, so that a slip such as a device does not fill the memory.
-const FILE_BYTES_MAX: u64 = mesh::MANIFEST_BYTES_MAX as u64 + 1;
 
 /// What messages call standard input.
 const STDIN: &str = "<stdin>";
@@ -31,20 +28,24 @@ pub(crate) struct Checked {
 }
 
 impl Files {
-    /// Reads files; `-` is standard input.
+    /// Reads files; `-` is standard input. A pipe is as good as a file, since a shell makes one of `<(...)`.
     ///
     /// # Errors
-    /// One cannot be read, or is no text.
+    /// One cannot be read, or is no text; all of them together are too long.
     pub(crate) fn read(paths: &[String]) -> anyhow::Result<Self> {
         let mut files = Self::default();
+        let mut left = MANIFEST_BYTES_MAX;
         for path in paths {
             let mut bytes = Vec::new();
+            // One more than may be says that it is too long, and a slip such as a device does not fill the memory.
             if path == "-" {
-                std::io::stdin().lock().take(FILE_BYTES_MAX).read_to_end(&mut bytes).context("read standard input")?;
+                std::io::stdin().lock().take(left as u64 + 1).read_to_end(&mut bytes).context("read standard input")?;
             } else {
                 let file = std::fs::File::open(path).with_context(|| format!("read {path}"))?;
-                file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).with_context(|| format!("read {path}"))?;
+                file.take(left as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("read {path}"))?;
             }
+            ensure!(bytes.len() <= left, "{path}: the manifest is longer than {MANIFEST_BYTES_MAX} bytes");
+            left -= bytes.len();
             files.texts.push(String::from_utf8(bytes).with_context(|| format!("{path} is no text in UTF-8"))?);
             files.names.push(if path == "-" { STDIN.to_owned() } else { path.clone() });
         }
@@ -212,9 +213,10 @@ mod tests {
         std::fs::write(path("binary"), [0xff, 0xfe]).unwrap();
         assert!(Files::read(&[path("binary")]).unwrap_err().to_string().contains("no text"));
         assert!(Files::read(&[path("absent.yaml")]).unwrap_err().to_string().contains("absent.yaml"));
-        std::fs::write(path("long"), vec![b'#'; mesh::MANIFEST_BYTES_MAX * 2]).unwrap();
-        let long = Files::read(&[path("long")]).unwrap();
-        assert_eq!(long.texts[0].len(), mesh::MANIFEST_BYTES_MAX + 1);
-        assert_eq!(long.check().count(Severity::Error), 1);
+        std::fs::write(path("half"), vec![b'#'; MANIFEST_BYTES_MAX / 2]).unwrap();
+        let halves = |count| Files::read(&vec![path("half"); count]).map_err(|error| error.to_string());
+        assert_eq!(halves(2).unwrap().check().count(Severity::Error), 0);
+        assert!(halves(3).unwrap_err().contains("is longer than"));
+        assert!(Files::read(&["/dev/zero".to_owned()]).unwrap_err().to_string().contains("is longer than"));
     }
 }

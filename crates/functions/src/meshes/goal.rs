@@ -172,10 +172,16 @@ fn ordered(nodes: Vec<mesh::Node>) -> Vec<mesh::Node> {
 pub(super) fn without_secrets(files: &[File]) -> Result<(Vec<File>, SecretDocuments)> {
     let mut secrets = SecretDocuments::new();
     let mut kept = Vec::new();
+    // Each is read twice, in parts and whole.
+    let (mut parts, mut wholes) = (mesh::Room::default(), mesh::Room::default());
     for File { name, text } in files {
         let mut whole = String::with_capacity(text.len());
         for document in documents(text) {
-            let (manifest, _) = mesh::Manifest::parse(document);
+            let (manifest, problems) = mesh::Manifest::parse_within(&[document], &mut parts);
+            if parts.is_full() {
+                let why = problems.last().map_or("it is too large", |problem| &problem.text);
+                return Err(Error::Invalid(format!("{name}: {why}")));
+            }
             let plain = |values: &BTreeMap<String, mesh::SecretText>| {
                 values.iter().map(|(key, value)| (key.clone(), value.reveal().to_owned())).collect()
             };
@@ -195,15 +201,18 @@ pub(super) fn without_secrets(files: &[File]) -> Result<(Vec<File>, SecretDocume
                 secrets.entry(name).or_default().extend(values);
             }
         }
-        all_found(name, text, &secrets)?;
+        all_found(name, text, &secrets, &mut wholes)?;
         kept.push(File { name: name.clone(), text: whole });
     }
     Ok((kept, secrets))
 }
 
 /// Whether the whole text has no Secret that its parts do not have: what is taken for something else would be kept and shown.
-fn all_found(file: &str, text: &str, found: &SecretDocuments) -> Result<()> {
-    let (manifest, _) = mesh::Manifest::parse(text);
+fn all_found(file: &str, text: &str, found: &SecretDocuments, room: &mut mesh::Room) -> Result<()> {
+    let (manifest, _) = mesh::Manifest::parse_within(&[text], room);
+    if room.is_full() {
+        return Err(Error::Invalid(format!("{file}: the manifest is too large")));
+    }
     let is_found = |(name, values): (&String, &BTreeMap<String, mesh::SecretText>)| {
         found.get(name).is_some_and(|found| values.keys().all(|key| found.contains_key(key)))
     };

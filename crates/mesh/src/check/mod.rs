@@ -8,6 +8,7 @@ use crate::{
     manifest::Manifest,
     node::{Id, Role},
     problem::{At, Problem, Problems},
+    yaml::Room,
 };
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 #[must_use]
 pub fn check(files: &[&str]) -> (Manifest, Vec<Problem>) {
     let mut problems = Problems::default();
-    let manifest = Manifest::read(files, &mut problems);
+    let manifest = Manifest::read(files, &mut Room::default(), &mut problems);
     together(&manifest, &mut problems);
     (manifest, problems.into_sorted())
 }

@@ -25,8 +25,9 @@ Fields marked **acts** do here what they do on Kubernetes; the text says which f
 them. A field that is not listed is a mistake where its name is a slip of the hand away from one that is, and is passed over with a
 warning otherwise. Values have the types of the resource definitions: a text that is a number wants quotes.
 
-Plain scalars mean what they mean to `kubectl`: `yes`, `on`, `no` and `off` are booleans, `0644` is octal. A file may have 4 MiB, 64
-levels of lists and mappings, 200,000 values with what aliases stand for, and 5,000 functions, sources and sinks.
+Plain scalars mean what they mean to `kubectl`: `yes`, `on`, `no` and `off` are booleans, `0644` is octal. All files
+together may have 4 MiB, 10,000 documents, 64 levels of lists and mappings, 200,000 values (what an alias stands for counts each time, and what
+has an anchor once more), and 5,000 functions, sources and sinks.
 
 ## How it scales
 

@@ -1,6 +1,6 @@
-//! Events of the parser to trees.
+//! Events of the parser to trees, within what all that is read together may have.
 
-use super::{Data, Entry, MANIFEST_BYTES_MAX, Value, scalar};
+use super::{Data, Entry, Room, Value, scalar};
 use crate::problem::{At, Problems, quoted};
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag, options};
 use std::{
@@ -8,18 +8,17 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-/// Values of all documents, those that aliases stand for counted each time.
-const VALUES_MAX: usize = 200_000;
-/// Bytes of all scalars, counted likewise.
-const TEXT_BYTES_MAX: usize = 16 << 20;
 /// Lists and mappings within each other.
 const DEPTH_MAX: usize = 64;
 
 /// The documents of a text; empty ones are left out. A document with a mistake in its YAML is told and left out.
-pub(crate) fn load(file: usize, text: &str, problems: &mut Problems) -> Vec<Value> {
-    let start = At { file, line: 1, column: 1 };
-    if text.len() > MANIFEST_BYTES_MAX {
-        problems.error(start, format!("the manifest is longer than {MANIFEST_BYTES_MAX} bytes"));
+pub(crate) fn load(file: usize, text: &str, room: &mut Room, problems: &mut Problems) -> Vec<Value> {
+    if room.is_full() {
+        // That is said already.
+        return Vec::new();
+    }
+    if let Err(full) = room.read(text.len()) {
+        problems.error(At { file, line: 1, column: 1 }, full);
         return Vec::new();
     }
     let options = options! {
@@ -32,8 +31,7 @@ pub(crate) fn load(file: usize, text: &str, problems: &mut Problems) -> Vec<Valu
         file,
         parser: Parser::new_from_str_with_options(text, options),
         anchors: HashMap::new(),
-        values: 0,
-        text_bytes: 0,
+        room,
         problems,
     };
     loader.documents()
@@ -42,7 +40,7 @@ pub(crate) fn load(file: usize, text: &str, problems: &mut Problems) -> Vec<Valu
 /// The one value of a text within a manifest; nothing where it is no YAML.
 pub(crate) fn one(text: &str) -> Option<Value> {
     let mut problems = Problems::default();
-    let mut documents = load(0, text, &mut problems);
+    let mut documents = load(0, text, &mut Room::of_one(), &mut problems);
     documents.pop().filter(|_| documents.is_empty() && problems.is_empty())
 }
 
@@ -59,8 +57,7 @@ struct Loader<'a> {
     parser: Parser<'a, StrInput<'a>>,
     /// What may be repeated, by the parser's number.
     anchors: HashMap<usize, Value>,
-    values: usize,
-    text_bytes: usize,
+    room: &'a mut Room,
     problems: &'a mut Problems,
 }
 
@@ -92,7 +89,11 @@ impl<'a> Loader<'a> {
         loop {
             match self.event()? {
                 None | Some((Event::StreamEnd, _)) => return Ok(None),
-                Some((Event::StreamStart | Event::DocumentEnd | Event::DocumentStart(..), _)) => {}
+                Some((Event::StreamStart | Event::DocumentEnd, _)) => {}
+                Some((Event::DocumentStart(..), span)) => {
+                    let at = self.at(&span.start);
+                    self.room.document().map_err(|full| Stop::All(at, full))?;
+                }
                 Some((event, span)) => {
                     let value = self.value(event, span, 0)?;
                     self.anchors.clear();
@@ -158,6 +159,9 @@ impl<'a> Loader<'a> {
         };
         let value = Value { at, data };
         if anchor != 0 {
+            // What may be repeated is kept beside what it is part of.
+            let (values, bytes, _) = measured(&value);
+            self.count(at, values, bytes)?;
             self.anchors.insert(anchor, value.clone());
         }
         Ok(value)
@@ -232,28 +236,27 @@ impl<'a> Loader<'a> {
     }
 
     fn alias(&mut self, anchor: usize, at: At, depth: usize) -> Result<Value, Stop> {
-        let Some(value) = self.anchors.get(&anchor).cloned() else {
+        let Some((values, bytes, deepest)) = self.anchors.get(&anchor).map(measured) else {
             self.problems.error(at, "this stands for something that it is itself part of");
             return Ok(Value { at, data: Data::Null });
         };
-        let (mut values, mut bytes, mut deepest) = (0, 0, 0);
-        measure(&value, 0, &mut values, &mut bytes, &mut deepest);
         if depth + deepest > DEPTH_MAX {
             return Err(Stop::All(at, format!("lists and mappings are more than {DEPTH_MAX} deep")));
         }
         self.count(at, values, bytes)?;
-        Ok(value)
+        Ok(self.anchors[&anchor].clone())
     }
 
     fn count(&mut self, at: At, values: usize, bytes: usize) -> Result<(), Stop> {
-        self.values += values;
-        self.text_bytes += bytes;
-        if self.values > VALUES_MAX || self.text_bytes > TEXT_BYTES_MAX {
-            let text = format!("the manifest has more than {VALUES_MAX} values or {TEXT_BYTES_MAX} bytes of text");
-            return Err(Stop::All(at, text));
-        }
-        Ok(())
+        self.room.count(values, bytes).map_err(|full| Stop::All(at, full))
     }
+}
+
+/// Its values, the bytes of their texts, and how deep it is.
+fn measured(value: &Value) -> (usize, usize, usize) {
+    let (mut values, mut bytes, mut deepest) = (0, 0, 0);
+    measure(value, 0, &mut values, &mut bytes, &mut deepest);
+    (values, bytes, deepest)
 }
 
 fn measure(value: &Value, depth: usize, values: &mut usize, bytes: &mut usize, deepest: &mut usize) {

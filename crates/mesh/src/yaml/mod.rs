@@ -4,15 +4,14 @@
 //! hide the others. Plain scalars mean what they mean to `kubectl`, which reads YAML 1.1: `yes` and `on` are booleans.
 
 mod load;
+mod room;
 mod scalar;
 
 pub(crate) use load::{load, one};
+pub use room::{MANIFEST_BYTES_MAX, Room};
 
 use crate::problem::At;
 use serde_json::{Map, Number, Value as Json};
-
-/// A manifest is at most this long, in bytes.
-pub const MANIFEST_BYTES_MAX: usize = 4 << 20;
 
 /// A value and where it begins.
 #[derive(Clone, Debug)]

@@ -60,6 +60,38 @@ fn size_is_bounded() {
 }
 
 #[test]
+fn many_files_are_no_way_around_the_limits() {
+    let quickly = |files: &[String]| {
+        let start = Instant::now();
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let (_, problems) = mesh::check(&files);
+        assert!(start.elapsed() < Duration::from_secs(30), "took {:?}", start.elapsed());
+        problems.into_iter().map(|problem| problem.text).filter(|text| text.contains("the manifest")).collect::<Vec<_>>()
+    };
+    let half = "#".repeat(mesh::MANIFEST_BYTES_MAX / 2 + 1);
+    assert_eq!(quickly(&[half.clone(), half.clone(), half]), ["the manifest is longer than 4194304 bytes"]);
+    // Below the limit each.
+    let bomb = format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(1000), "*a, ".repeat(100));
+    let told = quickly(&vec![bomb.clone(); 100]);
+    assert!(told.len() == 1 && told[0].contains("more than 200000 values"), "{told:?}");
+    let told = quickly(&[format!("---\n{bomb}").repeat(100)]);
+    assert!(told.len() == 1 && told[0].contains("more than 200000 values"), "{told:?}");
+    let told = quickly(&vec!["--- ~\n".repeat(200); 100]);
+    assert!(told.len() == 1 && told[0].contains("more than 10000 documents"), "{told:?}");
+}
+
+#[test]
+fn what_is_named_for_later_weighs_too() {
+    // Each level holds all that is within it.
+    let mut nested = format!("[{}]", "x, ".repeat(20_000));
+    for level in 0..50 {
+        nested = format!("&a{level} [{nested}]");
+    }
+    let told = quickly(&format!("a: {nested}\n"));
+    assert!(told.len() == 1 && told[0].contains("more than 200000 values"), "{told:?}");
+}
+
+#[test]
 fn a_million_mistakes_are_told_in_a_few_hundred() {
     let unknown: String = (0..50_000).map(|number| format!("x{number}: 1\n")).collect();
     let told = quickly(&function("f", &unknown));
