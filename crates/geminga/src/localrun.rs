@@ -1,7 +1,8 @@
 //! `geminga localrun`: instances of one function, source or sink in this process, on a broker that is somewhere else.
 //!
 //! What they log goes to standard output, what is wrong with them to standard error. They end when they are interrupted, with what they
-//! have in hand done; a function that does not start ends the program with the reason.
+//! have in hand done, and at once when they are interrupted again; a function that does not start ends the program with the reason.
+//! However this ends, nothing that it started is left.
 
 use ::functions::{
     Code, EventLog, FunctionSpec, Kind, Language, Tables,
@@ -24,14 +25,22 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{args::Standalone, connection, functions, settings::Settings, signals::Signals, telemetry};
+use crate::{
+    args::Standalone,
+    connection, functions,
+    settings::Settings,
+    signals::{self, Signals},
+    telemetry,
+};
 
 /// How often what instances say is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long what is in hand may take at the end.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// The exit code when something was not finished.
+const INTERRUPTED: u8 = 130;
 /// What `geminga localrun` calls the cluster. Source: `LocalRunner`.
 const CLUSTER: &str = "local";
 
@@ -43,18 +52,49 @@ pub(crate) async fn run(asked: LocalRun) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(&Standalone::default())?;
     telemetry::start(&settings.log)?;
     let mut signals = Signals::new()?;
-    let local = asked.local.clone();
     let tasks = Tasks::new(Shutdown::new());
+    // An installer may take its time, and so may a broker that does not answer.
+    let prepared = tokio::select! {
+        prepared = prepare(&asked, &settings, &tasks) => prepared.map(Some),
+        name = signals.next() => {
+            tracing::info!(signal = name, "ending before it began");
+            Ok(None)
+        }
+    };
+    let ended = match prepared {
+        Ok(Some(prepared)) => serve(prepared, &asked.local, &tasks, &mut signals).await,
+        Ok(None) => Ok(ExitCode::from(INTERRUPTED)),
+        Err(error) => Err(error),
+    };
+    signals::end(&tasks).await;
+    ended
+}
+
+/// All that instances stand on.
+struct Prepared {
+    function: Arc<FunctionSpec>,
+    secrets: BTreeMap<String, Secret>,
+    parts: Parts,
+    dir: PathBuf,
+    /// Of the metrics of each instance, where these are wanted.
+    listeners: Vec<TcpListener>,
+}
+
+async fn prepare(asked: &LocalRun, settings: &Settings, tasks: &Tasks) -> anyhow::Result<Prepared> {
+    let local = &asked.local;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let dir = functions::own_dir(local.data.clone())?;
-    let tables: Arc<dyn Tables> = Arc::new(FileTables::new(state_file(&asked, &dir)?));
-    let function = Arc::new(resolve(&asked, &dir, &tables, &clock).await?);
+    let tables = FileTables::new(state_file(asked, &dir)?);
+    tables.check().await?;
+    let tables: Arc<dyn Tables> = Arc::new(tables);
+    let function = Arc::new(resolve(asked, &dir, &tables, &clock).await?);
     instance::can_be_once(&function)?;
     let secrets = secrets(local.secrets_provider_classname.as_deref(), &function)?;
-    let runtime = functions::runtimes(&settings.functions, &dir, &dir, &clock, &tasks)?.get(function.language)?;
+    let runtime = functions::runtimes(&settings.functions, &dir, &dir, &clock, tasks)?.get(function.language)?;
     runtime.prepare(&function).await.with_context(|| format!("{} cannot run", function.fqfn()))?;
     let token = connection::token(local.client_auth_plugin.as_deref(), local.client_auth_params.as_deref())?;
-    let client = connection::connect(&local.broker_service_url, token.or(asked.token), local.use_tls).await?;
+    let token = token.or_else(|| asked.token.clone());
+    let client = connection::connect(&local.broker_service_url, token, local.use_tls).await?;
     let log: Arc<dyn EventLog> = Arc::new(Remote::new(client, tables.clone()));
     if !runtime.is_self_driven(&function) {
         // What is refused now is told at once.
@@ -62,7 +102,25 @@ pub(crate) async fn run(asked: LocalRun) -> anyhow::Result<ExitCode> {
             .await
             .context("subscribe to its inputs")?;
     }
-    let parts = Parts { log, tables, runtime, clock };
+    let mut listeners = Vec::new();
+    if let Some(first) = local.metrics_port_start {
+        for number in 0..function.parallelism {
+            let port = u16::try_from(u32::from(first) + number).context("count the ports of metrics")?;
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+            listeners.push(listener.await.with_context(|| format!("serve metrics on port {port}"))?);
+        }
+    }
+    Ok(Prepared { function, secrets, parts: Parts { log, tables, runtime, clock }, dir, listeners })
+}
+
+/// Runs instances until a signal comes.
+async fn serve(
+    prepared: Prepared,
+    local: &Local,
+    tasks: &Tasks,
+    signals: &mut Signals,
+) -> anyhow::Result<ExitCode> {
+    let Prepared { function, secrets, parts, dir, listeners } = prepared;
     let mut running = Vec::new();
     for id in (local.instance_id_offset..).take(function.parallelism as usize) {
         let spec = InstanceSpec {
@@ -71,17 +129,14 @@ pub(crate) async fn run(asked: LocalRun) -> anyhow::Result<ExitCode> {
             secrets: secrets.clone(),
             work_dir: functions::own_dir(dir.join("instances").join(&function.id).join(id.to_string()))?,
         };
-        running.push(Watched::new(&function, id, Instance::start(parts.clone(), spec, &tasks)));
+        running.push(Watched::new(&function, id, Instance::start(parts.clone(), spec, tasks)));
     }
-    if let Some(first) = local.metrics_port_start {
-        for (watched, port) in running.iter().zip(first..) {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-            let listener = listener.await.with_context(|| format!("serve metrics on port {port}"))?;
-            let page = instance_main::serve_metrics(listener, function.clone(), watched.id, watched.view.clone());
-            tasks.spawn("metrics", page);
-        }
+    // Ended with this.
+    let mut pages = JoinSet::new();
+    for (watched, listener) in running.iter().zip(listeners) {
+        pages.spawn(instance_main::serve_metrics(listener, function.clone(), watched.id, watched.view.clone()));
     }
-    let ended = watch(&mut running, &function, &local, &mut signals).await;
+    let ended = watch(&mut running, &function, local, signals).await;
     let stopping = futures::future::join_all(running.iter_mut().map(Watched::stop));
     let stopped = tokio::select! {
         _ = stopping => true,
@@ -95,7 +150,7 @@ pub(crate) async fn run(asked: LocalRun) -> anyhow::Result<ExitCode> {
         watched.sum_up()?;
     }
     ended?;
-    Ok(if stopped { ExitCode::SUCCESS } else { ExitCode::from(130) })
+    Ok(if stopped { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
 }
 
 /// Shows what instances do until a signal comes.

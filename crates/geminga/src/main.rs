@@ -59,7 +59,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Config => cli::output::print(&settings::template()).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => runtime.block_on(cli::demo::run(args)).map(|()| ExitCode::SUCCESS),
-        Command::Instance { arguments } => runtime.block_on(instance::run(arguments)).map(|()| ExitCode::SUCCESS),
+        Command::Instance { arguments } => runtime.block_on(instance::run(arguments)),
         Command::Client(command) => match command.local_run()? {
             Ok(asked) => runtime.block_on(localrun::run(asked)),
             Err(command) => runtime.block_on(cli::run(command)).map(|()| ExitCode::SUCCESS),

@@ -1,7 +1,19 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM and SIGINT, and the end they ask for.
 
 use anyhow::Context;
+use seams::Tasks;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long children may take to be gone with all that they started.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// Waits until all that runs in `tasks` has ended, children with what they started, after it was told to.
+pub(crate) async fn end(tasks: &Tasks) {
+    for task in tasks.join_all(ENDING).await {
+        tracing::warn!(task, "did not end in time");
+    }
+}
 
 /// Both of them.
 pub(crate) struct Signals {

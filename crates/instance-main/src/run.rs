@@ -67,16 +67,16 @@ impl Main {
         Ok((self.control.local_addr()?, self.metrics.local_addr()?))
     }
 
-    /// Runs the instance, and starts its code again when that dies, until `shutdown`; then what is in hand is finished.
+    /// Runs the instance as a task of `tasks`, and starts its code again when that dies, until `shutdown`; then what is in hand is finished.
+    /// Dropped, it ends at once, which the tasks tell of.
     ///
     /// # Errors
     /// [`Error::Abandoned`], where health checks are expected.
-    pub async fn run(self, parts: Parts, shutdown: seams::Shutdown) -> Result<()> {
+    pub async fn run(self, parts: Parts, tasks: &seams::Tasks, shutdown: &seams::Shutdown) -> Result<()> {
         let Self { instance: spec, health_interval, control, metrics } = self;
         let clock = parts.clock.clone();
-        let tasks = seams::Tasks::new(shutdown.clone());
         let (function, instance_id) = (spec.function.clone(), spec.instance_id);
-        let instance = Instance::start(parts, spec, &tasks);
+        let instance = Instance::start(parts, spec, tasks);
         let answers = Arc::new(Answers::new(instance.view(), instance_id, clock));
         let ended = tokio::select! {
             () = shutdown.triggered() => Ok(()),

@@ -147,20 +147,24 @@ impl Tasks {
         running.push((name, supervised));
     }
 
-    /// Waits for all tasks to end, for at most `timeout`; returns the names of those that did not.
+    /// Waits for all tasks to end, those that others start meanwhile too, for at most `timeout`; returns the names of those that did not.
     pub async fn join_all(&self, timeout: Duration) -> Vec<String> {
         let deadline = tokio::time::Instant::now() + timeout;
-        let running: Vec<_> = {
-            let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            running.drain(..).collect()
-        };
         let mut left = Vec::new();
-        for (name, handle) in running {
-            if tokio::time::timeout_at(deadline, handle).await.is_err() {
-                left.push(name);
+        loop {
+            let running: Vec<_> = {
+                let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                running.drain(..).collect()
+            };
+            if running.is_empty() {
+                return left;
+            }
+            for (name, handle) in running {
+                if tokio::time::timeout_at(deadline, handle).await.is_err() {
+                    left.push(name);
+                }
             }
         }
-        left
     }
 }
 
@@ -192,6 +196,22 @@ mod tests {
         tasks.spawn("fails", async { panic!("on purpose") });
         shutdown.triggered().await;
         assert!(tasks.join_all(Duration::from_secs(5)).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_task_starts_is_waited_for_too() {
+        let tasks = Tasks::default();
+        let (all, ended) = (tasks.clone(), Arc::new(AtomicU64::new(0)));
+        let counted = ended.clone();
+        tasks.spawn("first", async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            all.spawn("second", async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                counted.fetch_add(1, Relaxed);
+            });
+        });
+        assert!(tasks.join_all(Duration::from_secs(30)).await.is_empty());
+        assert_eq!(ended.load(Relaxed), 1);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{geminga, start};
@@ -212,4 +212,105 @@ fn localrun_of_code_that_does_not_start_ends_with_the_reason() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("f-0 does not start") && error.contains("it is broken"), "{error}");
+}
+
+/// A program whose own child leaves its session and says for a minute that it is alive; then `rest`.
+fn leaves_a_child(path: &Path, alive: &Path, rest: &str) {
+    let child = format!("for i in $(seq 1200); do : > {}; sleep 0.05; done", alive.display());
+    let text = format!("#!/bin/sh\nsetsid sh -c '{child}' < /dev/null > /dev/null 2>&1 &\n{rest}\nexec sleep 60\n");
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+fn until_alive(alive: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    while !alive.exists() {
+        assert!(Instant::now() < deadline, "it does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_gone(alive: &Path) -> bool {
+    std::fs::remove_file(alive).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    !alive.exists()
+}
+
+/// Asks a process to end again and again; its exit code.
+fn insist(process: &mut Process) -> Option<i32> {
+    let pid = rustix::process::Pid::from_child(&process.child);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        if let Some(status) = process.child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline, "it does not end");
+    }
+}
+
+fn localrun(dir: &Path, url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_geminga"));
+    command.args(["localrun", "--name", "f", "--inputs", "in", "--subs-position", "Earliest"]);
+    command.args(["--broker-service-url", url]).arg("--data").arg(dir.join("local"));
+    command
+}
+
+#[test]
+fn a_signal_is_heard_while_code_is_prepared_and_what_prepares_it_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (python, code) = (dir.path().join("python"), dir.path().join("f.py"));
+    std::fs::write(&code, "").unwrap();
+    let alive = dir.path().join("alive");
+    leaves_a_child(&python, &alive, "");
+    let mut local = localrun(dir.path(), "pulsar://127.0.0.1:1");
+    local.arg("--py").arg(&code).args(["--classname", "f.F"]);
+    let mut mesh = instance(dir.path(), "pulsar://127.0.0.1:1");
+    mesh.arg("--function_file").arg(&code).args(["--language", "python", "--function_details"]);
+    mesh.arg(r#"{"tenant":"public","namespace":"default","name":"f","className":"f.F","source":{"inputSpecs":{"in":{}}}}"#);
+    // What has begun nothing has nothing to finish; who runs it by hand wants to know that it did nothing.
+    for (mut command, code) in [(local, 130), (mesh, 0)] {
+        command.env("GEMINGA_FUNCTIONS__PYTHON", &python);
+        let running = Process::out(command);
+        until_alive(&alive);
+        let (ended, said) = running.terminate();
+        assert_eq!(ended, Some(code), "{said}");
+        assert!(is_gone(&alive), "a child of a child is left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_does_not_finish_is_ended_by_a_second_signal_with_all_that_it_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(geminga(&dir.path().join("data")));
+    let url = format!("pulsar://{}", broker.broker);
+    let (code, alive) = (dir.path().join("code"), dir.path().join("alive"));
+    // It takes a message, and never says what became of it.
+    leaves_a_child(&code, &alive, "read hello; echo '{\"type\": \"ready\"}'");
+    let client = Client::connect(&url).await.unwrap();
+    client.producer("in").create().await.unwrap().send("hello").await.unwrap();
+    let mut local = localrun(dir.path(), &url);
+    local.arg("--exec").arg(&code);
+    let mut mesh = instance(dir.path(), &url);
+    mesh.arg("--function_file").arg(&code);
+    for command in [local, mesh] {
+        let mut running = Process::out(command);
+        until_alive(&alive);
+        assert_eq!(insist(&mut running), Some(130));
+        assert!(is_gone(&alive), "a child of a child is left");
+    }
+}
+
+#[test]
+fn state_that_is_damaged_is_not_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("local/state/public/default/f.state");
+    std::fs::create_dir_all(state.parent().unwrap()).unwrap();
+    std::fs::write(&state, "not what was written").unwrap();
+    let mut command = localrun(dir.path(), "pulsar://127.0.0.1:1");
+    let output = command.arg("--exec").arg(program()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("f.state is no state of this program"), "{error}");
 }

@@ -16,6 +16,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinHandle,
 };
 
 const DETAILS: &str = r#"{"tenant":"public","namespace":"default","name":"f","className":"f.F","runtime":"PYTHON","autoAck":true,
@@ -55,6 +56,11 @@ async fn bind(args: &Args) -> (Main, SocketAddr, SocketAddr) {
     let here = |address: SocketAddr| SocketAddr::from(([127, 0, 0, 1], address.port()));
     let (control, metrics) = main.addresses().unwrap();
     (main, here(control), here(metrics))
+}
+
+fn run(main: Main, parts: Parts, shutdown: &seams::Shutdown) -> JoinHandle<Result<(), Error>> {
+    let (tasks, shutdown) = (seams::Tasks::new(shutdown.clone()), shutdown.clone());
+    tokio::spawn(async move { main.run(parts, &tasks, &shutdown).await })
 }
 
 /// Head and body of an answer.
@@ -104,7 +110,7 @@ async fn an_instance_handles_messages_and_says_how_it_does() {
         .await
         .unwrap();
     let shutdown = seams::Shutdown::new();
-    let running = tokio::spawn(main.run(parts(&log, &tables, Echo), shutdown.clone()));
+    let running = run(main, parts(&log, &tables, Echo), &shutdown);
     let client = Client::connect(control).await.unwrap();
     while !client.status().await.unwrap().running {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -144,7 +150,7 @@ async fn an_instance_whose_code_does_not_start_says_why() {
     let tables = Arc::new(MemoryTables::default());
     let log = MemoryLog::new(tables.clone());
     let shutdown = seams::Shutdown::new();
-    let running = tokio::spawn(main.run(parts(&log, &tables, Refuses), shutdown.clone()));
+    let running = run(main, parts(&log, &tables, Refuses), &shutdown);
     let client = Client::connect(control).await.unwrap();
     loop {
         let status = client.status().await.unwrap();
@@ -164,7 +170,7 @@ async fn an_instance_nobody_asks_for_its_health_ends_where_that_was_expected() {
     let (main, control, _) = bind(&args(1)).await;
     let tables = Arc::new(MemoryTables::default());
     let log = MemoryLog::new(tables.clone());
-    let mut running = tokio::spawn(main.run(parts(&log, &tables, Echo), seams::Shutdown::new()));
+    let mut running = run(main, parts(&log, &tables, Echo), &seams::Shutdown::new());
     let client = Client::connect(control).await.unwrap();
     for _ in 0..10 {
         assert!(client.is_healthy().await.unwrap());

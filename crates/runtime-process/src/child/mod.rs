@@ -332,11 +332,13 @@ struct Process {
     cage: Cage,
     /// The variable all of its processes carry.
     mark: String,
+    /// All of them were killed.
+    is_over: bool,
 }
 
 impl Process {
     fn new(child: Child, cage: Cage, mark: &str) -> Self {
-        Self { pid: child.id().unwrap_or_default(), child, cage, mark: format!("GEMINGA_INSTANCE={mark}") }
+        Self { pid: child.id().unwrap_or_default(), child, cage, mark: format!("GEMINGA_INSTANCE={mark}"), is_over: false }
     }
 
     /// Kills all of it and waits for its end.
@@ -348,15 +350,21 @@ impl Process {
             let mark = self.mark.clone();
             let _ = tokio::task::spawn_blocking(move || spawn::kill_marked(&mark)).await;
         }
+        self.is_over = true;
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // A task that was dropped in the middle leaves nothing behind; `kill_on_drop` is for the child alone.
+        if self.is_over {
+            return;
+        }
         if self.child.id().is_some() {
             spawn::kill_group(self.pid);
         }
+        // Those that left the session, where no control group ends them.
+        spawn::kill_marked(&self.mark);
     }
 }
 
