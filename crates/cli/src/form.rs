@@ -145,7 +145,10 @@ pub(crate) fn open(path: &Path) -> io::Result<(std::fs::File, u64)> {
     }
     if about.len() > FILE_BYTES_MAX {
         let (bytes, most) = (about.len(), FILE_BYTES_MAX);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has {bytes} bytes, at most {most} can be sent")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has {bytes} bytes, at most {most} can be sent"),
+        ));
     }
     Ok((file, about.len()))
 }

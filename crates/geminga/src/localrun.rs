@@ -114,12 +114,7 @@ async fn prepare(asked: &LocalRun, settings: &Settings, tasks: &Tasks) -> anyhow
 }
 
 /// Runs instances until a signal comes.
-async fn serve(
-    prepared: Prepared,
-    local: &Local,
-    tasks: &Tasks,
-    signals: &mut Signals,
-) -> anyhow::Result<ExitCode> {
+async fn serve(prepared: Prepared, local: &Local, tasks: &Tasks, signals: &mut Signals) -> anyhow::Result<ExitCode> {
     let Prepared { function, secrets, parts, dir, listeners } = prepared;
     let mut running = Vec::new();
     for id in (local.instance_id_offset..).take(function.parallelism as usize) {

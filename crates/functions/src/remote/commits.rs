@@ -101,12 +101,7 @@ async fn publish_once(outputs: &[(Arc<Producer>, Vec<Outgoing>)], number: u64) -
 }
 
 /// After a failure nothing is stored or acknowledged any more: the loop starts again.
-async fn store(
-    mut jobs: mpsc::Receiver<Published>,
-    then: mpsc::Sender<Job>,
-    tables: Arc<dyn Tables>,
-    failed: Failed,
-) {
+async fn store(mut jobs: mpsc::Receiver<Published>, then: mpsc::Sender<Job>, tables: Arc<dyn Tables>, failed: Failed) {
     let mut is_over = false;
     while let Some((mut job, published)) = jobs.recv().await {
         let changes = std::mem::take(&mut job.changes);

@@ -268,7 +268,9 @@ fn a_signal_is_heard_while_code_is_prepared_and_what_prepares_it_is_ended() {
     local.arg("--py").arg(&code).args(["--classname", "f.F"]);
     let mut mesh = instance(dir.path(), "pulsar://127.0.0.1:1");
     mesh.arg("--function_file").arg(&code).args(["--language", "python", "--function_details"]);
-    mesh.arg(r#"{"tenant":"public","namespace":"default","name":"f","className":"f.F","source":{"inputSpecs":{"in":{}}}}"#);
+    mesh.arg(
+        r#"{"tenant":"public","namespace":"default","name":"f","className":"f.F","source":{"inputSpecs":{"in":{}}}}"#,
+    );
     // What has begun nothing has nothing to finish; who runs it by hand wants to know that it did nothing.
     for (mut command, code) in [(local, 130), (mesh, 0)] {
         command.env("GEMINGA_FUNCTIONS__PYTHON", &python);

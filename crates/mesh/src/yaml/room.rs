@@ -56,7 +56,9 @@ impl Room {
     /// Counts a text of so many bytes.
     pub(crate) fn read(&mut self, bytes: usize) -> Result<(), String> {
         self.used.bytes += bytes;
-        self.check(self.used.bytes > self.limits.bytes, |limits| format!("the manifest is longer than {} bytes", limits.bytes))
+        self.check(self.used.bytes > self.limits.bytes, |limits| {
+            format!("the manifest is longer than {} bytes", limits.bytes)
+        })
     }
 
     pub(crate) fn document(&mut self) -> Result<(), String> {

@@ -66,7 +66,11 @@ fn many_files_are_no_way_around_the_limits() {
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
         let (_, problems) = mesh::check(&files);
         assert!(start.elapsed() < Duration::from_secs(30), "took {:?}", start.elapsed());
-        problems.into_iter().map(|problem| problem.text).filter(|text| text.contains("the manifest")).collect::<Vec<_>>()
+        problems
+            .into_iter()
+            .map(|problem| problem.text)
+            .filter(|text| text.contains("the manifest"))
+            .collect::<Vec<_>>()
     };
     let half = "#".repeat(mesh::MANIFEST_BYTES_MAX / 2 + 1);
     assert_eq!(quickly(&[half.clone(), half.clone(), half]), ["the manifest is longer than 4194304 bytes"]);

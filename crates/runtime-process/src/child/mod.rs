@@ -338,7 +338,13 @@ struct Process {
 
 impl Process {
     fn new(child: Child, cage: Cage, mark: &str) -> Self {
-        Self { pid: child.id().unwrap_or_default(), child, cage, mark: format!("GEMINGA_INSTANCE={mark}"), is_over: false }
+        Self {
+            pid: child.id().unwrap_or_default(),
+            child,
+            cage,
+            mark: format!("GEMINGA_INSTANCE={mark}"),
+            is_over: false,
+        }
     }
 
     /// Kills all of it and waits for its end.
