@@ -295,6 +295,129 @@ def dead_letter(box):
     silent(consumer)
 
 
+# What consumers of Pulsar's own instances may have in flight, the broker decides: it must be enough for whatever they do with it.
+
+
+def of_function(box, instance, kind=ConsumerType.Shared, **options):
+    """A consumer as an instance makes it. Source: `InstanceUtils.getProperties`, the same in Python's and Go's."""
+    properties = {"application": "pulsar-function", "id": "public/default/f", "instance_id": str(instance)}
+    return box.consumer(kind=kind, properties=properties, **options)
+
+
+def fill(box, count):
+    consumer = box.consumer(kind=ConsumerType.Shared)
+    consumer.close()
+    producer = box.producer(batching_enabled=False, block_if_queue_full=True)
+    for value in texts(count):
+        producer.send_async(value.encode(), lambda result, id: None)
+    producer.flush()
+
+
+def work(consumer, seconds, done, until):
+    """Works on one message after the other; appends to `done` when each was."""
+    while not until.is_set():
+        try:
+            message = consumer.receive(timeout_millis=200)
+        except pulsar.Timeout:
+            continue
+        time.sleep(seconds)
+        done.append((time.monotonic(), message.data()))
+        consumer.acknowledge(message)
+
+
+def shares(box, queue):
+    """How many messages two did in two seconds, one second after the second one joined a backlog."""
+    until, done, threads = threading.Event(), ([], []), []
+    for instance in range(2):
+        consumer = of_function(box, instance, receiver_queue_size=queue)
+        threads.append(threading.Thread(target=work, args=(consumer, 0.005, done[instance], until), daemon=True))
+        threads[-1].start()
+        time.sleep(2 if instance == 0 else 1)
+    before = [len(of) for of in done]
+    time.sleep(2)
+    got = [len(of) - then for of, then in zip(done, before)]
+    until.set()
+    for thread in threads:
+        thread.join()
+    everything = [data for of in done for _, data in of]
+    equal(len(everything), len(set(everything)), "each message is done once")
+    return got
+
+
+def fair(got):
+    fair = sum(got) / len(got)
+    check(all(abs(one - fair) <= fair * 0.25 for one in got), f"messages done by each: {got}")
+
+
+@scenario
+def function_shares(box):
+    fill(box, 4000)
+    fair(shares(box, 1000))
+
+
+@scenario
+def function_shares_queue_of_one(box):
+    fill(box, 4000)
+    fair(shares(box, 1))
+
+
+@scenario
+def function_collects(box):
+    fill(box, 1500)
+    consumer = of_function(box, 0)
+    got = []
+    for _ in range(5):
+        messages = receive(consumer, 300, ack=False)
+        got += data(messages)
+        for message in messages:
+            consumer.acknowledge(message)
+    equal(sorted(got), sorted(texts(1500)), "messages")
+
+
+@scenario
+def function_acks_late(box):
+    fill(box, 100)
+    consumer = of_function(box, 0)
+    late, done = [], []
+    deadline = time.monotonic() + 60
+    while len(done) < 100:
+        check(time.monotonic() < deadline, f"{len(done)} of 100 are done, {len(late)} in hand")
+        try:
+            late.append((time.monotonic() + 3, consumer.receive(timeout_millis=100)))
+        except pulsar.Timeout:
+            pass
+        while late and late[0][0] <= time.monotonic():
+            message = late.pop(0)[1]
+            consumer.acknowledge(message)
+            done.append(message.data().decode())
+    equal(sorted(done), sorted(texts(100)), "messages")
+
+
+@scenario
+def function_nacks(box):
+    fill(box, 200)
+    consumer = of_function(box, 0, negative_ack_redelivery_delay_ms=200)
+    seen, done = set(), set()
+    while len(done) < 200:
+        message = receive(consumer, 1, ack=False)[0]
+        if message.data() in seen:
+            consumer.acknowledge(message)
+            done.add(message.data())
+        else:
+            seen.add(message.data())
+            consumer.negative_acknowledge(message)
+
+
+@scenario
+def function_acks_cumulatively(box):
+    consumer = of_function(box, 0, kind=ConsumerType.Failover)
+    send_all(box.producer(), texts(500))
+    for number in range(10):
+        messages = receive(consumer, 50, ack=False)
+        equal(data(messages), texts(500)[50 * number:50 * number + 50], "messages")
+        consumer.acknowledge_cumulative(messages[-1])
+
+
 @scenario
 def reader_earliest(box):
     send_all(box.producer(), texts(10))
