@@ -13,7 +13,7 @@ fn main() -> Result<(), simulate::Error> {
             let trace = Trace::named(name)?;
             let ticks = if is_native { Ticks::Native } else { Setting::default().ticks };
             let setting = Setting { cpu_share, ticks, ..Setting::default() };
-            let comparison = compare(&trace, &setting, &Contender::all(&setting, &trace)?, 3, 2)?;
+            let comparison = compare(&trace, &setting, &Contender::all(&setting, &trace)?, 1..4, 2)?;
             println!("{name}, CPU {cpu_share}: {:.0} s of work", comparison.work_s);
             for row in &comparison.rows {
                 let o = &row.outcome;

@@ -11,6 +11,7 @@ use autoscale::{Decision, Policy, Reason, Sample, Spec};
 use serde::Serialize;
 use std::{
     cmp::Ordering::{self, Equal, Greater, Less},
+    ops::Range,
     sync::{
         Mutex,
         atomic::{self, AtomicUsize},
@@ -34,8 +35,10 @@ pub struct Comparison {
     pub about: String,
     /// What was the same for all.
     pub setting: Setting,
-    /// Runs of each policy, with seeds from 1.
+    /// Runs of each policy.
     pub seeds: u64,
+    /// The seed of the first; the others follow.
+    pub first_seed: u64,
     /// Seconds of work in the messages: no policy that does them all pays for fewer instance-seconds.
     pub work_s: f64,
     /// The policies, in the order in which they were asked for.
@@ -112,7 +115,7 @@ impl Comparison {
     }
 }
 
-/// Runs every contender with every seed, on so many threads. The result does not depend on how many.
+/// Runs every contender with each of the seeds, on so many threads. The result does not depend on how many.
 ///
 /// # Errors
 /// [`Error::Setting`].
@@ -120,17 +123,19 @@ pub fn compare(
     trace: &Trace,
     setting: &Setting,
     contenders: &[Contender],
-    seeds: u64,
+    seeds: Range<u64>,
     threads: usize,
 ) -> Result<Comparison, Error> {
     setting.check()?;
+    let first_seed = seeds.start;
+    let seeds = seeds.end.saturating_sub(first_seed);
     if !(1..=SEEDS_MAX).contains(&seeds) {
         return Err(Error::Setting(format!("seeds: from 1 to {SEEDS_MAX}")));
     }
     if trace.rates.total() * seeds as f64 > MESSAGES_MAX {
         return Err(Error::Setting(format!("{seeds} seeds of {:.0} messages are too many", trace.rates.total())));
     }
-    let workloads: Vec<_> = parallel(seeds as usize, threads, |n| Workload::new(trace, n as u64 + 1));
+    let workloads: Vec<_> = parallel(seeds as usize, threads, |n| Workload::new(trace, first_seed + n as u64));
     let runs = parallel(contenders.len() * workloads.len(), threads, |n| {
         let (contender, workload) = (&contenders[n / workloads.len()], &workloads[n % workloads.len()]);
         let mut run = contend(contender, trace, setting, workload);
@@ -167,6 +172,7 @@ pub fn compare(
         about: trace.about.clone(),
         setting: setting.clone(),
         seeds,
+        first_seed,
         work_s: Outcome::median(&work.collect::<Vec<_>>()).busy_s,
         rows,
     })
@@ -284,7 +290,7 @@ mod tests {
         let setting = Setting::default();
         let all = Contender::all(&setting, &trace).unwrap();
         let once = |threads| {
-            let comparison = compare(&trace, &setting, &all, 3, threads).unwrap();
+            let comparison = compare(&trace, &setting, &all, 1..4, threads).unwrap();
             let plots = (comparison.time_plot(&["rate", "oracle"]), comparison.pareto_plot());
             (serde_json::to_string(&comparison).unwrap(), plots)
         };
@@ -296,7 +302,7 @@ mod tests {
         let trace = Trace::named("ramp").unwrap().scaled(0.2, 1.0).unwrap();
         let setting = Setting::default();
         let names = ["fixed", "oracle"].map(|name| Contender::named(name, &setting, &trace).unwrap());
-        let comparison = compare(&trace, &setting, &names, 1, 2).unwrap();
+        let comparison = compare(&trace, &setting, &names, 1..2, 2).unwrap();
         let (fixed, oracle) = (&comparison.rows[0], &comparison.rows[1]);
         assert!(fixed.keeps_target && oracle.keeps_target);
         let cost = |row: &Row| row.outcome.instance_s / comparison.work_s;
@@ -307,7 +313,8 @@ mod tests {
     #[test]
     fn settings_are_checked() {
         let trace = Trace::named("step").unwrap();
-        let check = |setting: Setting, seeds| compare(&trace, &setting, &[], seeds, 1).unwrap_err().to_string();
+        let check =
+            |setting: Setting, seeds: u64| compare(&trace, &setting, &[], 1..1 + seeds, 1).unwrap_err().to_string();
         assert!(check(Setting { max: 0, ..Setting::default() }, 1).contains("instances"));
         assert!(check(Setting { startup: Duration::MAX, ..Setting::default() }, 1).contains("start-up"));
         assert!(check(Setting { target: Duration::ZERO, ..Setting::default() }, 1).contains("target"));

@@ -11,6 +11,7 @@ mod agenda;
 mod chance;
 mod compare;
 mod contender;
+mod drawn;
 mod engine;
 mod error;
 mod function;
@@ -26,6 +27,7 @@ mod workload;
 
 pub use compare::{Comparison, Row, SEEDS_MAX, Standing, compare};
 pub use contender::{Contender, POLICIES};
+pub use drawn::{DRAWN, Drawn};
 pub use engine::{Rules, run};
 pub use error::Error;
 pub use outcome::{FunctionSeries, Outcome, Series};

@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn needed(made: Result<PathBuf, Missing>) -> Result<PathBuf> {
+pub(super) fn needed(made: Result<PathBuf, Missing>) -> Result<PathBuf> {
     match made {
         Ok(path) => Ok(path),
         Err(Missing::Tool(what)) => bail!("{what}"),

@@ -1,6 +1,7 @@
 //! `cargo xtask bench --peer`: Geminga and Apache Pulsar measured alternately, by the same client, with the same promise
 //! (synced before it is acknowledged), and written to `docs/benchmarks.md` as medians and ratios.
 
+mod elasticity;
 mod functions;
 mod limits;
 mod server;
@@ -42,6 +43,8 @@ pub(crate) struct Args {
 enum Part {
     /// Functions: one instance in each language, beside Pulsar's own
     Functions(functions::Args),
+    /// Scaling: our policy beside Kubernetes', KEDA's and Knative's
+    Elasticity(elasticity::Args),
 }
 
 /// A number of a report of `geminga perf`: what it is called, and where it is.
@@ -161,6 +164,7 @@ type Figures = BTreeMap<(usize, &'static str, &'static str, &'static str), BTree
 pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     match &args.part {
         Some(Part::Functions(args)) => functions::run(args, root),
+        Some(Part::Elasticity(args)) => elasticity::run(args, root),
         None => run_broker(args, root),
     }
 }

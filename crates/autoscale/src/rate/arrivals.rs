@@ -53,7 +53,7 @@ impl Arrivals {
         // Where it grows, an older mean says nothing.
         let (mut window, growth_per_s2) = self.growth().unwrap_or((self.looks.len(), 0.0));
         while window > 1 && growth_per_s2 == 0.0 && self.contradicts(window) {
-            window /= 2;
+            window = (window * 3 / 4).max(1);
         }
         let (seconds, count) = self.sum(0, window);
         if seconds <= 0.0 {

@@ -3,7 +3,7 @@
 use super::{
     Spec,
     memory::{Memory, TrueRate, finite},
-    queue,
+    queue, waiting,
 };
 use crate::{Inputs, Sample};
 use std::time::Duration;
@@ -13,6 +13,12 @@ const SLOTS_MAX: u32 = 16;
 
 /// One message in a hundred may be late.
 const LATE: f64 = 0.01;
+
+/// Part of the age wanted that messages are let wait on purpose. The rest is for what nobody foresees.
+pub(super) const PLANNED: f64 = 1.0 / 8.0;
+
+/// Share of the messages that may wait longer than that, day in, day out.
+const LONGER: f64 = 0.5;
 
 /// Share of its instance's work from which the hottest key is most of it.
 const HOT: f64 = 0.7;
@@ -51,40 +57,17 @@ pub(super) enum Cause {
     Upstream,
     /// The backlog.
     Backlog,
+    /// A backlog that would be there before anything can be done about it.
+    Surprise,
     /// It is not known what an instance can do.
     Probe,
     Partitions,
     KeySkew,
 }
 
-/// Instances by what can be counted on.
-struct Crew {
-    ready: f64,
-    /// How long until each of those that start is ready, in seconds.
-    starting_s: Vec<f64>,
-}
-
-impl Crew {
-    fn of(sample: &Sample, startup: Duration) -> Self {
-        let alive = || sample.instances.iter().filter(|i| !i.is_draining);
-        let ready = alive().filter(|i| i.is_ready).count();
-        let mut starting_s: Vec<f64> =
-            alive().filter(|i| !i.is_ready).map(|i| startup.saturating_sub(i.age).as_secs_f64()).collect();
-        // Asked for and not even begun.
-        let wanted = (sample.replicas as usize).saturating_sub(ready);
-        starting_s.resize(wanted, startup.as_secs_f64());
-        Self { ready: ready as f64, starting_s }
-    }
-
-    /// Instance-seconds of work until `horizon_s`.
-    fn work(&self, horizon_s: f64) -> f64 {
-        self.ready * horizon_s + self.starting_s.iter().map(|s| (horizon_s - s).max(0.0)).sum::<f64>()
-    }
-}
-
 /// How work divides among instances.
 #[derive(Debug, Clone, Copy)]
-struct Split {
+pub(super) struct Split {
     /// Each goes to one instance as a whole; `None`: any instance takes any message.
     units: Option<u32>,
     /// Share of the messages that always go to the same instance.
@@ -102,7 +85,7 @@ impl Split {
     }
 
     /// The most that one of `replicas` instances gets.
-    fn largest_share(&self, replicas: u32) -> f64 {
+    pub(super) fn largest_share(&self, replicas: u32) -> f64 {
         let replicas = replicas.max(1);
         let units = self.units.map_or(0.0, |units| f64::from(units.div_ceil(replicas)) / f64::from(units));
         (self.hottest + (1.0 - self.hottest) / f64::from(replicas)).max(units)
@@ -116,8 +99,9 @@ impl Split {
         if keys < units { (keys, Cause::KeySkew) } else { (units, Cause::Partitions) }
     }
 
-    /// The fewest that do as much as so many that share all work evenly; `most` when none do.
-    fn worth(&self, instances: f64, most: u32) -> u32 {
+    /// The fewest that do as much as so many that share all work evenly. One more than there may be: not even all do.
+    pub(super) fn worth(&self, instances: f64, sample: &Sample) -> u32 {
+        let most = sample.max.min(self.most().0).saturating_add(1);
         let even = instances.ceil().clamp(0.0, f64::from(most)) as u32;
         if !self.is_ordered() || even == 0 {
             return even;
@@ -143,9 +127,11 @@ pub(super) fn need(spec: &Spec, memory: &Memory, sample: &Sample, inputs: &Input
 
 fn known(spec: &Spec, sample: &Sample, split: &Split, load: &Load, rate: f64) -> Need {
     let arriving = steady(spec, sample, split, load, load.arrival_per_s, rate);
-    let drain = drain(sample, split, load, rate);
-    if drain > arriving {
-        return Need { replicas: drain, cause: Cause::Backlog };
+    let backlog = waiting::drain(sample, split, load, rate);
+    let surprise = waiting::surprise(spec.period, sample, split, load, rate);
+    if backlog.max(surprise) > arriving {
+        let cause = if backlog >= surprise { Cause::Backlog } else { Cause::Surprise };
+        return Need { replicas: backlog.max(surprise), cause };
     }
     let alone = load.arrival_per_s - load.upstream_per_s;
     let cause = match arriving {
@@ -166,10 +152,13 @@ fn steady(spec: &Spec, sample: &Sample, split: &Split, load: &Load, arrival_per_
     let work_s = 1.0 / slot_rate;
     // Where the work alone takes most of the age wanted, or more, a message waits no longer than it is worked on.
     let wait_s = (load.target.as_secs_f64() - work_s).max(work_s);
+    let planned_s = load.target.as_secs_f64() * PLANNED;
     let late = |servers: u32, arrival_per_s: f64| queue::late(servers, arrival_per_s, slot_rate, wait_s);
     let is_enough = |replicas: u32| {
         if !split.is_ordered() {
-            return late(slots.saturating_mul(replicas), arrival_per_s) <= LATE;
+            let servers = slots.saturating_mul(replicas);
+            let longer = queue::late(servers, arrival_per_s, slot_rate, planned_s);
+            return late(servers, arrival_per_s) <= LATE && longer <= LONGER;
         }
         // Each instance has its own queue: the fullest, and the others, which share the rest.
         let most = split.largest_share(replicas);
@@ -179,34 +168,9 @@ fn steady(spec: &Spec, sample: &Sample, split: &Split, load: &Load, arrival_per_
         is_idle_enough && late <= LATE
     };
     // One more than the maximum says that it is not enough.
-    let most = sample.max.saturating_add(1).min(split.most().0.saturating_add(1));
+    let most = sample.max.min(split.most().0).saturating_add(1);
     let least = (arrival_per_s / (rate * spec.target_utilization)).ceil().clamp(1.0, f64::from(most)) as u32;
     (least..most).find(|&replicas| is_enough(replicas)).unwrap_or(most)
-}
-
-/// For what waits: the backlog that is left when new instances are ready, worked off in the time to catch up. 0: those there are do it
-/// before new ones could help.
-fn drain(sample: &Sample, split: &Split, load: &Load, rate: f64) -> u32 {
-    // What waits no longer than the age wanted, or is being worked on, is no backlog.
-    let target_s = load.target.as_secs_f64();
-    let in_hand = f64::from(sample.concurrency_max.max(1)) * f64::from(sample.replicas);
-    let fine = load.arrival_per_s * target_s / 2.0 + in_hand;
-    if load.backlog <= fine {
-        return 0;
-    }
-    let catch_up_s = load.catch_up.as_secs_f64().max(0.001);
-    let crew = Crew::of(sample, load.startup);
-    let there = crew.ready + crew.starting_s.len() as f64;
-    let even = 1.0 / (split.largest_share(there as u32) * there.max(1.0));
-    // Those there are, all of the time; fewer would do where this leaves something over.
-    let horizon_s = load.startup.as_secs_f64() + catch_up_s;
-    let left = load.backlog - fine + load.arrival_per_s * horizon_s - crew.work(horizon_s) * even * rate;
-    let full = if left > 0.0 {
-        there * even + left / (rate * catch_up_s)
-    } else {
-        ((load.backlog - fine + load.arrival_per_s * catch_up_s) / (rate * catch_up_s)).min(there * even)
-    };
-    split.worth(full, sample.max.saturating_add(1).min(split.most().0.saturating_add(1)))
 }
 
 /// Towards what is `guessed`, but no more than twice as many at once, and only when those there are had the time to show what they can

@@ -9,15 +9,17 @@ use std::time::Duration;
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
     /// How old a message may be when it has been processed, for all but one in a hundred. In a chain: by its last function; each on the
-    /// longest way through this one has an equal part of it.
+    /// longest way through this one has its part of it.
     #[serde(with = "humantime_serde")]
     pub target_age: Duration,
     /// Share of the true rate that is planned with, at most. Small functions get more room, by what queues need for `target_age`.
     pub target_utilization: f64,
-    /// How fast a backlog is worked off once there are instances to do so. Absent: `cool_down`, for so long an instance stays anyway.
+    /// How fast a backlog is worked off once there are instances to do so. Absent: a third of `cool_down`, for which an instance stays
+    /// anyway.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub catch_up: Option<Duration>,
-    /// Instances go when so long fewer would have done. Absent: twice the start-up time, 10 s at least and 5 min at most.
+    /// Instances go when so long fewer would have done. Absent: the start-up time, 5 s at least and 5 min at most: then to
+    /// keep one costs as much as to start it again.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub cool_down: Option<Duration>,
     /// The last instance goes when so long there was nothing to do, where `minReplicas` is 0. Absent: 30 times the start-up time,
@@ -33,7 +35,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             target_age: Duration::from_secs(1),
-            target_utilization: 0.85,
+            target_utilization: 0.95,
             catch_up: None,
             cool_down: None,
             idle: None,
@@ -42,20 +44,21 @@ impl Default for Spec {
     }
 }
 
-const SHORTEST: Duration = Duration::from_secs(10);
+const COOL_DOWN: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
 
 impl Spec {
     pub(super) fn cool_down(&self, startup: Duration) -> Duration {
-        self.cool_down.unwrap_or_else(|| startup.saturating_mul(2).clamp(SHORTEST, LONGEST))
+        self.cool_down.unwrap_or_else(|| startup.clamp(COOL_DOWN, LONGEST))
     }
 
     pub(super) fn catch_up(&self, startup: Duration) -> Duration {
-        self.catch_up.unwrap_or_else(|| self.cool_down(startup))
+        self.catch_up.unwrap_or_else(|| self.cool_down(startup) / 3)
     }
 
     pub(super) fn idle(&self, startup: Duration) -> Duration {
-        self.idle.unwrap_or_else(|| startup.saturating_mul(30).clamp(SHORTEST, LONGEST))
+        self.idle.unwrap_or_else(|| startup.saturating_mul(30).clamp(IDLE, LONGEST))
     }
 
     pub(crate) fn check(&self, at: &str, problems: &mut Problems) {

@@ -120,8 +120,8 @@ impl Play {
 #[test]
 fn as_many_as_the_rate_asks_for() {
     let mut play = Play::one(Function::new(10.0));
-    // 100 / (10 x 0.85)
-    assert_eq!(play.run(60, 100.0), [12]);
+    // 100 / (10 x 0.95)
+    assert_eq!(play.run(60, 100.0), [11]);
     assert_eq!(play.code(), "ArrivalRate");
     let text = &play.said[0].reason.text;
     assert!(text.contains("100.0/s arrive") && text.contains("one instance does 10.0/s"), "{text}");
@@ -157,7 +157,7 @@ fn nothing_is_started_for_a_backlog_that_is_gone_before_it_could_help() {
 #[test]
 fn a_chain_scales_in_one_decision() {
     let mut play = Play::new("{}", vec![Function::new(10.0), Function::new(20.0), Function::new(5.0)]);
-    assert_eq!(play.run(60, 8.0), [3, 2, 4]);
+    assert_eq!(play.run(60, 8.0), [2, 1, 4]);
     let answered = play.run(1, 80.0);
     // 80 per second, or nearly, though what arrives at the third is 30 so far.
     assert!(answered[0] >= 10 && answered[1] >= 5 && answered[2] >= 16, "{answered:?}");
@@ -170,6 +170,23 @@ fn the_age_is_divided_among_the_functions_of_a_chain() {
     let alone = Play::new("{}", vec![Function::new(4.0)]).run(60, 6.0);
     let together = Play::new("{}", vec![Function::new(4.0); 4]).run(60, 6.0);
     assert_eq!((alone[0], together[0]), (3, 4));
+}
+
+#[test]
+fn who_may_wait_longer_needs_less_room() {
+    let with =
+        |target: &str| Play::new(&format!(r#"{{"targetAge": "{target}"}}"#), vec![Function::new(10.0)]).run(60, 18.0);
+    assert_eq!((with("1s"), with("30s")), (vec![3], vec![2]));
+}
+
+#[test]
+fn a_queue_gets_help_before_it_is_late() {
+    let mut play = Play::one(Function::new(10.0));
+    assert_eq!(play.run(60, 94.0), [10]);
+    // After this second 24 are left, of which ten are worked on: a message waits 0.15 s, which is fine, and twice as long is likely soon.
+    play.functions[0].backlog = 30.0;
+    assert_eq!(play.run(1, 94.0), [11]);
+    assert_eq!(play.code(), "ShortOfRoom");
 }
 
 #[test]
@@ -222,7 +239,7 @@ fn what_was_learnt_is_remembered_over_a_night() {
 fn down_to_the_most_of_the_cool_down() {
     let mut play = Play::new(r#"{"coolDown": "30s"}"#, vec![Function::new(10.0)]);
     play.run(60, 100.0);
-    assert_eq!(play.run(29, 20.0), [12]);
+    assert_eq!(play.run(29, 20.0), [11]);
     assert_eq!(play.code(), "ScaleDownStabilized");
     assert_eq!(play.run(5, 20.0), [3]);
 }

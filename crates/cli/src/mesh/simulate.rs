@@ -1,10 +1,11 @@
 //! `geminga mesh simulate`: policies of scaling compared in virtual time.
 
 mod report;
+mod summary;
 
 use crate::output;
 use anyhow::{Context, bail};
-use simulate::{Comparison, Contender, POLICIES, Rates, Setting, TRACES, Ticks, Trace};
+use simulate::{Comparison, Contender, DRAWN, Drawn, POLICIES, Rates, Setting, TRACES, Ticks, Trace};
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -13,6 +14,8 @@ use std::{
 
 /// A file with a trace or a policy is read up to this size.
 const FILE_BYTES_MAX: u64 = 8 << 20;
+/// Traces drawn at once, at most: each takes some seconds.
+const DRAWN_MAX: u64 = 1_000;
 /// Share of its time for which a message that waits uses a core: the talk's prime search waits more than it computes.
 const WAITING_SHARE: f64 = 0.15;
 
@@ -22,15 +25,18 @@ const WAITING_SHARE: f64 = 0.15;
     geminga mesh simulate\n  \
     geminga mesh simulate --trace flash --policy rate,hpa-50,keda --svg plots\n  \
     geminga mesh simulate --trace all --ticks native --format csv\n  \
-    geminga mesh simulate --trace monday.csv --startup 8s --target 30s\n\n\
+    geminga mesh simulate --trace monday.csv --startup 8s --target 30s\n  \
+    geminga mesh simulate --trace random:101-130 --first-seed 101 --seeds 1 --format summary\n\n\
     A trace of one's own is a CSV file of `second,rate` lines: messages per second, in straight lines\n\
-    between these points. A policy of one's own is a JSON file with what `scaling` of a function says,\n\
+    between these points. steps:N, waves:N, bursts:N and random:N are drawn from a number, N-M from all of these\n\
+    numbers: what comes, what is to be done and, unless they are given, the start-up time and the target.\n\n\
+    A policy of one's own is a JSON file with what `scaling` of a function says,\n\
     such as {\"maxReplicas\": 20, \"policy\": {\"rate\": {\"targetAge\": \"2s\"}}}; it is called as the file is.\n\n\
     Policies: `rate` is ours; hpa-*, keda and knative are those of Kubernetes, KEDA and Knative, as\n\
     shipped and tuned. `oracle` and `fixed` know the future: the cheapest that could be had, and the\n\
     smallest number that never changes. The same seeds give the same result on every machine.")]
 pub(super) struct Args {
-    /// What comes: step, ramp, diurnal, flash, skew, three-stage, FILE, or all
+    /// What comes: step, ramp, diurnal, flash, skew, three-stage, or all of these; random:N; FILE
     #[arg(long, value_name = "NAME|FILE", value_delimiter = ',', default_value = "step")]
     trace: Vec<String>,
     /// Who is compared: names as below, FILE.json, or all
@@ -39,12 +45,12 @@ pub(super) struct Args {
     /// What a message needs: `cpu`, a core all of its time; `wait`, for 15 % of it; another share; or all
     #[arg(long, value_name = "cpu|wait|SHARE", value_delimiter = ',', default_value = "all")]
     work: Vec<String>,
-    /// From asking for an instance until it works
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "36ms")]
-    startup: Duration,
-    /// A message should be done this long after it was published
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2s")]
-    target: Duration,
+    /// From asking for an instance until it works [default: the trace's own, or 36ms]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    startup: Option<Duration>,
+    /// A message should be done this long after it was published [default: the trace's own, or 2s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    target: Option<Duration>,
     /// Instances of each function, at most
     #[arg(long, value_name = "N", default_value_t = 20)]
     max: u32,
@@ -57,6 +63,9 @@ pub(super) struct Args {
     /// Runs of each policy; tables show medians
     #[arg(long, value_name = "N", default_value_t = 5)]
     seeds: u64,
+    /// The seed of the first run; the others follow
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    first_seed: u64,
     /// Messages that an instance holds beyond the one it works on; a Pulsar client holds 1000
     #[arg(long, value_name = "N", default_value_t = 0)]
     receiver_queue: usize,
@@ -87,6 +96,8 @@ enum Format {
     Json,
     /// A line for each policy and trace
     Csv,
+    /// For people, a line for each trace and one for each policy
+    Summary,
 }
 
 /// Runs the command.
@@ -97,11 +108,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let threads = args.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let works = works(&args.work)?;
     let mut comparisons = Vec::new();
-    for trace in traces(&args.trace)? {
+    let seeds = args.first_seed..args.first_seed.saturating_add(args.seeds);
+    for load in loads(&args.trace)? {
         for (work, cpu_share) in works.clone() {
-            let setting = setting(args, cpu_share);
-            let contenders = contenders(&args.policy, &setting, &trace)?;
-            let comparison = simulate::compare(&trace, &setting, &contenders, args.seeds, threads)?;
+            let (trace, setting) = (&load.trace, setting(args, &load, cpu_share));
+            let contenders = contenders(&args.policy, &setting, trace)?;
+            let comparison = simulate::compare(trace, &setting, &contenders, seeds.clone(), threads)?;
             if let Some(directory) = &args.svg {
                 write_plots(directory, &work, &comparison)?;
             }
@@ -112,9 +124,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     match args.format {
-        Format::Table => output::print(&report::verdict(&comparisons)),
+        Format::Table => output::print(&report::verdict(&comparisons, true)),
         Format::Json => output::json(&report::entries(&comparisons)),
         Format::Csv => output::print(&report::csv(&comparisons)),
+        Format::Summary => output::print(&(summary::text(&comparisons) + &report::verdict(&comparisons, false))),
     }
 }
 
@@ -133,10 +146,10 @@ fn works(names: &[String]) -> anyhow::Result<Vec<(String, f64)>> {
     Ok(works)
 }
 
-fn setting(args: &Args, cpu_share: f64) -> Setting {
+fn setting(args: &Args, load: &Drawn, cpu_share: f64) -> Setting {
     Setting {
-        startup: args.startup,
-        target: args.target,
+        startup: args.startup.unwrap_or(load.startup),
+        target: args.target.unwrap_or(load.target),
         max: args.max,
         ticks: match args.ticks {
             LookArgs::Equal => Ticks::Equal(args.tick),
@@ -147,19 +160,39 @@ fn setting(args: &Args, cpu_share: f64) -> Setting {
     }
 }
 
-fn traces(names: &[String]) -> anyhow::Result<Vec<Trace>> {
-    let mut traces = Vec::new();
+/// Traces by their names, each with the circumstances it is met in unless others are asked for.
+fn loads(names: &[String]) -> anyhow::Result<Vec<Drawn>> {
+    let usual = |trace| Drawn { trace, startup: Setting::default().startup, target: Setting::default().target };
+    let mut loads = Vec::new();
     for name in names {
+        let kind = name.split_once(':').filter(|(kind, _)| DRAWN.contains(kind));
         if name == "all" {
-            traces.extend(TRACES.iter().map(|name| Trace::named(name)).collect::<Result<Vec<_>, _>>()?);
+            for name in TRACES {
+                loads.push(usual(Trace::named(name)?));
+            }
+        } else if let Some((kind, numbers)) = kind {
+            for number in range(numbers).with_context(|| format!("trace {name}"))? {
+                loads.push(Drawn::named(&format!("{kind}:{number}"))?);
+            }
         } else if TRACES.contains(&name.as_str()) || !Path::new(name).exists() {
-            traces.push(Trace::named(name)?);
+            loads.push(usual(Trace::named(name)?));
         } else {
             let rates = Rates::parse(&read(name)?).with_context(|| name.clone())?;
-            traces.push(Trace::of(stem(name), rates));
+            loads.push(usual(Trace::of(stem(name), rates)));
         }
     }
-    Ok(traces)
+    Ok(loads)
+}
+
+/// `7`, or `7-12`.
+fn range(text: &str) -> anyhow::Result<std::ops::RangeInclusive<u64>> {
+    let number = |text: &str| text.parse::<u64>().with_context(|| format!("{text:?} is no number"));
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first)?, number(last)?);
+    if last < first || last - first >= DRAWN_MAX {
+        bail!("from {first} to {last}: 1 to {DRAWN_MAX} traces");
+    }
+    Ok(first..=last)
 }
 
 fn contenders(names: &[String], setting: &Setting, trace: &Trace) -> anyhow::Result<Vec<Contender>> {
@@ -201,7 +234,7 @@ fn write_plots(directory: &Path, work: &str, comparison: &Comparison) -> anyhow:
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     let shown = report::shown(comparison);
     for (kind, svg) in [("time", comparison.time_plot(&shown)), ("pareto", comparison.pareto_plot())] {
-        let path = directory.join(format!("{}-{work}-{kind}.svg", comparison.trace));
+        let path = directory.join(format!("{}-{work}-{kind}.svg", comparison.trace.replace(':', "-")));
         std::fs::write(&path, svg).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())

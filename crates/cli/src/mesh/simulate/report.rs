@@ -6,7 +6,7 @@ use simulate::{Comparison, Row, Standing, Ticks};
 use std::fmt::Write;
 
 /// The policy that the others are held against, where it takes part.
-const OURS: &str = "rate";
+pub(super) const OURS: &str = "rate";
 /// Who is drawn over time, where they take part. More than these cannot be told apart.
 const SHOWN: [&str; 5] = [OURS, "hpa-50", "keda", "knative", "oracle"];
 
@@ -71,16 +71,24 @@ pub(super) fn table(work: &str, comparison: &Comparison) -> String {
         Ticks::Native => "each looks as upstream does".to_owned(),
     };
     format!(
-        "{}, work {work}: {}\nstart-up {}, target {}, at most {} instances, {looks}, medians of {} runs; {:.0} s of work\n{}\n",
+        "{}, work {work}: {}\nstart-up {}, target {}, at most {} instances, {looks}, medians of {}; {:.0} s of work\n{}\n",
         comparison.trace,
         comparison.about,
         humantime::format_duration(setting.startup),
         humantime::format_duration(setting.target),
         setting.max,
-        comparison.seeds,
+        runs(comparison),
         comparison.work_s,
         table.text(),
     )
+}
+
+/// How often it was run, and with which seeds where these are not the usual.
+pub(super) fn runs(comparison: &Comparison) -> String {
+    match (comparison.seeds, comparison.first_seed) {
+        (runs, 1) => format!("{runs} runs"),
+        (runs, first) => format!("{runs} runs from seed {first}"),
+    }
 }
 
 fn against(ours: &Row, other: &Row, comparison: &Comparison) -> String {
@@ -98,10 +106,10 @@ fn against(ours: &Row, other: &Row, comparison: &Comparison) -> String {
     .to_owned()
 }
 
-/// What is to be said of ours over all of them; empty where it does not take part.
-pub(super) fn verdict(comparisons: &[(String, Comparison)]) -> String {
+/// What is to be said of ours over all of them, and perhaps on each; empty where it does not take part.
+pub(super) fn verdict(comparisons: &[(String, Comparison)], with_each: bool) -> String {
     let mut text = String::new();
-    let (mut kept, mut pairs, mut better) = (0, 0, 0);
+    let (mut kept, mut pairs, mut better, mut cheaper, mut half) = (0, 0, 0, 0, 0);
     let mut dominated = Vec::new();
     let mut halves = Vec::new();
     for (work, comparison) in comparisons {
@@ -118,10 +126,12 @@ pub(super) fn verdict(comparisons: &[(String, Comparison)]) -> String {
             if other.keeps_target {
                 pairs += 1;
                 better += usize::from(standing == Standing::Better);
+                cheaper += usize::from(ours.keeps_target && ours.outcome.instance_s < other.outcome.instance_s);
                 costs.push((other.outcome.instance_s / ours.outcome.instance_s, &other.policy));
             }
         }
         costs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        half += usize::from(ours.keeps_target && costs.first().is_some_and(|(cost, _)| *cost >= 2.0));
         match costs.first() {
             Some((cost, policy)) if ours.keeps_target => halves.push(format!(
                 "  {name}: the cheapest other that keeps the target is {policy}, at {cost:.2} times the instance-seconds"
@@ -136,13 +146,14 @@ pub(super) fn verdict(comparisons: &[(String, Comparison)]) -> String {
     let _ = writeln!(text, "rate keeps the target on {kept} of {} loads.", halves.len());
     let _ = writeln!(
         text,
-        "Against the others that keep it, load by load, rate has the same or lower p99 age for no more in {better} of {pairs} cases."
+        "Against the others that keep it, load by load, rate has the same or lower p99 age for no more in {better} of {pairs} cases,\n\
+        costs less in {cheaper}, and on {half} loads at most half of each of them."
     );
     let _ = match dominated.as_slice() {
         [] => writeln!(text, "No policy is better in one of the two and no worse in the other on any load."),
         some => writeln!(text, "Better in one and no worse in the other: {}.", some.join(", ")),
     };
-    text + &halves.join("\n") + "\n"
+    if with_each { text + &halves.join("\n") + "\n" } else { text }
 }
 
 /// A line for each policy and load.
@@ -184,12 +195,12 @@ fn quoted(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use expect_test::expect;
     use simulate::{Outcome, Series, Setting};
 
-    fn row(policy: &str, p99_s: f64, instance_s: f64, knows_the_future: bool) -> Row {
+    pub(in super::super) fn row(policy: &str, p99_s: f64, instance_s: f64, knows_the_future: bool) -> Row {
         let outcome = Outcome { p50_s: 0.2, p99_s, max_s: 9.0, instance_s, ..Outcome::default() };
         Row {
             policy: policy.to_owned(),
@@ -203,9 +214,17 @@ mod tests {
         }
     }
 
-    fn comparison(rows: Vec<Row>) -> Comparison {
+    pub(in super::super) fn comparison(rows: Vec<Row>) -> Comparison {
         let setting = Setting::default();
-        Comparison { trace: "a,b".into(), about: "what comes".into(), setting, seeds: 5, work_s: 800.0, rows }
+        Comparison {
+            trace: "a,b".into(),
+            about: "what comes".into(),
+            setting,
+            seeds: 5,
+            first_seed: 1,
+            work_s: 800.0,
+            rows,
+        }
     }
 
     #[test]
@@ -237,13 +256,14 @@ mod tests {
         let bad = comparison(vec![row("rate", 3.0, 1_000.0, false), row("knative", 0.5, 900.0, false)]);
         expect![[r#"
             rate keeps the target on 1 of 2 loads.
-            Against the others that keep it, load by load, rate has the same or lower p99 age for no more in 1 of 2 cases.
+            Against the others that keep it, load by load, rate has the same or lower p99 age for no more in 1 of 2 cases,
+            costs less in 1, and on 1 loads at most half of each of them.
             Better in one and no worse in the other: knative on a,b (wait).
               a,b (cpu): the cheapest other that keeps the target is keda, at 2.00 times the instance-seconds
               a,b (wait): rate misses the target
         "#]]
-        .assert_eq(&verdict(&[("cpu".to_owned(), good), ("wait".to_owned(), bad)]));
-        assert_eq!(verdict(&[("cpu".to_owned(), comparison(vec![row("keda", 1.0, 1.0, false)]))]), "");
+        .assert_eq(&verdict(&[("cpu".to_owned(), good), ("wait".to_owned(), bad)], true));
+        assert_eq!(verdict(&[("cpu".to_owned(), comparison(vec![row("keda", 1.0, 1.0, false)]))], true), "");
     }
 
     #[test]
