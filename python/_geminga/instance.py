@@ -29,6 +29,9 @@ def main():
         ready = {"runtime": "python " + sys.version.split()[0]}
         if output_schema is not None:
             ready["output_schema"] = output_schema
+        concurrent = getattr(runner.code, "is_async", None)
+        if concurrent is not None:
+            ready["concurrent"] = concurrent
         channel.send(READY, json.dumps(ready).encode())
         runner.run()
         channel.flush()

@@ -7,7 +7,11 @@ use functions::{
 };
 use futures::future::select_all;
 use model::{InitialPosition, SubscriptionType, TopicName};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{Embedded, log::error};
@@ -63,9 +67,15 @@ impl Embedded {
             patterns.push((self.broker.watch_topics(&wanted.namespace).map_err(error)?, wanted));
         }
         let bell = Bell::new();
-        // Partitions that are added have the subscriptions of the first, and are looked for when the function runs.
-        for topic in self.topics_to_subscribe(&reads).await? {
-            self.hang(&reads, topic, reads.initial_position, &bell).await?;
+        // From when it hangs on the first partition, the bell rings when some are added; those added before are found once more.
+        let (mut hung, mut topics) = (BTreeSet::new(), self.topics_to_subscribe(&reads).await?);
+        while topics.iter().any(|topic| !hung.contains(topic)) {
+            for topic in topics {
+                if hung.insert(topic.clone()) {
+                    self.hang(&reads, topic, reads.initial_position, &bell).await?;
+                }
+            }
+            topics = self.topics(&reads).await?.0;
         }
         let mut new_topics: Vec<_> =
             patterns.into_iter().map(|(changes, wanted)| Box::pin(new_topic(changes, wanted))).collect();

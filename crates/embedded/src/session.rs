@@ -301,6 +301,13 @@ impl Session for Open {
     async fn next(&mut self) -> Result<Arrived> {
         loop {
             if let Some(arrived) = self.ready.pop_front() {
+                if let Arrived::Active(id, false) = arrived
+                    && let Some(input) = self.input(id)
+                {
+                    // What it has and has not committed, the next one gets.
+                    input.intake.clear();
+                    return Ok(Arrived::Again(id));
+                }
                 return Ok(arrived);
             }
             let due = self.inputs.iter().flatten().filter_map(|input| input.intake.next_look()).min();

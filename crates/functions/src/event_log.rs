@@ -239,7 +239,8 @@ pub trait Session: Send {
     /// A commit that acknowledged these was refused for good, and nothing of it happened: they are here still.
     fn reopen(&mut self, _ids: &[(InputId, MessageId)]) {}
 
-    /// Gives messages back, to be delivered again.
+    /// Gives messages back, to be delivered again. The loop does not ask for it where one consumer gets all in order: there it would be
+    /// everything, and not counted.
     fn redeliver(&mut self, ids: &[(InputId, MessageId)]);
 
     /// Gives back messages that were not begun, for others to begin: no attempt of them, and not counted as one. Says which are given back;

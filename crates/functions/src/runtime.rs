@@ -95,6 +95,10 @@ pub struct Link {
     pub usage: Option<Arc<dyn Usage>>,
     /// How what user code returns is written, where only the code knows; the output topic must take it.
     pub output_schema: Option<Schema>,
+    /// Whether the code may begin further invocations while others have not ended. `Some(true)`: it is soon given all that it may have, which
+    /// [`FunctionSpec::max_pending_async`] bounds, since it may wait for more before it says anything. `None`: nobody knows, and it is given
+    /// more only when it has said nothing for long.
+    pub runs_many: Option<bool>,
 }
 
 /// Measures one run of user code, also while it runs and after its end.
@@ -128,7 +132,7 @@ pub struct LinkEnd {
 pub fn link() -> (Link, LinkEnd) {
     let (requests, takes) = mpsc::channel(REQUESTS_QUEUED);
     let (gives, events) = mpsc::channel(EVENTS_QUEUED);
-    (Link { requests, events, usage: None, output_schema: None }, LinkEnd { requests: takes, events: gives })
+    (Link { requests, events, usage: None, output_schema: None, runs_many: None }, LinkEnd { requests: takes, events: gives })
 }
 
 /// From the loop to user code.

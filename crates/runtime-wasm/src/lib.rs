@@ -175,7 +175,8 @@ impl Runtime for WasmRuntime {
                 shared.components.known(&path).ok_or(Error::Panicked)?
             }
         };
-        let (link, end) = link();
+        let (mut link, end) = link();
+        link.runs_many = Some(false);
         let mut driver = driver::Driver::new(shared, instance, path, end)?;
         if facts.has_setup {
             // On the threads of the guests, as everything they do.

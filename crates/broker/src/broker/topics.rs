@@ -268,9 +268,17 @@ impl Broker {
         }
         let name = topic.clone();
         self.change(topic, move |store, batch| Ok(store.set_partitions(batch, &name, Some(partitions))?)).await?;
+        let created = self.create_added_partitions(topic, now..partitions).await;
+        // Who sleeps on the topic looks which partitions it has.
+        let first = topic.with_partition(0);
+        self.shard(&first.clone()).call(move |shard| shard.cx.bells.ring(&first, |_, _| true)).await?;
+        created
+    }
+
+    async fn create_added_partitions(&self, topic: &TopicName, added: std::ops::Range<u32>) -> Result<()> {
         let subscriptions = self.subscriptions(&topic.with_partition(0)).await.unwrap_or_default();
         self.create_missed_partitions(topic).await?;
-        for index in now..partitions {
+        for index in added {
             let partition = topic.with_partition(index);
             for subscription in &subscriptions {
                 let earliest = crate::SeekTarget::Earliest;

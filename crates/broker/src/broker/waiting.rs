@@ -72,7 +72,8 @@ impl Broker {
 
     /// Makes sure that the topic and the subscription that `request` names are there, and hangs a bell on it: when it has no consumers and
     /// something for one, now or later, the bell rings. That is so for messages whose time is still to come when it comes, and also when
-    /// the subscription is deleted. It hangs there when the topic is unloaded, too.
+    /// the subscription is deleted, and when partitions are added to the topic whose first one this is. It hangs there when the topic is
+    /// unloaded, too.
     ///
     /// # Errors
     /// As for [`Broker::subscribe`].

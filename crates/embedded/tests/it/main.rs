@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
 
+mod collecting;
 mod entries;
+mod manual;
+mod ordered;
 mod reads;
 mod scaling;
 mod sharing;
@@ -13,7 +16,7 @@ use functions::{
     event_log::Schema,
     message::Key,
     runtime::{Answer, Effects, Exit, Question, StateChange, UserException},
-    spec::{Guarantee, Span, WindowSpec},
+    spec::{Guarantee, Span},
 };
 use std::{
     sync::{
@@ -176,15 +179,7 @@ async fn an_instance_that_stops_leaves_what_it_has_not_begun_to_others() {
 async fn a_window_outlives_its_instance() {
     let node = Node::start().await;
     let mut spec = function("f");
-    spec.window = Some(WindowSpec {
-        length: Span::Count(4),
-        slide: Span::Count(4),
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_secs(1),
-        late_data_topic: None,
-    });
+    spec.window = Some(support::windows(Span::Count(4), Span::Count(4)));
     let first = node.run(spec.clone(), Script::joining());
     node.publish("in", ["a", "b", "c"]).await;
     node.acknowledged("in", "f").await;
@@ -251,15 +246,7 @@ async fn a_window_whose_outcome_is_impossible_has_had_its_chance() {
     let node = Node::start().await;
     let mut spec = function("f");
     spec.dead_letter_topic = Some(support::topic("dead"));
-    spec.window = Some(WindowSpec {
-        length: Span::Count(2),
-        slide: Span::Count(2),
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_secs(1),
-        late_data_topic: None,
-    });
+    spec.window = Some(support::windows(Span::Count(2), Span::Count(2)));
     // One is refused when it is committed, another one when it is published.
     let script = Script::new(|_, text| {
         let changes = match text {
@@ -285,15 +272,7 @@ async fn a_window_whose_outcome_is_impossible_has_had_its_chance() {
 async fn many_windows_at_once_are_all_seen() {
     let node = Node::start().await;
     let mut spec = function("f");
-    spec.window = Some(WindowSpec {
-        length: Span::Count(2),
-        slide: Span::Count(1),
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_secs(1),
-        late_data_topic: None,
-    });
+    spec.window = Some(support::windows(Span::Count(2), Span::Count(1)));
     let texts_in: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
     node.publish("in", texts_in.iter().map(String::as_str)).await;
     let _instance = node.run(spec, Script::joining());
@@ -377,15 +356,7 @@ async fn a_function_may_publish_to_any_number_of_topics() {
 async fn windows_that_end_out_of_order_count_in_their_order() {
     let node = Node::start().await;
     let mut spec = function("f");
-    spec.window = Some(WindowSpec {
-        length: Span::Count(1),
-        slide: Span::Count(1),
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_secs(1),
-        late_data_topic: None,
-    });
+    spec.window = Some(support::windows(Span::Count(1), Span::Count(1)));
     // Each pair is answered the other way round; of the last pair only the second one is, before the code dies.
     let waiting = std::sync::Mutex::new(Vec::new());
     let script = Script::new(move |id, text| {
@@ -412,15 +383,7 @@ async fn windows_that_end_out_of_order_count_in_their_order() {
     drop(instance);
     // Neither of the last pair has counted: both are there for the next.
     let mut spec = function("f");
-    spec.window = Some(WindowSpec {
-        length: Span::Count(1),
-        slide: Span::Count(1),
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_secs(1),
-        late_data_topic: None,
-    });
+    spec.window = Some(support::windows(Span::Count(1), Span::Count(1)));
     let _instance = node.run(spec, Script::joining());
     assert_eq!(texts(&node.read("out", 3).await), ["e", "f", "g"]);
 }

@@ -39,7 +39,9 @@ async fn subscribed(node: &Node, name: &str) {
     let name = name.parse().unwrap();
     let partitions = node.broker.partitions(&name).unwrap();
     let name = partitions.map_or(name.clone(), |n| name.with_partition(n - 1));
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while !node.broker.subscriptions(&name).await.is_ok_and(|all| all.contains(&"f".to_owned())) {
+        assert!(tokio::time::Instant::now() < deadline, "{name} is not subscribed to");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -80,6 +82,25 @@ async fn a_topic_that_comes_into_being_and_matches_wakes_and_loses_nothing() {
     wakes(sleeps).await;
     // What the topic began with is there, although the subscription begins at the end.
     assert_eq!(stats(&node, &reads).await.backlog, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_added_wakes_and_loses_nothing() {
+    let node = Node::start().await;
+    let many = topic("many").parse().unwrap();
+    node.broker.create_partitioned_topic(&many, 2).await.unwrap();
+    let reads = reads(&["many"]);
+    let sleeps = asleep(&node, &reads).await;
+    node.broker.update_partitions(&many, 3).await.unwrap();
+    node.publish("many-partition-2", ["a"]).await;
+    wakes(sleeps).await;
+    assert_eq!(stats(&node, &reads).await.backlog, 1);
+    // What sleeps from now on knows of it.
+    let sleeps = tokio::spawn({
+        let (log, reads) = (node.log.clone(), reads.clone());
+        async move { EventLog::wake(&log, reads).await }
+    });
+    wakes(sleeps).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

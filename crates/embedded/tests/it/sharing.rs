@@ -5,7 +5,7 @@ use functions::{
     FunctionSpec, Record, Runtime,
     instance::Instance,
     runtime::{Effects, Event, Input, InstanceSpec, Link, Outcome, Request, StartError, StateChange, link},
-    spec::{Span, WindowSpec},
+    spec::Span,
 };
 use model::SubscriptionType;
 use std::{
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Did, Node, Script, function, text, texts};
+use crate::support::{Did, Node, Script, function, text, texts, windows};
 
 /// Code that takes its time for each message, one after the other, and gives it back.
 #[derive(Clone)]
@@ -249,15 +249,7 @@ async fn a_key_that_moves_waits_for_no_more_than_what_is_begun() {
 async fn windows_of_instances_that_come_and_go_lose_no_element() {
     let node = Node::start().await;
     let length = Span::Time(Duration::from_millis(300));
-    let window = WindowSpec {
-        length,
-        slide: length,
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_secs(1),
-        late_data_topic: None,
-    };
+    let window = windows(length, length);
     let windowed = |parallelism| FunctionSpec { window: Some(window.clone()), parallelism, ..function("f") };
     let code = Slow::new(Duration::from_millis(1));
     let mut instances = vec![node.run_as(0, windowed(1), code.clone())];

@@ -12,6 +12,7 @@ use functions::{
         Answer, Effects, Event, Exit, Input, InstanceSpec, Invocation, Link, LinkEnd, Outcome, Question, Request,
         StartError, UserException, link,
     },
+    spec::{Span, WindowSpec},
     testing,
     worker::{self, EnvironmentSecrets, Runtimes, Worker},
 };
@@ -27,6 +28,19 @@ pub(crate) fn topic(local: &str) -> String {
 
 pub(crate) fn function(name: &str) -> FunctionSpec {
     FunctionSpec { subscription: name.to_owned(), initial_position: InitialPosition::Earliest, ..testing::spec(name) }
+}
+
+/// Windows by the time at which elements come.
+pub(crate) fn windows(length: Span, slide: Span) -> WindowSpec {
+    WindowSpec {
+        length,
+        slide,
+        timestamp_extractor: None,
+        event_time: false,
+        max_lag: Duration::ZERO,
+        watermark_interval: Duration::from_secs(1),
+        late_data_topic: None,
+    }
 }
 
 pub(crate) fn record(local: &str, text: &str) -> Record {
@@ -322,6 +336,11 @@ fn plain(text: &str) -> Record {
     Record { payload: text.to_owned().into(), ..Record::default() }
 }
 
+/// What came, as an output.
+pub(crate) fn echoed(invocation: &Invocation) -> Record {
+    plain(&input(invocation))
+}
+
 fn input(invocation: &Invocation) -> String {
     match &invocation.input {
         Input::Message(message) => text(message),
@@ -329,7 +348,7 @@ fn input(invocation: &Invocation) -> String {
     }
 }
 
-fn done(id: u64, result: Result<Vec<Record>, UserException>, effects: Effects) -> Event {
+pub(crate) fn done(id: u64, result: Result<Vec<Record>, UserException>, effects: Effects) -> Event {
     Event::Done { id, outcome: Outcome { result, effects, took: Duration::from_micros(1) } }
 }
 

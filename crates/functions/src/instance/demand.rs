@@ -21,6 +21,8 @@ pub(super) struct Demand {
     inputs: Vec<Input>,
     /// All [`Input::held`].
     held: u32,
+    /// Nothing is done with what is here: a little more is worth asking for, too.
+    is_eager: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,7 +38,7 @@ impl Demand {
     /// `most` as the function's configuration says.
     pub(super) fn new(most: Option<u32>) -> Self {
         let most = most.unwrap_or(MOST).max(1);
-        Self { window: Pace::new(FIRST, most, PATIENCE.0, PATIENCE.1), inputs: Vec::new(), held: 0 }
+        Self { window: Pace::new(FIRST, most, PATIENCE.0, PATIENCE.1), inputs: Vec::new(), held: 0, is_eager: false }
     }
 
     pub(super) fn window(&self) -> u32 {
@@ -68,7 +70,14 @@ impl Demand {
         self.window.has(self.held);
     }
 
+    /// A message that was done with is called for again.
+    pub(super) fn again(&mut self, input: u32) {
+        self.input(input).held += 1;
+        self.held += 1;
+    }
+
     pub(super) fn done(&mut self, input: u32, messages: u32) {
+        self.is_eager = false;
         let input = self.input(input);
         let messages = messages.min(input.held);
         input.held -= messages;
@@ -91,17 +100,29 @@ impl Demand {
         self.window.adapt(messages, waited, took);
     }
 
+    /// Whether some input has all that it may, and more would come if it might.
+    pub(super) fn is_short(&self) -> bool {
+        (self.window.can_grow() || !self.is_eager) && self.inputs.iter().any(|input| input.is_open && input.held > 0 && input.asked <= 0)
+    }
+
+    /// See [`Pace::grow`].
+    pub(super) fn grow(&mut self, for_good: bool) {
+        self.is_eager = true;
+        self.window.grow(MOST, for_good);
+    }
+
     /// What to ask for now. A little is not asked for: it would cost a wake-up each time.
     pub(super) fn ask(&mut self) -> impl Iterator<Item = (u32, u32)> {
         let open = self.inputs.iter().filter(|input| input.is_open).count().max(1) as u32;
         let share = (self.window() / open).max(1);
         let room = self.window().saturating_sub(self.held);
+        let least = if self.is_eager { 1 } else { i64::from(share / 2) };
         self.inputs.iter_mut().enumerate().filter_map(move |(n, input)| {
             let in_use = input.asked + i64::from(input.held);
             // What a batch brought too much is paid back, and more.
             let debt = (-input.asked).max(0);
             let missing = (i64::from(share) - in_use).min(i64::from(room) + debt);
-            let worth = input.is_open && missing > 0 && missing >= i64::from(share / 2);
+            let worth = input.is_open && missing > 0 && missing >= least;
             worth.then(|| {
                 input.asked += missing;
                 (n as u32, u32::try_from(missing).unwrap_or(u32::MAX))
@@ -173,6 +194,21 @@ mod tests {
         assert_eq!((demand.held(), demand.ask().collect::<Vec<_>>()), (5, vec![(0, 5)]));
         demand.void(1);
         assert_eq!((demand.held(), demand.ask().collect::<Vec<_>>()), (0, vec![(1, 5)]));
+    }
+
+    #[test]
+    fn code_that_says_nothing_is_given_all_there_may_be() {
+        let mut demand = Demand::new(Some(101));
+        demand.opened(0);
+        assert_eq!(demand.ask().collect::<Vec<_>>(), [(0, 64)]);
+        assert!(!demand.is_short(), "more may come");
+        demand.arrived(0, 70);
+        assert!(demand.is_short());
+        demand.grow(true);
+        // Little, and what the batch brought too much.
+        assert_eq!(demand.ask().collect::<Vec<_>>(), [(0, 37)]);
+        demand.arrived(0, 31);
+        assert!(!demand.is_short() && demand.held() == 101, "that is all");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod once;
 mod outputs;
 mod pace;
 mod records;
+mod refused;
 mod run;
 mod state;
 mod stats;

@@ -10,6 +10,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Pace {
     size: u32,
+    least: u32,
     most: u32,
     /// How long a message may wait, however fast the code is.
     patience: Duration,
@@ -22,11 +23,24 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(first: u32, most: u32, patience: Duration, turns: u32) -> Self {
-        Self { size: first.min(most), most, patience, turns, is_used_up: false, left: 0 }
+        Self { size: first.min(most), least: 1, most, patience, turns, is_used_up: false, left: 0 }
     }
 
     pub(super) fn size(&self) -> u32 {
         self.size
+    }
+
+    pub(super) fn can_grow(&self) -> bool {
+        self.size < self.most
+    }
+
+    /// Twice as many, up to `most`, although nobody knows how long messages wait: nothing leaves. `for_good`: it will not be fewer again.
+    pub(super) fn grow(&mut self, most: u32, for_good: bool) {
+        self.size = self.size.saturating_mul(2).min(self.most.min(most)).max(self.size);
+        self.left = 0;
+        if for_good {
+            self.least = self.size;
+        }
     }
 
     /// So many are there now.
@@ -41,7 +55,7 @@ impl Pace {
         if waited > patience {
             // In one step: at the pace seen, so much stays as is done in the time it may take.
             let scaled = f64::from(self.size) * patience.as_secs_f64() / waited.as_secs_f64();
-            self.size = (scaled as u32).max(self.size / 2).max(1);
+            self.size = (scaled as u32).max(self.size / 2).max(self.least);
             self.left = 0;
         } else if waited < patience / 2 && self.is_used_up && self.left >= self.size {
             self.size = self.size.saturating_mul(2).min(self.most);
@@ -114,5 +128,19 @@ mod tests {
             pace.adapt(100, Duration::ZERO, Duration::from_millis(1));
         }
         assert_eq!(pace.size(), 64);
+    }
+
+    #[test]
+    fn what_grew_for_good_stays() {
+        let slow = |for_good| {
+            let mut pace = Pace::new(2, 5, PATIENCE, 1);
+            assert!(pace.can_grow());
+            pace.grow(4, for_good);
+            pace.grow(9, for_good);
+            assert!(pace.size() == 5 && !pace.can_grow());
+            (0..10).for_each(|_| pace.adapt(5, Duration::from_secs(9), Duration::from_millis(1)));
+            pace.size()
+        };
+        assert_eq!((slow(true), slow(false)), (5, 1));
     }
 }

@@ -25,6 +25,7 @@ use super::{
     outputs::Outputs,
     pace::Pace,
     records,
+    refused::{Due, Refused},
     state::{Lookup, State},
     window::{self, Windows},
 };
@@ -45,6 +46,9 @@ const INVOKE_MAX: usize = 256;
 const INVOKE_BYTES_MAX: usize = 1 << 20;
 /// How long an invocation may wait in user code, and in times that the code takes; and how many are handed over at the beginning.
 const LEAD: (Duration, u32, u32) = (Duration::from_millis(20), 1, 2);
+/// When code that has all it may and says nothing is given more, since it may wait for more before it says anything: where it is known to
+/// run many at once, and where that is not known; then not before several times of what it usually takes.
+const QUIET: (Duration, Duration, u32) = (Duration::from_millis(50), Duration::from_secs(2), 4);
 /// Windows in hand at which no more elements are asked for.
 const WINDOWS_MAX: usize = 16;
 /// Bytes of outputs and state at which outcomes are not put into one commit any more; a broker has a largest commit.
@@ -96,10 +100,16 @@ pub(super) struct Run {
     answers: FuturesUnordered<BoxFuture<'static, (u64, Answer)>>,
     /// Questions that wait for commits.
     waiting: Vec<(u64, Question)>,
-    /// Messages user code refused, by the time to give them back.
-    refused: BTreeMap<Duration, Vec<(InputId, MessageId)>>,
+    /// Whether user code runs many invocations at once, where that is known.
+    runs_many: Option<bool>,
+    /// When something was last handed over or ended, and how long the last ones took.
+    quiet_since: Duration,
+    usual: Duration,
+    refused: Refused,
     /// Of guarantee MANUAL: invocations that have ended and are not acknowledged.
     unacked: BTreeMap<u64, Arc<Message>>,
+    /// Of guarantee MANUAL: invocations that are acknowledged and have not ended.
+    early_acks: FxHashSet<u64>,
     /// Of guarantee EFFECTIVELY_ONCE, where commits are not atomic.
     once: Option<Entries<Planned>>,
     /// Outcomes of windows, and earlier ones have none yet.
@@ -127,6 +137,8 @@ struct Planned {
     rows: Vec<Bytes>,
     /// What it comes of, where that can be given up.
     of: Vec<Work>,
+    /// Messages it acknowledges besides.
+    besides: Vec<Arc<Message>>,
     then: Then,
     /// Something of it may be impossible, which only the broker knows.
     is_doubtful: bool,
@@ -141,6 +153,7 @@ struct Part {
     changes: usize,
     rows: usize,
     of: usize,
+    besides: usize,
     invocations: u64,
     written: u64,
 }
@@ -153,6 +166,7 @@ impl Planned {
             changes: self.commit.changes.len(),
             rows: self.rows.len(),
             of: self.of.len(),
+            besides: self.besides.len(),
             invocations: self.invocations,
             written: self.written,
         }
@@ -162,7 +176,8 @@ impl Planned {
     fn apart(self) -> Vec<Self> {
         let Commit { acks, outputs, changes, once: _ } = self.commit;
         let (mut acks, mut outputs, mut changes) = (acks.into_iter(), outputs.into_iter(), changes.into_iter());
-        let (mut rows, mut of) = (self.rows.into_iter(), self.of.into_iter());
+        let (mut rows, mut of, mut besides) =
+            (self.rows.into_iter(), self.of.into_iter(), self.besides.into_iter());
         let parts = self.parts.iter().map(|part| Self {
             commit: Commit {
                 acks: acks.by_ref().take(part.acks).collect(),
@@ -172,6 +187,7 @@ impl Planned {
             },
             rows: rows.by_ref().take(part.rows).collect(),
             of: of.by_ref().take(part.of).collect(),
+            besides: besides.by_ref().take(part.besides).collect(),
             invocations: part.invocations,
             written: part.written,
             ..Self::default()
@@ -194,6 +210,7 @@ impl Planned {
         self.written += plan.written;
         self.rows.extend(plan.rows);
         self.of.extend(plan.of);
+        self.besides.extend(plan.besides);
     }
 }
 
@@ -235,6 +252,7 @@ struct Ended {
     written: u64,
     rows: Vec<Bytes>,
     of: Vec<Work>,
+    besides: Vec<Arc<Message>>,
     then: Then,
 }
 
@@ -253,8 +271,10 @@ impl Run {
         let function = spec.function.clone();
         let is_once = function.guarantee == Guarantee::EffectivelyOnce && !session.is_atomic();
         let mut inputs = Inputs::new(parts.log.clone(), function.clone(), spec.instance_id);
-        let most = function.inputs.values().filter_map(|input| input.receiver_queue_size).min();
-        let mut demand = Demand::new(most);
+        // As in Pulsar: what an asynchronous function has begun is not in the queue any more.
+        let begun = if link.runs_many == Some(true) { function.max_pending_async } else { 0 };
+        let queued = function.inputs.values().filter_map(|input| input.receiver_queue_size).min();
+        let mut demand = Demand::new(queued.map(|queued| queued.saturating_add(begun)));
         let windows = match &function.window {
             Some(config) => {
                 let table = window::table(&function.fqfn());
@@ -269,6 +289,8 @@ impl Run {
         let mut opened = Vec::new();
         inputs.open(&mut session, &mut opened).await?;
         opened.into_iter().for_each(|input| demand.opened(input));
+        let (in_order, runs_many) = (function.subscription_type.is_single_active(), link.runs_many);
+        let now = parts.clock.monotonic();
         Ok(Self {
             outputs,
             state: State::new(parts.tables.clone(), function.state_table()),
@@ -287,13 +309,17 @@ impl Run {
             demand,
             in_hand: InHand::default(),
             lead: Pace::new(LEAD.2, MOST, LEAD.0, LEAD.1),
+            runs_many,
+            quiet_since: now,
+            usual: Duration::ZERO,
             queue: VecDeque::new(),
             requests: VecDeque::new(),
             commits: FuturesUnordered::new(),
             answers: FuturesUnordered::new(),
             waiting: Vec::new(),
-            refused: BTreeMap::new(),
+            refused: Refused::new(in_order),
             unacked: BTreeMap::new(),
+            early_acks: FxHashSet::default(),
             once: is_once.then(Entries::default),
             is_stopping: false,
             done: 0,
@@ -352,7 +378,7 @@ impl Run {
             if self.windows_wait || self.windows.as_ref().is_some_and(Windows::is_behind) {
                 self.fire_windows();
             }
-            if !self.is_stopping && !self.has_many_windows() {
+            if !self.is_stopping && !self.has_many_windows() && !self.refused.is_full() {
                 for (input, permits) in self.demand.ask().collect::<Vec<_>>() {
                     self.session.flow(input, permits);
                 }
@@ -403,12 +429,14 @@ impl Run {
         let now = self.now();
         batch.iter().for_each(|invocation| self.in_hand.begin(invocation.id, now));
         self.lead.has(self.in_hand.begun());
+        self.quiet_since = now;
         batch
     }
 
     /// Nothing more is begun; what was not, others get at once. What is acknowledged already is done as well.
     fn stop(&mut self) {
         self.is_stopping = true;
+        self.refused.leave();
         if self.function.guarantee != Guarantee::AtmostOnce {
             self.give_back(|_| true);
             self.forget_queue();
@@ -462,20 +490,52 @@ impl Run {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        let refused = self.refused.first_key_value().map(|(&at, _)| at);
         let windows = self.windows.as_ref().filter(|_| !self.has_many_windows());
         let window = windows
             .and_then(Windows::next_tick_ms)
             .map(|at_ms| self.now() + Duration::from_millis(at_ms.saturating_sub(self.now_ms())));
-        [refused, window, self.look_at].into_iter().flatten().min()
+        [self.refused.next(), window, self.look_at, self.grows_at()].into_iter().flatten().min()
+    }
+
+    /// When code that says nothing is given more. `None`: it has not all it may, or nothing comes of it.
+    fn grows_at(&self) -> Option<Duration> {
+        let begun = self.in_hand.begun();
+        if begun == 0 || begun >= self.function.max_pending_async {
+            return None;
+        }
+        let quiet = match self.runs_many {
+            Some(true) => QUIET.0,
+            Some(false) => return None,
+            None => QUIET.1.max(self.usual.saturating_mul(QUIET.2)),
+        };
+        let is_short = if self.queue.is_empty() {
+            self.demand.is_short()
+        } else {
+            begun >= self.lead.size() && self.lead.can_grow()
+        };
+        is_short.then(|| self.quiet_since + quiet)
+    }
+
+    /// What code that runs many at once needs before it says anything, it will need again.
+    fn grow(&mut self) {
+        let for_good = self.runs_many == Some(true);
+        if self.queue.is_empty() {
+            self.demand.grow(for_good);
+        } else {
+            self.lead.grow(self.function.max_pending_async, for_good);
+        }
+        self.quiet_since = self.now();
     }
 
     async fn tick(&mut self) -> Result<()> {
         let now = self.now();
-        while let Some(entry) = self.refused.first_entry()
-            && *entry.key() <= now
-        {
-            self.session.redeliver(&entry.remove());
+        let Due { ask, call } = self.refused.due(now);
+        if !ask.is_empty() {
+            self.session.redeliver(&ask);
+        }
+        self.call_again(call).await?;
+        if self.grows_at().is_some_and(|at| at <= now) {
+            self.grow();
         }
         if self.look_at.is_some_and(|at| at <= now) && !self.is_stopping {
             let mut opened = Vec::new();
@@ -542,6 +602,22 @@ impl Run {
         }
     }
 
+    /// Messages that were refused and waited here: before all that came after them.
+    async fn call_again(&mut self, messages: Vec<Arc<Message>>) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.shared.status.lock().received(messages.len() as u64);
+        messages.iter().for_each(|message| self.demand.again(message.input));
+        if self.windows.is_some() {
+            return self.keep_in_window(&messages).await;
+        }
+        let later = std::mem::take(&mut self.queue);
+        messages.into_iter().for_each(|message| self.invoke(Work::Message(message)));
+        self.queue.extend(later);
+        Ok(())
+    }
+
     /// What came through an input and is not committed comes again; nothing more is made of it here.
     async fn void(&mut self, input: InputId) -> Result<()> {
         if self.function.guarantee == Guarantee::AtmostOnce {
@@ -552,7 +628,8 @@ impl Run {
         self.in_hand.void(input);
         self.queue.retain(|invocation| !matches!(&invocation.input, Input::Message(message) if message.input == input));
         self.unacked.retain(|_, message| message.input != input);
-        self.refused.values_mut().for_each(|refused| refused.retain(|(of, _)| *of != input));
+        self.early_acks.retain(|id| self.in_hand.has_begun(*id));
+        self.refused.void(input);
         if let Some(once) = &mut self.once {
             once.void(input).iter().for_each(|plan| self.state.end(&plan.rows));
             // Whoever has the input next publishes under their names.
@@ -640,6 +717,7 @@ impl Run {
         if spent.left > 0 {
             let Spent { left, stayed, in_code, took } = spent;
             let (stayed, in_code, took) = (stayed / left, in_code / left, took / left);
+            (self.quiet_since, self.usual) = (now, took);
             self.demand.adapt(left, stayed.saturating_sub(took), took);
             self.lead.adapt(left, in_code.saturating_sub(took), took);
         }
@@ -673,33 +751,43 @@ impl Run {
             Some(message) => Err(UserException { message }),
             None => outcome.result,
         };
+        let was_acked = self.early_acks.remove(&id);
         let records = match outcome_result {
             Ok(records) => records,
             Err(exception) => return self.threw(work, &exception, plans).await,
         };
         // Messages whose acknowledgement is asked for.
         let manual = self.function.guarantee == Guarantee::Manual || !self.function.auto_ack;
-        let mut acks: Vec<Arc<Message>> = Vec::new();
-        if manual {
-            if let Some(message) = &message {
-                self.unacked.insert(id, message.clone());
-            }
-            acks.extend(outcome.effects.acks.iter().filter_map(|id| self.unacked.remove(id)));
-        } else if self.function.guarantee != Guarantee::AtmostOnce {
-            acks.extend(message.clone());
-        }
+        let acked: &[u64] = if manual { &outcome.effects.acks } else { &[] };
+        let is_acked = match manual {
+            true => was_acked || acked.contains(&id),
+            false => self.function.guarantee != Guarantee::AtmostOnce,
+        };
+        let besides: Vec<_> = acked.iter().filter_map(|id| self.unacked.remove(id)).collect();
         let once = message.clone().filter(|_| self.once.is_some());
-        let mut plan = Planned { once, invocations: 1, ..Planned::default() };
-        plan.commit.acks = acks.iter().map(|m| (m.input, m.id)).collect();
+        let mut plan = Planned { once, invocations: 1, besides, ..Planned::default() };
+        let acks = message.iter().filter(|_| is_acked).chain(&plan.besides);
+        plan.commit.acks = acks.map(|message| (message.input, message.id)).collect();
         let source = work.latest().cloned();
         let outputs = records.into_iter().map(|record| records::output(record, &self.function, source.as_deref()));
         for record in outputs.collect::<Vec<_>>().into_iter().chain(outcome.effects.publishes) {
             match self.add_output(&mut plan, record).await {
                 Ok(()) => {}
-                // It never will be possible, whoever tries.
-                Err(Error::Invalid(message)) => return self.threw(work, &UserException { message }, plans).await,
-                Err(error) => return self.cannot_publish(&error, message.as_deref()),
+                Err(error) => {
+                    // All or nothing: what it acknowledges besides comes again, too.
+                    plan.besides.iter().for_each(|message| self.refuse(message));
+                    return match error {
+                        // It never will be possible, whoever tries.
+                        Error::Invalid(message) => self.threw(work, &UserException { message }, plans).await,
+                        error => self.cannot_publish(&error, message.as_ref()),
+                    };
+                }
             }
+        }
+        if manual {
+            let begun = |id: &&u64| self.in_hand.has_begun(**id);
+            self.early_acks.extend(acked.iter().filter(begun));
+            self.unacked.extend(message.iter().filter(|_| !is_acked).map(|message| (id, message.clone())));
         }
         let of = plan.commit.acks.first().map(|ack| ack.0);
         if matches!(work, Work::Window(_)) || self.state.must_wait(&outcome.effects.changes, of) {
@@ -749,9 +837,11 @@ impl Run {
             let acks = std::mem::take(&mut first.commit.acks);
             let (same, others): (Vec<_>, Vec<_>) = acks.into_iter().partition(|ack| Some(ack.0) == input);
             first.commit.acks = same;
+            let of_others: Vec<_> = first.besides.extract_if(.., |message| Some(message.input) != input).collect();
             self.merge(first, plans);
             for ack in others {
                 let mut planned = Planned::default();
+                planned.besides.extend(of_others.iter().find(|message| (message.input, message.id) == ack).cloned());
                 planned.commit.acks.push(ack);
                 self.merge(planned, plans);
             }
@@ -784,7 +874,7 @@ impl Run {
     }
 
     /// An output refuses what is published, for now: the input stays, and comes again. A window is there again when the instance is.
-    fn cannot_publish(&mut self, error: &Error, message: Option<&Message>) -> Result<()> {
+    fn cannot_publish(&mut self, error: &Error, message: Option<&Arc<Message>>) -> Result<()> {
         // In order or not at all: nothing after it may be done before it.
         let in_order = self.function.guarantee == Guarantee::EffectivelyOnce;
         match message {
@@ -839,7 +929,9 @@ impl Run {
                         format!("{}-{}-DLQ", message.topic.partitioned(), self.function.subscription)
                     });
                     let mut plan = Planned::default();
+                    self.unacked.retain(|_, unacked| (unacked.input, unacked.id) != (message.input, message.id));
                     plan.commit.acks.push((message.input, message.id));
+                    plan.besides.push(message.clone());
                     let record = records::dead_letter(&message, &topic, exception);
                     if let Err(error) = self.add_output(&mut plan, record).await {
                         return self.cannot_publish(&error, Some(&message));
@@ -852,9 +944,16 @@ impl Run {
     }
 
     /// The message comes again, later.
-    fn refuse(&mut self, message: &Message) {
-        let at = self.now() + self.inputs.redelivery_delay(message.input);
-        self.refused.entry(at).or_default().push((message.input, message.id));
+    fn refuse(&mut self, message: &Arc<Message>) {
+        self.refuse_until(self.now() + self.inputs.redelivery_delay(message.input), message);
+    }
+
+    fn refuse_until(&mut self, at: Duration, message: &Arc<Message>) {
+        // With this guarantee it is acknowledged, and had its chance.
+        if self.function.guarantee != Guarantee::AtmostOnce {
+            self.unacked.retain(|_, unacked| (unacked.input, unacked.id) != (message.input, message.id));
+            self.refused.add(at, message);
+        }
     }
 
     fn system_exception(&self, message: &str) {
@@ -913,6 +1012,7 @@ impl Run {
                 continue;
             }
             planned.commit.acks.push((message.input, message.id));
+            planned.besides.push(message.clone());
             match windows.add(message.clone(), now_ms) {
                 Some(change) => planned.commit.changes.push(change),
                 None => late.push(message),
@@ -983,10 +1083,10 @@ impl Run {
             }
             begun = Box::pin(std::future::ready(result));
         }
-        let Planned { invocations, written, rows, of, then, .. } = planned;
+        let Planned { invocations, written, rows, of, besides, then, .. } = planned;
         self.commits.push(Box::pin(async move {
             let result = begun.await;
-            Ended { result, acks, invocations, published, written, rows, of, then }
+            Ended { result, acks, invocations, published, written, rows, of, besides, then }
         }));
     }
 
@@ -1005,19 +1105,22 @@ impl Run {
             Err(Error::Unsure(why)) => tracing::debug!(function = self.function.fqfn(), why, "acknowledgements"),
             // It can never be done as it is, and nothing of it was.
             Err(Error::Invalid(message)) if ended.of.len() == 1 => {
+                ended.besides.iter().for_each(|message| self.refuse(message));
                 self.impossible.extend(ended.of.pop().map(|work| (work, UserException { message })));
                 return Ok(());
             }
             // These come again, each by itself, so that only one of them stays behind.
             Err(Error::Invalid(why))
-                if !ended.acks.is_empty() && self.function.guarantee != Guarantee::EffectivelyOnce =>
+                if ended.of.len() + ended.besides.len() > 0
+                    && matches!(self.function.guarantee, Guarantee::AtleastOnce | Guarantee::Manual) =>
             {
                 self.system_exception(&why);
                 let at = match ended.acks[..] {
                     [(input, _)] => self.now() + self.inputs.redelivery_delay(input),
                     _ => self.now(),
                 };
-                self.refused.entry(at).or_default().extend(ended.acks);
+                let messages: Vec<_> = ended.of.iter().filter_map(Work::message).chain(&ended.besides).collect();
+                messages.into_iter().for_each(|message| self.refuse_until(at, message));
                 return Ok(());
             }
             result => result?,

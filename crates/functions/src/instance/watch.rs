@@ -148,9 +148,12 @@ mod tests {
     }
 
     async fn until(instance: &Instance, holds: impl Fn(&crate::instance::Status) -> bool) {
-        while !holds(&instance.status()) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let waits = async {
+            while !holds(&instance.status()) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waits).await.expect("it comes to hold");
     }
 
     #[tokio::test]

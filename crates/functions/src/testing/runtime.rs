@@ -82,7 +82,8 @@ impl Runtime for Toil {
 
     async fn start(&self, _instance: InstanceSpec) -> Result<Link, StartError> {
         tokio::time::sleep(self.starts_in).await;
-        let (link, mut end) = link();
+        let (mut link, mut end) = link();
+        link.runs_many = Some(false);
         let (takes, running) = (self.takes, self.running.clone());
         running.fetch_add(1, SeqCst);
         tokio::spawn(async move {

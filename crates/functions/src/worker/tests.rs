@@ -186,7 +186,7 @@ async fn what_cannot_run_is_refused_with_the_reason_and_leaves_nothing() {
     let go = json!({"className": "Missing", "inputs": ["in"], "go": "code"});
     assert!(refusal(node.create("f", go).await).contains("there is no class"));
     let java = json!({"className": "a.B", "inputs": ["in"], "jar": "code.jar"});
-    assert_eq!(refusal(node.create("f", java).await), "this node cannot run JAVA (it can run: PYTHON, GO)");
+    assert_eq!(refusal(node.create("f", java).await), "this node cannot run JAVA (it can run: WASM, PYTHON, GO)");
     let bad = json!({"className": "a.B", "inputs": ["in"], "py": "code.py", "parallelism": -1});
     assert!(refusal(node.create("f", bad).await).contains("arallelism"));
     let nothing = node.worker.create(Kind::Function, named("f"), config().to_string(), Given::Nothing).await;

@@ -119,10 +119,11 @@ impl Children {
             .map_err(|error| StartError(format!("run {program}: {error}")))?;
         let ready = timeout(start_timeout, running.ready(&hello)).await;
         let why = match ready {
-            Ok(Ok(Ready { runtime, output_schema })) => {
+            Ok(Ok(Ready { runtime, output_schema, concurrent })) => {
                 let (mut link, end) = link();
                 link.usage = Some(running.process.cage.usage(running.process.pid));
                 link.output_schema = output_schema.map(|Described(schema)| schema);
+                link.runs_many = concurrent;
                 tracing::debug!(instance = name, pid = running.process.pid, runtime, "user code is ready");
                 self.tasks.spawn(format!("function {name}"), running.run(end, instance.function.timeout));
                 return Ok(link);

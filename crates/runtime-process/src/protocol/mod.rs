@@ -67,6 +67,8 @@ pub(crate) struct Ready {
     pub(crate) runtime: String,
     /// How the records of the output are written.
     pub(crate) output_schema: Option<Described>,
+    /// Whether it begins invocations while others have not ended.
+    pub(crate) concurrent: Option<bool>,
 }
 
 /// A schema as a child describes it.

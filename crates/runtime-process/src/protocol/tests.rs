@@ -240,6 +240,7 @@ fn a_child_may_say_how_its_records_are_written() {
             other => panic!("{other:?}"),
         };
         assert!(said("{}").output_schema.is_none());
+        assert_eq!([said("{}").concurrent, said(r#"{"concurrent":true}"#).concurrent], [None, Some(true)]);
         let Described(schema) = said(r#"{"output_schema":{"type":"AVRO","schema":"\"int\"","properties":{"a":"b"}}}"#)
             .output_schema
             .unwrap();

@@ -60,6 +60,8 @@ pub(crate) struct Running {
     link: Link,
     /// How it says that its records are written.
     pub(crate) output_schema: Option<Schema>,
+    /// Whether it says that it runs many invocations at once.
+    pub(crate) runs_many: Option<bool>,
     next_id: u64,
     events: VecDeque<Event>,
     pub(crate) logs: Vec<LogLine>,
@@ -74,6 +76,7 @@ impl Running {
         let link = runtime.start(instance).await.map_err(|error| error.to_string())?;
         Ok(Self {
             output_schema: link.output_schema.clone(),
+            runs_many: link.runs_many,
             link,
             next_id: 1,
             events: VecDeque::new(),

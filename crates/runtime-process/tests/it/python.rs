@@ -537,10 +537,13 @@ def most_at_once(input): return str(most)
     assert!(ends[3].1.result.as_ref().unwrap_err().message.starts_with("timed out"));
     // One that timed out by itself takes nobody with it.
     assert_eq!(function.call("fast").await.unwrap(), "fast 0 1");
+    let is_told = function.runs_many;
     assert!(function.stop().await.0.is_clean);
 
     let mut many = kit.start(text, "code.many").await;
     assert_eq!(many.call("3").await.unwrap(), "0|1|2");
+    assert_eq!((is_told, many.runs_many), (Some(true), Some(true)));
+    assert_eq!(kit.start(text, "code.most_at_once").await.runs_many, Some(false));
 }
 
 #[tokio::test]

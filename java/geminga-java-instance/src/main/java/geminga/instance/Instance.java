@@ -106,6 +106,9 @@ final class Instance {
         StringBuilder json = new StringBuilder("{\"runtime\":");
         Json.quote(json, "java " + Runtime.version());
         describe(json, ",\"output_schema\":", outputSchema);
+        if (code.isConcurrent() != null) {
+            json.append(",\"concurrent\":").append(code.isConcurrent());
+        }
         return json.append('}').toString();
     }
 

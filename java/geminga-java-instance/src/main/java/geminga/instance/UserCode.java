@@ -6,6 +6,7 @@ import java.lang.reflect.Type;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import org.apache.pulsar.functions.api.Function;
 import org.apache.pulsar.functions.api.Record;
@@ -33,8 +34,10 @@ final class UserCode {
     private final boolean isWindowed;
     private final Type inputType;
     private final Type outputType;
+    private final Boolean isConcurrent;
 
-    private UserCode(Object function, boolean isWindowed, Type inputType, Type outputType) {
+    private UserCode(Object function, boolean isWindowed, Type inputType, Type outputType, Boolean isConcurrent) {
+        this.isConcurrent = isConcurrent;
         this.function = function;
         this.isWindowed = isWindowed;
         this.inputType = inputType;
@@ -59,11 +62,12 @@ final class UserCode {
         Type[] arguments = GenericTypes.arguments(type, role);
         if (role == Source.class) {
             Type output = configured(List.of(hello.output), loader);
-            return new UserCode(make(type), false, Void.class, known(output == null ? arguments[0] : output, type, role, "gives"));
+            return new UserCode(make(type), false, Void.class, known(output == null ? arguments[0] : output, type, role, "gives"), null);
         }
         if (role == Sink.class) {
             Type input = configured(hello.inputs.values(), loader);
-            return new UserCode(make(type), false, known(input == null ? arguments[0] : input, type, role, "takes"), Void.class);
+            // It may gather many before it acknowledges the first.
+            return new UserCode(make(type), false, known(input == null ? arguments[0] : input, type, role, "takes"), Void.class, true);
         }
         Type input = configured(hello.inputs.values(), loader);
         if (input == null) {
@@ -80,7 +84,14 @@ final class UserCode {
         if (output == null) {
             output = unwrapped(arguments[1]);
         }
-        return new UserCode(make(type), hello.isWindowed, input, known(output, type, role, "returns"));
+        return new UserCode(make(type), hello.isWindowed, input, known(output, type, role, "returns"), isLater(arguments[1]));
+    }
+
+    /** Whether what it returns may come later; null when its type does not say. */
+    private static Boolean isLater(Type returned) {
+        Class<?> raw = returned == null ? null : GenericTypes.raw(returned);
+        boolean isOpen = raw == null || !CompletionStage.class.isAssignableFrom(raw) && raw.isAssignableFrom(CompletableFuture.class);
+        return isOpen ? null : CompletionStage.class.isAssignableFrom(raw);
     }
 
     private static Type known(Type value, Class<?> type, Class<?> role, String does) throws Unusable {
@@ -157,6 +168,11 @@ final class UserCode {
 
     boolean isWindowed() {
         return isWindowed;
+    }
+
+    /** Whether it may be called while others have not ended; null when that is not known. */
+    Boolean isConcurrent() {
+        return isConcurrent;
     }
 
     private static Class<?> role(Class<?> type, boolean isWindowed) throws Unusable {

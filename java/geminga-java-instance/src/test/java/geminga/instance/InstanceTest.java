@@ -160,6 +160,15 @@ class InstanceTest {
     }
 
     @Test
+    void whether_many_may_be_begun_is_told() throws Exception {
+        try (Link later = Link.start(UserPackage.of(Later.class), Later.class.getName());
+            Link now = Link.start(UserPackage.of(Counting.class), Counting.class.getName())) {
+            assertTrue(later.ready.contains("\"concurrent\":true"), later.ready);
+            assertTrue(now.ready.contains("\"concurrent\":false"), now.ready);
+        }
+    }
+
+    @Test
     void more_futures_than_may_be_pending() throws Exception {
         try (Link link = Link.start(UserPackage.of(Later.class), Later.class.getName(), "\"max_pending_async\":2")) {
             for (int i = 0; i < 50; i++) {
