@@ -363,6 +363,41 @@ async fn messages_of_all_sizes_arrive_and_one_too_large_is_refused() {
     assert_eq!(last.position.entry, 5);
 }
 
+/// Only where topics have this policy, as Apache Pulsar's do.
+#[tokio::test]
+#[ignore = "needs Apache Pulsar"]
+async fn a_topic_that_takes_less_than_its_broker_refuses_batches_whole_and_entries_in_order() {
+    let (client, topic) = (client().await, topic("small"));
+    let batching = Batching { messages: 3, delay: PATIENCE, ..Batching::default() };
+    let batches = client.producer(&topic).batching(batching).create().await.unwrap();
+    admin("POST", &format!("{topic}/maxMessageSize"), "1000").await;
+    // A policy reaches the topic a moment later.
+    let small = client.producer(&topic).create().await.unwrap();
+    let by = tokio::time::Instant::now() + PATIENCE;
+    while small.send(vec![7u8; 2000]).await.is_ok() {
+        assert!(tokio::time::Instant::now() < by, "the policy does not come");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut refused = Vec::new();
+    for _ in 0..3 {
+        refused.push(batches.enqueue(vec![7u8; 600]).await.unwrap());
+    }
+    for publication in refused {
+        let refusal = timeout(PATIENCE, publication).await.expect("all of them hear").unwrap_err();
+        assert_eq!(refusal.code(), Some(ServerError::NotAllowedError), "{refusal}");
+    }
+    let entries = client.producer(&topic).name("numbered").create().await.unwrap();
+    let mut stored = Vec::new();
+    for (number, bytes) in [(1, 500), (2, 300), (3, 2000), (4, 300)] {
+        let entry = [Outgoing::new(vec![7u8; bytes])];
+        stored.push(match timeout(PATIENCE, entries.enqueue_entry(&entry, number)).await.expect("an answer in time") {
+            Ok(publication) => publication.await.is_ok(),
+            Err(_) => false,
+        });
+    }
+    assert_eq!(stored, [true, true, false, false]);
+}
+
 #[tokio::test]
 #[ignore = "needs a broker"]
 async fn failover_and_key_shared_share_as_they_should() {
