@@ -132,7 +132,10 @@ pub struct LinkEnd {
 pub fn link() -> (Link, LinkEnd) {
     let (requests, takes) = mpsc::channel(REQUESTS_QUEUED);
     let (gives, events) = mpsc::channel(EVENTS_QUEUED);
-    (Link { requests, events, usage: None, output_schema: None, runs_many: None }, LinkEnd { requests: takes, events: gives })
+    (
+        Link { requests, events, usage: None, output_schema: None, runs_many: None },
+        LinkEnd { requests: takes, events: gives },
+    )
 }
 
 /// From the loop to user code.

@@ -42,7 +42,8 @@ async fn comes_again(kind: SubscriptionType, how_it_fails: fn(&mut Effects)) {
             "a" | "b" if !is_again => {}
             "last" => {
                 let wanted = ["a", "b", "last"];
-                effects.acks = seen.iter().filter(|(_, text)| wanted.contains(&text.as_str())).map(|(id, _)| *id).collect();
+                effects.acks =
+                    seen.iter().filter(|(_, text)| wanted.contains(&text.as_str())).map(|(id, _)| *id).collect();
                 how_it_fails(&mut effects);
             }
             _ => effects.acks.push(id),

@@ -102,7 +102,8 @@ impl Demand {
 
     /// Whether some input has all that it may, and more would come if it might.
     pub(super) fn is_short(&self) -> bool {
-        (self.window.can_grow() || !self.is_eager) && self.inputs.iter().any(|input| input.is_open && input.held > 0 && input.asked <= 0)
+        (self.window.can_grow() || !self.is_eager)
+            && self.inputs.iter().any(|input| input.is_open && input.held > 0 && input.asked <= 0)
     }
 
     /// See [`Pace::grow`].

@@ -147,7 +147,10 @@ mod tests {
         refused.void(1);
         let due = refused.due(2 * S);
         assert!(due.ask.is_empty());
-        assert_eq!(due.call.iter().map(|m| (m.id.entry, m.redelivery_count)).collect::<Vec<_>>(), [(4, 4), (5, 4), (9, 4)]);
+        assert_eq!(
+            due.call.iter().map(|m| (m.id.entry, m.redelivery_count)).collect::<Vec<_>>(),
+            [(4, 4), (5, 4), (9, 4)]
+        );
         assert_eq!((refused.next(), refused.count, refused.bytes), (Some(9 * S), 1, 10));
         refused.leave();
         assert_eq!((refused.next(), refused.count, refused.bytes), (None, 0, 0));
