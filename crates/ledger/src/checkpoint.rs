@@ -148,6 +148,10 @@ impl Inner {
                     continue;
                 }
                 state.dirty = false;
+                // A topic no commit has made yet has nothing to be written, and will be marked by the one that makes it.
+                if state.uncommitted && state.lsn == 0 {
+                    continue;
+                }
                 if !state.deleted {
                     needed = needed.max(state.lsn);
                     let name = topic.name.to_string();

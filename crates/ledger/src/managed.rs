@@ -119,6 +119,10 @@ impl ManagedLedger {
                 return;
             }
             state.uncommitted = true;
+            // What is trimmed here must not go with its file before the catalog, or a commit, says so.
+            if state.touch(u64::MAX) {
+                self.store.dirty.lock().push(self.topic.clone());
+            }
         }
         batch.delta(&self.topic, &mut self.slot, delta);
     }

@@ -176,8 +176,7 @@ impl Planned {
     fn apart(self) -> Vec<Self> {
         let Commit { acks, outputs, changes, once: _ } = self.commit;
         let (mut acks, mut outputs, mut changes) = (acks.into_iter(), outputs.into_iter(), changes.into_iter());
-        let (mut rows, mut of, mut besides) =
-            (self.rows.into_iter(), self.of.into_iter(), self.besides.into_iter());
+        let (mut rows, mut of, mut besides) = (self.rows.into_iter(), self.of.into_iter(), self.besides.into_iter());
         let parts = self.parts.iter().map(|part| Self {
             commit: Commit {
                 acks: acks.by_ref().take(part.acks).collect(),

@@ -158,7 +158,13 @@ async fn check(o: &Opened, done: &BTreeMap<String, Done>) {
                 continue;
             }
             let entry = read.next().unwrap_or_else(|| panic!("{position} of {name} is lost"));
-            assert_eq!((entry.position, &entry.data[..8]), (*position, &n.to_le_bytes()[..]));
+            assert_eq!(
+                (entry.position, &entry.data[..8]),
+                (*position, &n.to_le_bytes()[..]),
+                "of {name}, which begins at {first}; acknowledged: {acked}, for good: {}; {:?}",
+                done.acked.contains(position),
+                ledger.ledgers(),
+            );
         }
     }
     assert_eq!(counter("all") - counter("before"), total);
