@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use super::window::Window;
 use crate::{peer::Peer, rate::Rate, requests::NewConsumer};
 
+/// Chunks a consumer may hold, or as many as messages.
+const CHUNKS_MAX: i64 = 10_000;
+
 /// What consumers of Pulsar's instances say they are. Source: `InstanceUtils.getProperties`, the same in Python and Go.
 const OF_FUNCTIONS: [&str; 2] = ["pulsar-function", "pulsar-sink"];
 
@@ -100,6 +103,19 @@ impl Consumer {
             && (self.max_unacked == 0 || self.unacked < self.max_unacked)
             && self.window.as_ref().is_none_or(|window| !window.is_full())
             && self.peer.is_writable()
+    }
+
+    /// How much it may be sent of messages in chunks that it has begun. It can acknowledge none of that before it has the last chunk, so
+    /// what it holds does not count; no message is begun by one that is not [`Self::available`].
+    pub(super) fn permits_for_chunks(&self) -> i64 {
+        if !self.peer.is_writable() {
+            return 0;
+        }
+        let room = match self.max_unacked {
+            0 => i64::MAX,
+            max => max.max(CHUNKS_MAX) - i64::from(self.chunks),
+        };
+        (self.permits + self.held_permits).min(room)
     }
 
     /// It was sent an entry (Shared and Key_Shared).

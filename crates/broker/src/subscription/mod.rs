@@ -141,7 +141,7 @@ pub(crate) struct Subscription {
     /// Messages to be delivered later: due time (wall clock milliseconds) and position.
     delayed: BTreeSet<(u64, Position)>,
     /// What is not stored cannot wait.
-    can_delay: bool,
+    can_wait: bool,
     unacked: i64,
     blocked: bool,
     selector: Option<Selector>,
@@ -200,7 +200,7 @@ impl Subscription {
             replay: Replay::default(),
             redeliveries: FxHashMap::default(),
             delayed: BTreeSet::new(),
-            can_delay: ledger.name().is_persistent(),
+            can_wait: ledger.name().is_persistent(),
             unacked: 0,
             blocked: false,
             selector: None,
@@ -279,6 +279,7 @@ impl Subscription {
         self.generation += 1;
         self.replay.clear();
         self.delayed.clear();
+        self.chunks.clear();
     }
 
     /// Adds a consumer to the subscription, which may have `max` (0 is no bound), or says why not.
@@ -341,7 +342,6 @@ impl Subscription {
         self.pending.clear();
         self.redeliveries.clear();
         self.holders.clear();
-        self.chunks.clear();
         self.unacked = 0;
         self.blocked = false;
         let key_shared = request.key_shared.clone().unwrap_or_default();
@@ -368,7 +368,7 @@ impl Subscription {
     ) {
         let Some(at) = self.consumers.iter().position(|c| c.key == key) else { return };
         self.consumers.remove(at);
-        self.chunks.forget(key);
+        let waited = self.chunks.forget(key);
         if let Some(selector) = &mut self.selector {
             selector.remove(key);
             self.replay.stirred = true;
@@ -380,7 +380,6 @@ impl Subscription {
             self.pending.clear();
             self.redeliveries.clear();
             self.holders.clear();
-            self.chunks.clear();
             self.unacked = 0;
             self.blocked = false;
             self.rewind(ledger);
@@ -397,6 +396,7 @@ impl Subscription {
             for position in held {
                 self.give_back(position, false);
             }
+            waited.into_iter().for_each(|position| self.replay.add(position, 0));
         }
     }
 
@@ -444,7 +444,6 @@ impl Subscription {
         self.pending.clear();
         self.redeliveries.clear();
         self.holders.clear();
-        self.chunks.clear();
         self.unacked = 0;
         self.blocked = false;
         self.rewind(ledger);
@@ -517,6 +516,7 @@ impl Subscription {
         ledger.ack(self.cursor, position);
         self.redeliveries.remove(&position);
         self.replay.remove(position);
+        self.chunks.remove(position);
         match self.pending.remove(&position) {
             Some(pending) => {
                 let drained = self.release_hash(pending.hash);
@@ -885,7 +885,7 @@ impl Subscription {
 
     /// When a message asks to be delivered later, and that is still to come: remembers it and returns `true`.
     fn delay(&mut self, cx: &mut Context, entry: &Entry, deliver_at: Option<i64>) -> bool {
-        if !self.can_delay {
+        if !self.can_wait {
             return false;
         }
         let Some(at) = deliver_at.and_then(|at| u64::try_from(at).ok()).filter(|&at| at > cx.now_ms) else {

@@ -25,6 +25,7 @@ impl Subscription {
     }
 
     pub(super) fn dispatch_shared(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) -> bool {
+        self.replay_chunks();
         let mut sent = 0;
         // What was given back is shared out among all who can take some.
         let takers = self.consumers.iter().filter(|c| c.available()).count().max(1);
@@ -42,6 +43,7 @@ impl Subscription {
                 // New ones do not take the place of those that are being read to be delivered again. Source: Pulsar's
                 // `PersistentDispatcherMultipleConsumers.readMoreEntries`.
                 entries if entries.is_empty() && self.replay.is_on_its_way() => return false,
+                entries if entries.is_empty() && self.chunks.are_many() => return false,
                 entries if entries.is_empty() => (self.next_entries(ledger, cx, max), true),
                 entries => (entries, false),
             };
@@ -57,7 +59,13 @@ impl Subscription {
                 }
                 let messages = i64::from(entry.messages.max(1));
                 let head = Head::new(&metadata, 0);
-                let to = if head.is_chunk { self.chunk_taker(&metadata, at) } else { at };
+                let to = if head.is_chunk { self.chunk_taker(&metadata, entry.position, at) } else { Some(at) };
+                let Some(to) = to else {
+                    if !self.can_wait {
+                        self.dropped.add(1, cx.now_ms);
+                    }
+                    continue;
+                };
                 if self.deliver(ledger, cx, to, entry, head) && to == at {
                     turn -= messages;
                 }
@@ -74,11 +82,30 @@ impl Subscription {
         false
     }
 
-    /// Who gets a chunk: the one that has those before it, with permits or without, else the one whose turn it is.
-    fn chunk_taker(&mut self, metadata: &MetadataView<'_>, at: usize) -> usize {
-        let owner = self.chunks.owner(metadata, self.consumers[at].key);
-        self.chunks.sent(metadata);
-        owner.and_then(|key| self.consumers.iter().position(|c| c.key == key)).unwrap_or(at)
+    /// Who gets a chunk: the one that has those before it, else the one whose turn it is. `None`: it has no permits, or an earlier chunk
+    /// waits for some.
+    fn chunk_taker(&mut self, metadata: &MetadataView<'_>, position: Position, at: usize) -> Option<usize> {
+        let Some(part) = self.chunks.part(metadata) else { return Some(at) };
+        let pending = &self.pending;
+        let holds = |consumer, first| pending.get(&first).is_some_and(|pending| pending.consumer == consumer);
+        let Some(owner) = self.chunks.owner(part, position, self.consumers[at].key, holds) else { return Some(at) };
+        let to = self.consumers.iter().position(|c| c.key == owner)?;
+        if self.chunks.is_behind(part) || self.consumers[to].permits_for_chunks() <= 0 {
+            if self.can_wait {
+                self.chunks.wait(position, part, owner);
+            }
+            return None;
+        }
+        self.chunks.sent(part);
+        Some(to)
+    }
+
+    /// What waited for permits that are there now is delivered again: where it is stored, it is read again.
+    fn replay_chunks(&mut self) {
+        if self.chunks.waiting() > 0 {
+            let permits = self.consumers.iter().map(|c| (c.key, c.permits_for_chunks())).collect();
+            self.chunks.ready(permits).into_iter().for_each(|position| self.replay.add(position, 0));
+        }
     }
 
     /// Entries waiting for another delivery, in order.

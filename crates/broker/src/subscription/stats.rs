@@ -118,6 +118,7 @@ impl Subscription {
         self.replay.stirred = true;
         self.read_position = self.read_position.max(position);
         self.delayed.retain(|&(_, at)| at > position);
+        self.chunks.remove_to(position);
     }
 }
 

@@ -39,7 +39,7 @@ impl Subscription {
             return unread + read;
         }
         // What consumers hold is counted by the message; besides, entries wait to be delivered again, or for their time.
-        let held_back = (self.replay.len() + self.delayed.len()) as u64;
+        let held_back = (self.replay.len() + self.delayed.len() + self.chunks.waiting()) as u64;
         let entries = held_back + self.pending.len() as u64;
         unread + u64::try_from(self.unacked).unwrap_or(0) + (read * held_back).div_ceil(entries)
     }

@@ -201,3 +201,107 @@ async fn a_function_gets_all_chunks_of_a_message_although_it_acknowledges_none_b
         connection.receive(1, 50).await;
     }
 }
+
+/// What has been delivered by now, by consumer.
+async fn texts_by_now(connection: &mut Connection) -> BTreeMap<u64, Vec<String>> {
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let mut all: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let is_delivery = |o: &Outgoing| matches!(o, Outgoing::Deliver { .. });
+    while connection.was_told_by_now(is_delivery) {
+        if let Outgoing::Deliver { consumer_id, entries, .. } = connection.next(is_delivery).await {
+            all.entry(consumer_id).or_default().extend(entries.iter().map(text));
+        }
+    }
+    all
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_wait_for_permits_of_their_consumer_and_nothing_else_does() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    let first = subscribe(&connection, new_consumer("t", Shared, 1), 2).await;
+    for number in 0..2 {
+        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 6));
+    }
+    connection.receive(1, 2).await;
+    subscribe(&connection, new_consumer("t", Shared, 2), 100).await;
+    for number in 2..5 {
+        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 6));
+        connection.send(&producer, 10 + number, 1, entry(10 + number, "k", &format!("other{number}")));
+    }
+    let got = texts_by_now(&mut connection).await;
+    assert_eq!(got, [(2, strings(&["other2", "other3", "other4"]))].into());
+    // The last chunk comes when one before it still waits.
+    first.flow(2);
+    assert_eq!(texts_by_now(&mut connection).await, [(1, strings(&["m-2", "m-3"]))].into());
+    connection.send(&producer, 20, 1, chunk(20, "m-", 5, 6));
+    assert!(texts_by_now(&mut connection).await.is_empty());
+    first.flow(10);
+    assert_eq!(texts_by_now(&mut connection).await, [(1, strings(&["m-4", "m-5"]))].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_wait_go_to_another_when_their_consumer_leaves() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    let first = subscribe(&connection, new_consumer("t", Shared, 1), 2).await;
+    for number in 0..2 {
+        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 5));
+    }
+    connection.receive(1, 2).await;
+    subscribe(&connection, new_consumer("t", Shared, 2), 100).await;
+    for number in 2..5 {
+        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 5));
+    }
+    connection.silent().await;
+    first.close().await;
+    assert_eq!(connection.texts(2, 5).await, strings(&["m-0", "m-1", "m-2", "m-3", "m-4"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_holds_all_it_may_finishes_a_message_and_begins_none() {
+    let config = broker::Config { max_unacked_messages_per_consumer: 3, ..broker::Config::default() };
+    let test = TestBroker::start_with(config).await;
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    subscribe(&connection, new_consumer("t", Shared, 1), 5).await;
+    for number in 0..3 {
+        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 6));
+    }
+    connection.receive(1, 3).await;
+    subscribe(&connection, new_consumer("t", Shared, 2), 2).await;
+    for number in 3..6 {
+        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 6));
+    }
+    connection.send(&producer, 6, 1, chunk(6, "n-", 0, 2));
+    let got = texts_by_now(&mut connection).await;
+    assert_eq!(got, [(1, strings(&["m-3", "m-4"])), (2, strings(&["n-0"]))].into(), "it has permits for two");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_is_read_when_many_chunks_wait() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    let first = subscribe(&connection, new_consumer("t", Shared, 1), 1).await;
+    connection.send(&producer, 0, 1, chunk(0, "m-", 0, 3000));
+    connection.receive(1, 1).await;
+    subscribe(&connection, new_consumer("t", Shared, 2), 100).await;
+    for number in 1..3000 {
+        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 3000));
+    }
+    connection.send(&producer, 3000, 1, entry(3000, "k", "other"));
+    let is_last = |o: &Outgoing| matches!(o, Outgoing::Receipts { sequence_id, count, .. } if sequence_id + u64::from(*count) > 3000);
+    connection.next(is_last).await;
+    connection.silent().await;
+    first.flow(2999);
+    let rest = connection.texts(1, 2999).await;
+    assert!(rest.iter().zip(1..).all(|(text, n)| *text == format!("m-{n}")), "in order");
+    assert_eq!(connection.texts(2, 1).await, ["other"]);
+}
