@@ -3,6 +3,7 @@
 //! An instance is to the broker what a connection is: a [`broker::Peer`] with consumers and producers. Where a connection sends ACK
 //! and SEND, it sends a [`broker::Commit`].
 
+mod beside;
 mod log;
 mod outgoing;
 mod reads;

@@ -2,19 +2,20 @@
 
 use async_trait::async_trait;
 use broker::{ConsumerHandle, NewProducer, Outgoing, Peer, Requests, SeekTarget};
+use bytes::Bytes;
 use functions::{
     Commit, Error, Result, Session,
     event_log::{Arrived, InputSpec, OutputSpec, RowChange, TableChange},
-    intake::{Intake, Past, Received, Words},
+    intake::{Intake, Past, Received, Wanted, Words},
     message::{InputId, Message, MessageId, OutputId, Record},
 };
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use model::{AccessMode, Position};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use crate::{
-    Embedded,
+    Embedded, beside,
     log::{broker_schema, error},
     outgoing::{Entry, Output},
     reads::new_consumer,
@@ -30,13 +31,15 @@ pub(crate) struct Open {
     /// `None` where one was closed.
     outputs: Vec<Option<Output>>,
     ready: VecDeque<Arrived>,
+    /// Chunks that are read again: of which input, which ones, what they are.
+    chunks: FuturesUnordered<BoxFuture<'static, Chunks>>,
 }
+
+type Chunks = (InputId, u64, Result<Vec<(Position, Bytes)>>);
 
 /// One consumer.
 struct Input {
     handle: ConsumerHandle,
-    /// Nothing can be given back but all of it: its consumer gets all in order.
-    in_order: bool,
     intake: Intake,
 }
 
@@ -50,6 +53,7 @@ impl Open {
             inputs: Vec::new(),
             outputs: Vec::new(),
             ready: VecDeque::new(),
+            chunks: FuturesUnordered::new(),
         }
     }
 
@@ -109,19 +113,34 @@ impl Open {
                 ack_set: ack_set.iter().map(|&word| word as u64).collect(),
                 consumer_epoch: None,
             };
-            match input.intake.receive(delivery, data, took, now, &mut messages) {
-                Received::Read => {}
-                Received::Corrupt(why) => {
-                    // Nobody will ever read it. Source: Pulsar's `ConsumerImpl.discardCorruptedMessage`.
-                    tracing::error!(topic = %input.intake.topic(), %position, why, "an entry cannot be read and is passed over");
-                    pass_over(&mut self.requests, input, [position]);
-                }
-                Received::Encrypted => {
-                    tracing::error!(topic = %input.intake.topic(), %position, "an entry is encrypted; functions have no keys");
-                }
-            }
+            let received = input.intake.receive(delivery, data, took, now, &mut messages);
+            note(&mut self.requests, input, position, received);
         }
-        look_at_chunks(&mut self.requests, input, now.0)?;
+        self.received(consumer_id as InputId, messages, now.0);
+        Ok(())
+    }
+
+    /// Chunks were read again.
+    fn fetched(&mut self, (id, number, entries): Chunks) -> Result<()> {
+        let entries = entries?;
+        let Some(input) = self.inputs.get_mut(id as usize).and_then(Option::as_mut) else { return Ok(()) };
+        let now = (self.on.clock.monotonic(), self.on.clock.now_ms());
+        let mut messages = Vec::new();
+        for (position, received) in input.intake.fetched(number, entries, now, &mut messages) {
+            note(&mut self.requests, input, position, received);
+        }
+        self.received(id, messages, now.0);
+        Ok(())
+    }
+
+    /// What follows when entries were read into messages.
+    fn received(&mut self, id: InputId, messages: Vec<Message>, now: Duration) {
+        let Some(input) = self.inputs.get_mut(id as usize).and_then(Option::as_mut) else { return };
+        look_at_chunks(&mut self.requests, input, now);
+        if let Some(Wanted { number, positions }) = input.intake.wanted() {
+            let read = beside::read(self.on.clone(), (**input.intake.topic()).clone(), positions);
+            self.chunks.push(Box::pin(async move { (id, number, read.await) }));
+        }
         let permits = input.intake.permits(0);
         if permits > 0 {
             self.requests.flow(&input.handle, permits);
@@ -129,7 +148,6 @@ impl Open {
         if !messages.is_empty() {
             self.ready.push_back(Arrived::Messages(messages));
         }
-        Ok(())
     }
 
     /// What to acknowledge; `None` when some of it is not here any more: another one has it, or it was acknowledged before.
@@ -203,19 +221,28 @@ fn pass_over(requests: &mut Requests, input: &Input, positions: impl IntoIterato
     requests.ack(&input.handle, broker::Ack { cumulative: false, ids, request_id: None, validation_error: true });
 }
 
+/// What an entry that is no message means.
+fn note(requests: &mut Requests, input: &Input, position: Position, received: Received) {
+    let topic = input.intake.topic();
+    match received {
+        Received::Read => {}
+        Received::Corrupt(why) => {
+            // Nobody will ever read it. Source: Pulsar's `ConsumerImpl.discardCorruptedMessage`.
+            tracing::error!(%topic, %position, why, "an entry cannot be read and is passed over");
+            pass_over(requests, input, [position]);
+        }
+        Received::Encrypted => {
+            tracing::error!(%topic, %position, "an entry is encrypted; functions have no keys");
+        }
+    }
+}
+
 /// Gives back chunks that were set aside, and gives up messages that do not go on.
-///
-/// # Errors
-/// Some are to come again that cannot be given back by themselves.
-fn look_at_chunks(requests: &mut Requests, input: &mut Input, now: Duration) -> Result<()> {
+fn look_at_chunks(requests: &mut Requests, input: &mut Input, now: Duration) {
     if input.intake.next_look().is_none() {
-        return Ok(());
+        return;
     }
     let Past { again, lost } = input.intake.past(now);
-    if !again.is_empty() && input.in_order {
-        let topic = input.intake.topic();
-        return Err(Error::Closed(format!("chunks of a message on {topic} are read again from the first")));
-    }
     if !again.is_empty() {
         requests.give_back(&input.handle, again);
     }
@@ -224,7 +251,6 @@ fn look_at_chunks(requests: &mut Requests, input: &mut Input, now: Duration) -> 
         tracing::error!(topic = %input.intake.topic(), chunks, "a message in chunks does not go on and is passed over");
         pass_over(requests, input, lost);
     }
-    Ok(())
 }
 
 async fn sleep_until(clock: &dyn seams::Clock, due: Option<Duration>) {
@@ -264,7 +290,7 @@ impl Session for Open {
             handle = self.on.broker.subscribe(&self.peer, request).await.map_err(error)?;
         }
         let in_order = spec.kind.is_single_active();
-        self.inputs.push(Some(Input { handle, in_order, intake: Intake::new(id, spec.topic) }));
+        self.inputs.push(Some(Input { handle, intake: Intake::new(id, spec.topic, in_order) }));
         Ok(id)
     }
 
@@ -313,10 +339,15 @@ impl Session for Open {
             let due = self.inputs.iter().flatten().filter_map(|input| input.intake.next_look()).min();
             let batch = tokio::select! {
                 batch = self.incoming.recv() => batch.ok_or_else(|| Error::Closed("the broker has stopped".into()))?,
+                Some(chunks) = self.chunks.next() => {
+                    self.fetched(chunks)?;
+                    self.submit();
+                    continue;
+                }
                 () = sleep_until(&*self.on.clock, due) => {
                     let now = self.on.clock.monotonic();
                     for input in self.inputs.iter_mut().flatten() {
-                        look_at_chunks(&mut self.requests, input, now)?;
+                        look_at_chunks(&mut self.requests, input, now);
                     }
                     self.submit();
                     continue;
@@ -355,6 +386,14 @@ impl Session for Open {
         if let Some(output) = self.outputs.get_mut(output as usize).and_then(Option::take) {
             // Nobody waits for it: it ends with the session at the latest.
             tokio::spawn(async move { output.handle.close().await });
+        }
+    }
+
+    fn settled(&mut self, ids: &[(InputId, MessageId)]) {
+        for &(input, id) in ids {
+            if let Some(input) = self.input(input) {
+                input.intake.settled(id);
+            }
         }
     }
 

@@ -236,6 +236,9 @@ pub trait Session: Send {
     /// Closes an output; nothing is published to it any more.
     fn close_output(&mut self, _output: OutputId) {}
 
+    /// A commit that acknowledged these has ended, and was not refused.
+    fn settled(&mut self, _ids: &[(InputId, MessageId)]) {}
+
     /// A commit that acknowledged these was refused for good, and nothing of it happened: they are here still.
     fn reopen(&mut self, _ids: &[(InputId, MessageId)]) {}
 

@@ -1,7 +1,8 @@
 //! From delivered entries to messages, and from messages that are done with to entries that are: for whoever is a consumer to a broker.
 //!
 //! A batch is acknowledged message by message, and given back whole: when what is left of it was refused, so that nothing which is
-//! still being worked on is delivered twice. A message in chunks comes when its last chunk is there.
+//! still being worked on is delivered twice. A message in chunks comes when its last chunk is there, and all its entries are acknowledged
+//! and given back together.
 
 use bytes::Bytes;
 use client::{
@@ -11,10 +12,10 @@ use client::{
 use model::{Position, TopicName};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::chunks::Chunks;
 pub use crate::chunks::Past;
+use crate::chunks::{Chunks, Last, Taken};
 use crate::message::{InputId, Message, MessageId};
 
 /// What an acknowledgement says of one entry: what of it is *not* acknowledged.
@@ -32,8 +33,32 @@ pub struct Intake {
     chunks: Chunks,
     /// The other entries of a message in chunks, by its last.
     earlier: FxHashMap<Position, Vec<Position>>,
+    /// The same of messages whose acknowledgement is under way.
+    acked: FxHashMap<Position, Vec<Position>>,
+    /// The message that waits for its other chunks, what came after it, and how many messages have waited.
+    stop: Option<Stop>,
+    behind: VecDeque<(Delivery, Bytes, u32)>,
+    stops: u64,
     /// Permits that entries took and that are for no message of theirs, to be given again; below 0 when they brought more than they took.
     owed: i64,
+    /// Permits the broker has.
+    allowed: i64,
+}
+
+/// A message whose chunks before the last one are to be read again.
+struct Stop {
+    delivery: Delivery,
+    last: Last,
+    is_asked_for: bool,
+}
+
+/// Entries to be read by themselves, beside the subscription: what was received stays, and what follows waits for them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which ones these are.
+    pub number: u64,
+    /// Where they are.
+    pub positions: Vec<Position>,
 }
 
 /// What became of an entry.
@@ -48,9 +73,9 @@ pub enum Received {
 }
 
 impl Intake {
-    /// Of a consumer on `topic`.
+    /// Of a consumer on `topic`, which shares its subscription, or gets all in order.
     #[must_use]
-    pub fn new(id: InputId, topic: TopicName) -> Self {
+    pub fn new(id: InputId, topic: TopicName, in_order: bool) -> Self {
         Self {
             id,
             name: topic.to_string().into(),
@@ -58,9 +83,14 @@ impl Intake {
             topic: Arc::new(topic),
             batches: Batches::default(),
             left: FxHashMap::default(),
-            chunks: Chunks::default(),
+            chunks: Chunks::new(in_order),
             earlier: FxHashMap::default(),
+            acked: FxHashMap::default(),
+            stop: None,
+            behind: VecDeque::new(),
+            stops: 0,
             owed: 0,
+            allowed: 0,
         }
     }
 
@@ -80,10 +110,76 @@ impl Intake {
         now: (Duration, u64),
         out: &mut Vec<Message>,
     ) -> Received {
+        self.allowed -= i64::from(permits);
+        let received = if self.stop.is_some() {
+            self.behind.push_back((delivery, entry, permits));
+            Received::Read
+        } else {
+            self.receive_next(delivery, entry, permits, now, out)
+        };
+        self.look_at_permits();
+        received
+    }
+
+    /// Nothing is missing while nothing may come, or waits.
+    fn look_at_permits(&mut self) {
+        self.chunks.starves(self.allowed <= 0 || self.stop.is_some());
+    }
+
+    fn receive_next(
+        &mut self,
+        delivery: Delivery,
+        entry: Bytes,
+        permits: u32,
+        now: (Duration, u64),
+        out: &mut Vec<Message>,
+    ) -> Received {
         let before = out.len();
         let received = self.read(delivery, entry, now, out);
         self.owed += i64::from(permits) - (out.len() - before) as i64;
         received
+    }
+
+    /// Entries that are to be read for [`Self::fetched`], said once.
+    pub fn wanted(&mut self) -> Option<Wanted> {
+        let stop = self.stop.as_mut().filter(|stop| !stop.is_asked_for)?;
+        stop.is_asked_for = true;
+        Some(Wanted { number: self.stops, positions: stop.last.others().to_vec() })
+    }
+
+    /// What was wanted under this number was read, as far as it is stored. Reads it, and what waited, into messages, as
+    /// [`Self::receive`]; says which entries are none.
+    pub fn fetched(
+        &mut self,
+        number: u64,
+        entries: Vec<(Position, Bytes)>,
+        now: (Duration, u64),
+        out: &mut Vec<Message>,
+    ) -> Vec<(Position, Received)> {
+        let mut failed = Vec::new();
+        let Some(Stop { delivery, last, .. }) = self.stop.take_if(|_| self.stops == number) else { return failed };
+        let (position, before) = (delivery.position, out.len());
+        let (whole, others) = last.with(entries.into_iter().collect());
+        let received = match whole {
+            Ok(whole) => self.read_whole(&delivery, whole, others, out),
+            Err(why) => {
+                self.chunks.give_up(others);
+                Received::Corrupt(why)
+            }
+        };
+        self.owed -= (out.len() - before) as i64;
+        let mut say = |position, received| match received {
+            Received::Read => {}
+            other => failed.push((position, other)),
+        };
+        say(position, received);
+        while self.stop.is_none()
+            && let Some((delivery, entry, permits)) = self.behind.pop_front()
+        {
+            say(delivery.position, self.receive_next(delivery, entry, permits, now, out));
+        }
+        self.look_at_permits();
+        failed
     }
 
     /// How many permits to give the broker when the loop gives `more`: besides, those of what was no message.
@@ -92,6 +188,8 @@ impl Intake {
         self.owed += i64::from(more);
         let permits = u32::try_from(self.owed.max(0)).unwrap_or(u32::MAX);
         self.owed -= i64::from(permits);
+        self.allowed += i64::from(permits);
+        self.look_at_permits();
         permits
     }
 
@@ -116,30 +214,56 @@ impl Intake {
         if !opened.metadata.encryption_keys.is_empty() {
             return Received::Encrypted;
         }
-        let opened = if opened.metadata.num_chunks_from_msg() > 1 {
-            match self.chunks.take(position, opened, now) {
-                Ok(Some((whole, others))) => match decompressed(whole) {
-                    Ok(whole) => {
-                        self.earlier.insert(position, others);
-                        whole
-                    }
-                    Err(why) => {
-                        self.chunks.give_up(others);
-                        return Received::Corrupt(why);
-                    }
-                },
-                Ok(None) => return Received::Read,
-                Err(why) => return Received::Corrupt(why),
+        self.chunks.heard(now, opened.metadata.publish_time);
+        if opened.metadata.num_chunks_from_msg() <= 1 {
+            return self.read_opened(&delivery, opened, out);
+        }
+        // A batch is none of a message. Source: Pulsar's `ConsumerImpl.messageReceived`.
+        if opened.metadata.num_messages_in_batch.is_some() {
+            return match decompressed(opened) {
+                Ok(opened) => self.read_opened(&delivery, opened, out),
+                Err(why) => Received::Corrupt(why),
+            };
+        }
+        match self.chunks.take(position, opened, now) {
+            Ok(Taken::Nothing) => Received::Read,
+            Ok(Taken::Whole(whole, others)) => self.read_whole(&delivery, whole, others, out),
+            Ok(Taken::Last(last)) => {
+                self.stops += 1;
+                self.stop = Some(Stop { delivery, last, is_asked_for: false });
+                Received::Read
             }
-        } else {
-            opened
+            Err(why) => Received::Corrupt(why),
+        }
+    }
+
+    /// Reads a message in chunks.
+    fn read_whole(
+        &mut self,
+        delivery: &Delivery,
+        whole: Opened,
+        others: Vec<Position>,
+        out: &mut Vec<Message>,
+    ) -> Received {
+        let received = match decompressed(whole) {
+            Ok(whole) => self.read_opened(delivery, whole, out),
+            Err(why) => Received::Corrupt(why),
         };
+        match received {
+            Received::Read => drop(self.earlier.insert(delivery.position, others)),
+            _ => self.chunks.give_up(others),
+        }
+        received
+    }
+
+    fn read_opened(&mut self, delivery: &Delivery, opened: Opened, out: &mut Vec<Message>) -> Received {
+        let position = delivery.position;
         let messages_claimed = opened.metadata.num_messages_in_batch;
         let claimed = messages_claimed.map(|_| entries::batch_size(&opened.metadata));
         let open = claimed.map(|size| self.batches.received(position, size, &delivery.ack_set));
         let before = out.len();
         let mut messages = Vec::new();
-        if let Err(error) = entries::read(&self.name, &delivery, opened, open.as_deref(), &mut messages) {
+        if let Err(error) = entries::read(&self.name, delivery, opened, open.as_deref(), &mut messages) {
             self.batches.forget(position);
             return Received::Corrupt(error.to_string());
         }
@@ -167,8 +291,9 @@ impl Intake {
             // It was acknowledged before.
             Ack::Nothing | Ack::Unknown => return false,
         }
-        for position in self.earlier.remove(&position).unwrap_or_default() {
-            tell(position, Words::new());
+        if let Some(others) = self.earlier.remove(&position) {
+            others.iter().for_each(|other| tell(*other, Words::new()));
+            self.acked.insert(position, others);
         }
         if let Some((left, _)) = self.left.get_mut(&position) {
             *left = left.saturating_sub(1);
@@ -176,11 +301,22 @@ impl Intake {
         true
     }
 
-    /// The commit that acknowledged a message did not happen: it is here still.
+    /// The commit that acknowledged a message has happened, or it is not known whether it has.
+    pub fn settled(&mut self, id: MessageId) {
+        if !self.acked.is_empty() {
+            self.acked.remove(&Position { ledger: id.ledger, entry: id.entry });
+        }
+    }
+
+    /// The commit that acknowledged a message did not happen: it is here still, all of it.
     pub fn reopen(&mut self, id: MessageId) {
+        let position = Position { ledger: id.ledger, entry: id.entry };
+        if let Some(others) = self.acked.remove(&position) {
+            self.earlier.insert(position, others);
+        }
         if id.batch_index >= 0 {
             self.batches.reopen(id.as_client(), id.batch_size);
-            self.left.entry(Position { ledger: id.ledger, entry: id.entry }).or_default().0 += 1;
+            self.left.entry(position).or_default().0 += 1;
         }
     }
 
@@ -234,13 +370,23 @@ impl Intake {
         refused
     }
 
-    /// All of it comes again.
+    /// All of it comes again. What was allowed to come still is.
     pub fn clear(&mut self) {
         self.batches = Batches::default();
         self.left.clear();
-        self.chunks = Chunks::default();
-        self.owed = 0;
+        self.chunks.clear();
         self.earlier.clear();
+        self.acked.clear();
+        self.stop = None;
+        // These were allowed to come, and did not as messages.
+        self.owed = self.behind.drain(..).map(|(.., permits)| i64::from(permits)).sum();
+    }
+
+    /// All of it comes again, and nothing is allowed to come.
+    pub fn lost(&mut self) {
+        self.clear();
+        (self.owed, self.allowed) = (0, 0);
+        self.look_at_permits();
     }
 }
 
@@ -254,3 +400,6 @@ fn decompressed(whole: Opened) -> Result<Opened, String> {
     };
     Ok(Opened { metadata, payload })
 }
+
+#[cfg(test)]
+mod tests;

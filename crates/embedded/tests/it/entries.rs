@@ -2,9 +2,19 @@
 
 use broker::{NewProducer, Outgoing, PeerInfo};
 use bytes::Bytes;
-use functions::{FunctionSpec, spec::InputConfig};
-use model::AccessMode;
-use std::time::Duration;
+use functions::{
+    FunctionSpec, Record,
+    runtime::{Effects, StateChange},
+    spec::{Guarantee, InputConfig},
+};
+use model::{AccessMode, SubscriptionType};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 use wire::proto::{CompressionType, MessageMetadata, SingleMessageMetadata};
 
 use crate::support::{Did, Node, Script, function, texts, topic};
@@ -54,6 +64,16 @@ fn metadata(sequence_id: u64) -> MessageMetadata {
 
 fn one(text: &str) -> (u32, Bytes) {
     (1, wire::entry::encode_entry(&metadata(0), text.as_bytes()))
+}
+
+fn chunk(uuid: &str, chunk: i32, chunks: i32, payload: &[u8]) -> (u32, Bytes) {
+    let metadata = MessageMetadata {
+        uuid: Some(uuid.into()),
+        chunk_id: Some(chunk),
+        num_chunks_from_msg: Some(chunks),
+        ..metadata(0)
+    };
+    (1, wire::entry::encode_entry(&metadata, payload))
 }
 
 /// A batch of these, that says `claimed` of itself where clients read it, and `announced` where the broker does.
@@ -136,5 +156,65 @@ async fn entries_that_cannot_be_read_cost_no_permits() {
     let out = texts(&node.read("out", 5 + 15 + 100).await);
     assert_eq!(out.iter().filter(|text| *text == "many").count(), 15);
     node.acknowledged("in", "f").await;
+    instance.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_in_chunks_whose_commit_is_refused_comes_again_whole() {
+    let node = Node::start().await;
+    let entries = [one("seed")].into_iter().chain((0..3).map(|n| chunk("m", n, 3, format!("part{n}").as_bytes())));
+    publish_raw(&node, entries.collect()).await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    let script = Script::each(move |text| {
+        let key = || "k".to_owned();
+        let changes = match text {
+            "seed" => vec![StateChange::Put { key: key(), value: "no number".into() }],
+            // It can never be committed; the next time the function makes something else of it.
+            _ if counted.fetch_add(1, SeqCst) == 0 => vec![StateChange::Add { key: key(), amount: 1 }],
+            _ => Vec::new(),
+        };
+        let record = Record { payload: text.to_owned().into(), ..Record::default() };
+        Did::All(Ok(vec![record]), Effects { changes, ..Effects::default() })
+    });
+    let mut spec = function("f");
+    spec.inputs.values_mut().for_each(|input| input.redelivery_delay = Some(Duration::from_millis(50)));
+    let instance = node.run(spec, script);
+    assert_eq!(texts(&node.read("out", 2).await), ["seed", "part0part1part2"]);
+    node.acknowledged("in", "f").await;
+    assert_eq!((tries.load(SeqCst), instance.status().restarts), (2, 0));
+    instance.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_order_is_kept_a_message_there_was_no_room_for_is_read_again_and_nothing_overtakes_it() {
+    let node = Node::start().await;
+    // Together they are more than an instance keeps; the younger one ends first.
+    let part = |of: u8| vec![of; 9 << 19];
+    let mut entries = Vec::new();
+    for n in 0..14 {
+        entries.push(chunk("a", n, 17, &part(b'a')));
+        entries.push(chunk("b", n, 14, &part(b'b')));
+    }
+    entries.extend((0..50).map(|n| one(&n.to_string())));
+    entries.extend((14..17).map(|n| chunk("a", n, 17, &part(b'a'))));
+    publish_raw(&node, entries).await;
+    let spec = FunctionSpec {
+        subscription_type: SubscriptionType::Failover,
+        guarantee: Guarantee::EffectivelyOnce,
+        ..with_queue(8)
+    };
+    let say = |text: &str| match text.len() {
+        ..10 => text.to_owned(),
+        len => format!("{len} times {}", &text[..1]),
+    };
+    let instance = node.run(spec, Script::each(move |text| Did::Returned(say(text))));
+    let found = texts(&node.read("out", 52).await);
+    let small = (0..50).map(|n| n.to_string());
+    let wanted: Vec<String> = [format!("{} times b", 14 * (9 << 19))].into_iter().chain(small).collect();
+    assert_eq!(found[..51], wanted);
+    assert_eq!(found[51], format!("{} times a", 17 * (9 << 19)));
+    node.acknowledged("in", "f").await;
+    assert_eq!(instance.status().restarts, 0);
     instance.stop(Duration::from_secs(10)).await;
 }

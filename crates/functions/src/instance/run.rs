@@ -1095,8 +1095,9 @@ impl Run {
 
     fn ended(&mut self, mut ended: Ended) -> Result<()> {
         self.state.end(&ended.rows);
-        if matches!(ended.result, Err(Error::Invalid(_))) {
-            self.session.reopen(&ended.acks);
+        match ended.result {
+            Err(Error::Invalid(_)) => self.session.reopen(&ended.acks),
+            _ => self.session.settled(&ended.acks),
         }
         let is_sure = !matches!(ended.result, Err(Error::Unsure(_)));
         match ended.result {

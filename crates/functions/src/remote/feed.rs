@@ -71,6 +71,10 @@ pub(super) struct Link {
 }
 
 impl Link {
+    pub(super) fn new(connection: Arc<Connection>, consumer: u64, wait: Duration) -> Self {
+        Self { connection, consumer, wait }
+    }
+
     pub(super) fn flow(&self, permits: u32) {
         self.connection.flow(self.consumer, permits);
     }
@@ -119,7 +123,7 @@ impl Link {
 }
 
 /// A consumer that is closed with this, whether or not it is attached already.
-struct Open(Link);
+pub(super) struct Open(pub(super) Link);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -225,7 +229,7 @@ impl Feeder {
             lost: Notify::new(),
         });
         let (consumer, wait) = (self.client.next_id(), self.client.request_timeout());
-        let link = Link { connection: connection.clone(), consumer, wait };
+        let link = Link::new(connection.clone(), consumer, wait);
         // Before it is there: whoever asked for it may not wait until it is.
         let open = Open(link.clone());
         let pair = |(key, value): (&String, &String)| proto::KeyValue { key: key.clone(), value: value.clone() };

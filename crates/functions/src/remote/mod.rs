@@ -8,6 +8,7 @@
 //! Connections are made again when they are lost. What was received through one that is lost is void, and the loop is told; so what comes
 //! again is not done twice unless its effects were already on their way.
 
+mod beside;
 mod commits;
 mod feed;
 mod output;

@@ -6,7 +6,7 @@ use client::{
     Client, Outgoing, Producer, Seek,
     hot::{self, Delivery},
 };
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use model::Position;
 use seams::{Clock, SystemClock};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -17,6 +17,7 @@ use tokio::{
 use wire::proto;
 
 use super::{
+    beside,
     commits::{self, Acks, Job},
     error,
     feed::{self, Heard, Link, Said, Word},
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     event_log::{Arrived, Commit, InputSpec, OutputSpec, Session, Tables},
-    intake::{Intake, Past, Received, Words},
+    intake::{Intake, Past, Received, Wanted, Words},
     message::{InputId, Message, MessageId, OutputId, Record},
 };
 
@@ -44,9 +45,13 @@ pub(super) struct Connected {
     jobs: mpsc::UnboundedSender<Job>,
     max_message_bytes: usize,
     clock: SystemClock,
+    /// Chunks that are read again: of which input, which ones, what they are.
+    chunks: FuturesUnordered<BoxFuture<'static, Chunks>>,
     /// Ended with the session.
     tasks: JoinSet<()>,
 }
+
+type Chunks = (InputId, u64, client::Result<Vec<(Position, Bytes)>>);
 
 /// One consumer.
 struct Input {
@@ -75,6 +80,7 @@ impl Connected {
             jobs: commits::start(tables, &mut tasks),
             max_message_bytes,
             clock: SystemClock::new(),
+            chunks: FuturesUnordered::new(),
             tasks,
         }
     }
@@ -88,8 +94,9 @@ impl Connected {
             Said::Attached(link) => {
                 if input.lost.is_none_or(|lost| lost < number) {
                     (input.number, input.epoch) = (number, 0);
-                    if input.owed > 0 {
-                        link.flow(std::mem::take(&mut input.owed));
+                    let permits = input.intake.permits(std::mem::take(&mut input.owed));
+                    if permits > 0 {
+                        link.flow(permits);
                     }
                     input.link = Some(link);
                 }
@@ -102,11 +109,12 @@ impl Connected {
                 }
                 input.link = None;
                 input.owed = 0;
-                input.intake.clear();
+                input.intake.lost();
                 Ok(Some(Arrived::InputLost(id)))
             }
             Said::Active(false) if is_current => {
                 input.intake.clear();
+                input.flow(0);
                 Ok(Some(Arrived::Again(id)))
             }
             Said::Active(is_active) => Ok(is_current.then_some(Arrived::Active(id, is_active))),
@@ -120,12 +128,36 @@ impl Connected {
                 {
                     input.receive(delivery, entry, now, &mut messages);
                 }
-                self.look_at_chunks(id, now.0);
+                self.received(id, now.0);
                 Ok((!messages.is_empty()).then_some(Arrived::Messages(messages)))
             }
             Said::Entry(..) => Ok(None),
             Said::Failed(failed) => Err(error(failed)),
         }
+    }
+
+    /// What follows when entries were read into messages.
+    fn received(&mut self, id: InputId, now: Duration) {
+        self.look_at_chunks(id, now);
+        let Some(input) = self.inputs.get_mut(id as usize) else { return };
+        if let Some(Wanted { number, positions }) = input.intake.wanted() {
+            let read = beside::read(self.client.clone(), input.spec.topic.clone(), id, positions);
+            self.chunks.push(Box::pin(async move { (id, number, read.await) }));
+        }
+        input.flow(0);
+    }
+
+    /// Chunks were read again.
+    fn fetched(&mut self, (id, number, entries): Chunks) -> Result<Option<Arrived>> {
+        let now = (self.clock.monotonic(), self.clock.now_ms());
+        let entries = entries.map_err(error)?;
+        let Some(input) = self.inputs.get_mut(id as usize) else { return Ok(None) };
+        let mut messages = Vec::new();
+        for (position, received) in input.intake.fetched(number, entries, now, &mut messages) {
+            input.note(position, received);
+        }
+        self.received(id, now.0);
+        Ok((!messages.is_empty()).then_some(Arrived::Messages(messages)))
     }
 
     /// There is no single redelivery where one consumer gets all in order: all that is not acknowledged comes again.
@@ -150,13 +182,9 @@ impl Connected {
             tracing::error!(topic = %input.spec.topic, %position, "a message in chunks does not go on and is passed over");
             link.discard(entry(position));
         }
-        if again.is_empty() {
-            return;
+        if !again.is_empty() {
+            link.redeliver(again.into_iter().map(entry).collect(), None);
         }
-        if input.spec.kind.is_single_active() {
-            return self.all_again(id);
-        }
-        link.redeliver(again.into_iter().map(entry).collect(), None);
     }
 
     /// What to acknowledge; `None` when some of it is not here: it was acknowledged before, or is to come again.
@@ -218,29 +246,45 @@ impl Input {
         let holds = hot::split_entry(&bytes).map_or(1, |(metadata, _)| hot::messages_in_batch(metadata));
         let left: u32 = delivery.ack_set.iter().map(|word| word.count_ones()).sum();
         let took = if delivery.ack_set.is_empty() { holds } else { left.min(holds) };
-        let permits = if delivery.consumer_epoch.is_some_and(|epoch| epoch < self.epoch) {
-            took
-        } else {
-            match self.intake.receive(delivery, bytes, took, now, messages) {
-                Received::Read => {}
-                Received::Corrupt(why) => {
-                    // Nobody will ever read it.
-                    tracing::error!(topic = %self.spec.topic, %position, why, "an entry cannot be read and is passed over");
+        if delivery.consumer_epoch.is_some_and(|epoch| epoch < self.epoch) {
+            return link.flow(took);
+        }
+        let received = self.intake.receive(delivery, bytes, took, now, messages);
+        self.note(position, received);
+        self.flow(0);
+    }
+
+    /// What an entry that is no message means.
+    fn note(&self, position: Position, received: Received) {
+        match received {
+            Received::Read => {}
+            Received::Corrupt(why) => {
+                // Nobody will ever read it.
+                tracing::error!(topic = %self.spec.topic, %position, why, "an entry cannot be read and is passed over");
+                if let Some(link) = &self.link {
                     link.discard(entry(position));
                 }
-                Received::Encrypted => {
-                    tracing::error!(topic = %self.spec.topic, %position, "an entry is encrypted; functions have no keys");
-                }
             }
-            self.intake.permits(0)
+            Received::Encrypted => {
+                tracing::error!(topic = %self.spec.topic, %position, "an entry is encrypted; functions have no keys");
+            }
+        }
+    }
+
+    /// Allows so many more messages, and others for those that came and were none.
+    fn flow(&mut self, more: u32) {
+        let Some(link) = &self.link else {
+            self.owed += more;
+            return;
         };
+        let permits = self.intake.permits(more);
         if permits > 0 {
             link.flow(permits);
         }
     }
 }
 
-fn entry(position: Position) -> proto::MessageIdData {
+pub(super) fn entry(position: Position) -> proto::MessageIdData {
     proto::MessageIdData { ledger_id: position.ledger, entry_id: position.entry as u64, ..Default::default() }
 }
 
@@ -257,7 +301,7 @@ impl Session for Connected {
         let spec = Arc::new(spec);
         feed::open(&self.client, spec.clone(), id, self.heard.clone(), &mut self.tasks).await.map_err(error)?;
         self.inputs.push(Input {
-            intake: Intake::new(id, spec.topic.clone()),
+            intake: Intake::new(id, spec.topic.clone(), spec.kind.is_single_active()),
             spec,
             link: None,
             number: 0,
@@ -274,15 +318,8 @@ impl Session for Connected {
     }
 
     fn flow(&mut self, input: InputId, permits: u32) {
-        let Some(input) = self.inputs.get_mut(input as usize) else { return };
-        match &input.link {
-            Some(link) => {
-                let permits = input.intake.permits(permits);
-                if permits > 0 {
-                    link.flow(permits);
-                }
-            }
-            None => input.owed += permits,
+        if let Some(input) = self.inputs.get_mut(input as usize) {
+            input.flow(permits);
         }
     }
 
@@ -297,6 +334,11 @@ impl Session for Connected {
             let wait = due.map(|due| due.saturating_sub(self.clock.monotonic()));
             tokio::select! {
                 () = self.heard.listen(&mut self.words) => {}
+                Some(chunks) = self.chunks.next() => {
+                    if let Some(arrived) = self.fetched(chunks)? {
+                        return Ok(arrived);
+                    }
+                }
                 () = async {
                     match wait {
                         Some(wait) => tokio::time::sleep(wait).await,
@@ -335,6 +377,22 @@ impl Session for Connected {
         if let Some(output) = self.outputs.get_mut(output as usize) {
             // What is on its way to it has a handle of its own.
             *output = None;
+        }
+    }
+
+    fn settled(&mut self, ids: &[(InputId, MessageId)]) {
+        for &(of, id) in ids {
+            if let Some(input) = self.inputs.get_mut(of as usize) {
+                input.intake.settled(id);
+            }
+        }
+    }
+
+    fn reopen(&mut self, ids: &[(InputId, MessageId)]) {
+        for &(of, id) in ids {
+            if let Some(input) = self.inputs.get_mut(of as usize) {
+                input.intake.reopen(id);
+            }
         }
     }
 

@@ -380,6 +380,80 @@ async fn effects_happen_once_and_in_order_where_that_is_asked_for() {
     assert_eq!(i64::from_be_bytes(counted.value[..].try_into().unwrap()), 1000);
 }
 
+/// A producer of entries as they are.
+struct Raw(tokio::sync::mpsc::UnboundedSender<()>);
+
+impl client::ProducerEvents for Raw {
+    fn receipt(&self, _: client::hot::Receipt) {
+        let _ = self.0.send(());
+    }
+
+    fn refused(&self, sequence_id: u64, error: client::Error) {
+        panic!("{sequence_id}: {error}");
+    }
+
+    fn lost(&self, _: client::Error) {}
+}
+
+/// Publishes chunks (uuid, number, of how many, payload), or a message that is none.
+async fn publish_chunks(bench: &Bench, chunks: &[(&str, i32, i32, Vec<u8>)]) {
+    let topic = bench.topic("in");
+    let connection = bench.client.connection_for(&topic, 0).await.unwrap();
+    let command = wire::proto::CommandProducer { topic, producer_id: 77, ..Default::default() };
+    let (receipts, mut receipted) = tokio::sync::mpsc::unbounded_channel();
+    connection.create_producer(command, Arc::new(Raw(receipts)), None).await.unwrap();
+    for (sequence, (uuid, number, of, payload)) in (0..).zip(chunks) {
+        let metadata = wire::proto::MessageMetadata {
+            producer_name: "raw".into(),
+            sequence_id: sequence,
+            publish_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64,
+            uuid: Some((*uuid).to_owned()),
+            chunk_id: Some(*number),
+            num_chunks_from_msg: Some(*of),
+            ..Default::default()
+        };
+        let entry = wire::entry::encode_entry(&metadata, payload);
+        connection.write(|buf| {
+            wire::encode::send_header(buf, 77, sequence, None, 1, *of > 1, None, entry.len());
+            buf.extend_from_slice(&entry);
+        });
+        soon(receipted.recv()).await.unwrap();
+    }
+    connection.close_producer(77, PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_and_in_order_no_message_in_chunks_is_lost_for_want_of_room() {
+    let bench = Bench::start().await;
+    bench.deduplicate().await;
+    let function = FunctionSpec {
+        guarantee: Guarantee::EffectivelyOnce,
+        subscription_type: SubscriptionType::Failover,
+        ..bench.function()
+    };
+    // Together they are more than an instance keeps; the younger one ends first, and others follow it.
+    let part = |of: u8| vec![of; 9 << 19];
+    let mut chunks = Vec::new();
+    for n in 0..14 {
+        chunks.push(("a", n, 17, part(b'a')));
+        chunks.push(("b", n, 14, part(b'b')));
+    }
+    chunks.extend((0..50).map(|n| ("", 0, 1, n.to_string().into_bytes())));
+    chunks.extend((14..17).map(|n| ("a", n, 17, part(b'a'))));
+    publish_chunks(&bench, &chunks).await;
+    let instance = bench.run(&function, 0, |message: &Message| match message.payload.len() {
+        ..10 => exclaims(message),
+        len => returns(format!("{len} times {}", char::from(message.payload[0]))),
+    });
+    let mut wanted = vec![format!("{} times b", 14 * (9 << 19))];
+    wanted.extend((0..50).map(|n| format!("{n}!")));
+    wanted.push(format!("{} times a", 17 * (9 << 19)));
+    assert_eq!(soon(bench.all("out", 52)).await, wanted);
+    until(&instance, "all is done", |status| status.in_hand == 0).await;
+    assert_eq!(instance.status().restarts, 0);
+    instance.stop(PATIENCE).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_published_is_not_taken_for_a_duplicate_when_it_comes_again() {
     let bench = Bench::start().await;
