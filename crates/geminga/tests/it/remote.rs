@@ -440,11 +440,13 @@ async fn once_and_in_order_no_message_in_chunks_is_lost_for_want_of_room() {
     }
     chunks.extend((0..50).map(|n| ("", 0, 1, n.to_string().into_bytes())));
     chunks.extend((14..17).map(|n| ("a", n, 17, part(b'a'))));
-    publish_chunks(&bench, &chunks).await;
     let instance = bench.run(&function, 0, |message: &Message| match message.payload.len() {
         ..10 => exclaims(message),
         len => returns(format!("{len} times {}", char::from(message.payload[0]))),
     });
+    // What nobody has subscribed to is not kept.
+    until(&instance, "it runs", |status| status.running).await;
+    publish_chunks(&bench, &chunks).await;
     let mut wanted = vec![format!("{} times b", 14 * (9 << 19))];
     wanted.extend((0..50).map(|n| format!("{n}!")));
     wanted.push(format!("{} times a", 17 * (9 << 19)));
