@@ -30,6 +30,9 @@ pub(crate) struct Open {
     inputs: Vec<Option<Input>>,
     /// `None` where one was closed.
     outputs: Vec<Option<Output>>,
+    /// What the broker said and was not looked at: the loop is to know of one thing before the next takes effect. And its bytes.
+    told: VecDeque<Outgoing>,
+    told_bytes: usize,
     ready: VecDeque<Arrived>,
     /// Chunks that are read again: of which input, which ones, what they are.
     chunks: FuturesUnordered<BoxFuture<'static, Chunks>>,
@@ -52,6 +55,8 @@ impl Open {
             incoming,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            told: VecDeque::new(),
+            told_bytes: 0,
             ready: VecDeque::new(),
             chunks: FuturesUnordered::new(),
         }
@@ -332,9 +337,19 @@ impl Session for Open {
                 {
                     // What it has and has not committed, the next one gets.
                     input.intake.clear();
+                    self.received(id, Vec::new(), self.on.clock.monotonic());
+                    self.submit();
                     return Ok(Arrived::Again(id));
                 }
                 return Ok(arrived);
+            }
+            if let Some(outgoing) = self.told.pop_front() {
+                self.take(outgoing)?;
+                self.submit();
+                if self.told.is_empty() {
+                    self.peer.written(std::mem::take(&mut self.told_bytes));
+                }
+                continue;
             }
             let due = self.inputs.iter().flatten().filter_map(|input| input.intake.next_look()).min();
             let batch = tokio::select! {
@@ -353,13 +368,9 @@ impl Session for Open {
                     continue;
                 }
             };
-            let bytes: usize = batch.iter().map(Outgoing::bytes).sum();
             self.peer.was_heard();
-            for outgoing in batch {
-                self.take(outgoing)?;
-            }
-            self.submit();
-            self.peer.written(bytes);
+            self.told_bytes = batch.iter().map(Outgoing::bytes).sum();
+            self.told.extend(batch);
         }
     }
 
