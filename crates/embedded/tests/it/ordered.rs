@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Did, Node, Script, function, texts, topic};
+use crate::{
+    sharing::Slow,
+    support::{Did, Node, Script, function, texts, topic},
+};
 
 fn ordered(kind: SubscriptionType) -> FunctionSpec {
     let mut spec = FunctionSpec { subscription_type: kind, ..function("f") };
@@ -108,18 +111,15 @@ async fn what_waits_when_the_instance_stops_comes_to_the_next() {
 async fn who_is_no_longer_active_leaves_what_it_has_and_goes_on() {
     let node = Node::start().await;
     node.broker.create_partitioned_topic(&topic("in").parse().unwrap(), 2).await.unwrap();
-    let slow = |text: &str| {
-        std::thread::sleep(Duration::from_millis(400));
-        Did::Returned(text.to_owned())
-    };
-    let first = node.run_as(0, ordered(SubscriptionType::Failover), Script::each(slow));
-    let sent: Vec<String> = (0..12).map(|n| n.to_string()).collect();
-    node.publish("in-partition-1", sent.iter().map(String::as_str)).await;
+    // Longer than a handover, which waits for a second, so that nothing ends while it is made.
+    let code = Slow::new(Duration::from_millis(2500));
+    let first = node.run_as(0, ordered(SubscriptionType::Failover), code.clone());
+    node.publish("in-partition-1", ["0", "1", "2"]).await;
     let mut out = texts(&node.read("out", 1).await);
-    // The second partition is the second one's, who gets what the first one cannot do before the handover.
-    let second = node.run_as(1, ordered(SubscriptionType::Failover), Script::each(slow));
-    out.extend(texts(&node.read("out", 12 - out.len()).await));
-    assert_eq!(out, sent);
+    // The second partition is the second one's, who gets what the first one has not done before the handover.
+    let second = node.run_as(1, ordered(SubscriptionType::Failover), code);
+    out.extend(texts(&node.read("out", 3 - out.len()).await));
+    assert_eq!(out, ["0", "1", "2"]);
     node.acknowledged("in-partition-1", "f").await;
     assert_eq!((first.status().restarts, second.status().restarts), (0, 0));
     assert!(second.status().processed > 0);

@@ -18,14 +18,14 @@ use crate::support::{Did, Node, Script, function, text, texts, windows};
 
 /// Code that takes its time for each message, one after the other, and gives it back.
 #[derive(Clone)]
-struct Slow {
+pub(crate) struct Slow {
     takes: Duration,
     /// By instance, the messages it has done.
     done: Arc<Mutex<BTreeMap<u32, Vec<String>>>>,
 }
 
 impl Slow {
-    fn new(takes: Duration) -> Self {
+    pub(crate) fn new(takes: Duration) -> Self {
         Self { takes, done: Arc::default() }
     }
 
