@@ -1,0 +1,354 @@
+//! What user code did, and what is to become of it: a part of a commit, another attempt, or a dead letter.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Run,
+    commits::{Planned, Then},
+};
+use crate::{
+    error::{Error, Result},
+    instance::{
+        in_hand::{Held, Work},
+        records,
+        state::{Lookup, State},
+    },
+    message::{InputId, Message, Record},
+    runtime::{Event, Exit, LogLine, Outcome, Question, Request, StateChange, UserException},
+    spec::Guarantee,
+};
+
+/// What an entry may take more than its record is thought to.
+const ENTRY_EXTRA_BYTES: usize = 64 << 10;
+
+/// Invocations that ended together, and the sums of their times: here, in user code's hands, and in user code.
+#[derive(Default)]
+struct Spent {
+    left: u32,
+    stayed: Duration,
+    in_code: Duration,
+    took: Duration,
+}
+
+impl Spent {
+    fn add(&mut self, held: &Held, took: Duration, now: Duration) {
+        self.left += 1;
+        self.stayed += now.saturating_sub(held.since);
+        self.in_code += now.saturating_sub(held.begun.unwrap_or(now));
+        self.took = self.took.saturating_add(took);
+    }
+}
+
+impl Run {
+    pub(super) async fn events(&mut self, events: Vec<Event>) -> Result<Option<Exit>> {
+        let mut plans: Vec<(Option<InputId>, Planned)> = Vec::new();
+        let mut spent = Spent::default();
+        let mut emitted = Planned::default();
+        let mut emitted_ids = Vec::new();
+        let mut lines = Vec::new();
+        let mut exit = None;
+        let now = self.now();
+        if self.outputs.are_many() {
+            // A commit under way with a producer that closes would be refused.
+            self.finish_commits().await?;
+            self.outputs.close_idle().for_each(|output| self.session.close_output(output));
+        }
+        for event in events {
+            match event {
+                // How far windows have come is a mark that moves with each: they count in their order, however they end.
+                Event::Done { id, outcome } if self.windows.is_some() => {
+                    if self.in_hand.has_begun(id) {
+                        self.early.insert(id, outcome);
+                    }
+                    while let Some(id) = self.in_hand.oldest()
+                        && let Some(outcome) = self.early.remove(&id)
+                        && let Some(held) = self.in_hand.end(id)
+                    {
+                        spent.add(&held, outcome.took, now);
+                        self.done(id, held.work, outcome, &mut plans).await?;
+                    }
+                }
+                Event::Done { id, outcome } => {
+                    // A runtime that answers twice, or what was not asked, has said nothing.
+                    let Some(held) = self.in_hand.end(id) else { continue };
+                    spent.add(&held, outcome.took, now);
+                    self.done(id, held.work, outcome, &mut plans).await?;
+                }
+                Event::Call { call, question, .. } => {
+                    // What ended before the question is part of the answer.
+                    self.commit_all(&mut plans);
+                    self.ask(call, question);
+                }
+                Event::Emit { id, record } => match self.add_output(&mut emitted, record).await {
+                    Ok(()) => emitted_ids.push(id),
+                    Err(error @ Error::Closed(_)) => return Err(error),
+                    Err(error) => {
+                        let error = Some(error.to_string());
+                        self.system_exception(error.as_deref().unwrap_or_default());
+                        self.requests.push_back(Request::Emitted { ids: vec![id], error });
+                    }
+                },
+                Event::Log(line) => lines.push(line),
+                // It has nothing to report that the loop does not know.
+                Event::Reported(_) => {}
+                Event::Exited(how) => exit = Some(how),
+            }
+        }
+        self.commit_all(&mut plans);
+        if !emitted_ids.is_empty() {
+            self.shared.status.lock().received(emitted_ids.len() as u64);
+            self.done += emitted_ids.len() as u64;
+            emitted.invocations = emitted_ids.len() as u64;
+            emitted.then = Then::Emitted(emitted_ids);
+            self.commit(emitted);
+        }
+        self.log(lines).await;
+        if spent.left > 0 {
+            let Spent { left, stayed, in_code, took } = spent;
+            let (stayed, in_code, took) = (stayed / left, in_code / left, took / left);
+            (self.quiet_since, self.usual) = (now, took);
+            self.demand.adapt(left, stayed.saturating_sub(took), took);
+            self.lead.adapt(left, in_code.saturating_sub(took), took);
+        }
+        Ok(exit)
+    }
+
+    pub(super) async fn done(
+        &mut self,
+        id: u64,
+        work: Work,
+        outcome: Outcome,
+        plans: &mut Vec<(Option<InputId>, Planned)>,
+    ) -> Result<()> {
+        {
+            let now_ms = self.now_ms();
+            self.took += outcome.took;
+            let mut status = self.shared.status.lock();
+            status.roll(now_ms);
+            status.invoked(outcome.took, now_ms);
+            for (name, value) in &outcome.effects.metrics {
+                status.user_metric(name, *value);
+            }
+        }
+        let message = work.message().cloned();
+        if let Some(message) = &message {
+            self.done += 1;
+            self.demand.done(message.input, 1);
+        }
+        let refusal = outcome.effects.changes.iter().find_map(State::refusal);
+        let outcome_result = match refusal {
+            Some(message) => Err(UserException { message }),
+            None => outcome.result,
+        };
+        let was_acked = self.early_acks.remove(&id);
+        let records = match outcome_result {
+            Ok(records) => records,
+            Err(exception) => return self.threw(work, &exception, plans).await,
+        };
+        // Messages whose acknowledgement is asked for.
+        let manual = self.function.guarantee == Guarantee::Manual || !self.function.auto_ack;
+        let acked: &[u64] = if manual { &outcome.effects.acks } else { &[] };
+        let is_acked = match manual {
+            true => was_acked || acked.contains(&id),
+            false => self.function.guarantee != Guarantee::AtmostOnce,
+        };
+        let besides: Vec<_> = acked.iter().filter_map(|id| self.unacked.remove(id)).collect();
+        let once = message.clone().filter(|_| self.once.is_some());
+        let mut plan = Planned { once, invocations: 1, besides, ..Planned::default() };
+        let acks = message.iter().filter(|_| is_acked).chain(&plan.besides);
+        plan.commit.acks = acks.map(|message| (message.input, message.id)).collect();
+        let source = work.latest().cloned();
+        let outputs = records.into_iter().map(|record| records::output(record, &self.function, source.as_deref()));
+        for record in outputs.collect::<Vec<_>>().into_iter().chain(outcome.effects.publishes) {
+            match self.add_output(&mut plan, record).await {
+                Ok(()) => {}
+                Err(error) => {
+                    // All or nothing: what it acknowledges besides comes again, too.
+                    plan.besides.iter().for_each(|message| self.refuse(message));
+                    return match error {
+                        // It never will be possible, whoever tries.
+                        Error::Invalid(message) => self.threw(work, &UserException { message }, plans).await,
+                        error => self.cannot_publish(&error, message.as_ref()),
+                    };
+                }
+            }
+        }
+        if manual {
+            let begun = |id: &&u64| self.in_hand.has_begun(**id);
+            self.early_acks.extend(acked.iter().filter(begun));
+            self.unacked.extend(message.iter().filter(|_| !is_acked).map(|message| (id, message.clone())));
+        }
+        let of = plan.commit.acks.first().map(|ack| ack.0);
+        if matches!(work, Work::Window(_)) || self.state.must_wait(&outcome.effects.changes, of) {
+            self.commit_all(plans);
+            self.finish_commits().await?;
+        }
+        if self.once.is_some() {
+            self.state.learn(&outcome.effects.changes).await?;
+        }
+        for change in outcome.effects.changes {
+            // What is there may be no counter.
+            plan.is_doubtful |= matches!(change, StateChange::Add { .. });
+            let change = self.state.begin(change, of);
+            plan.bytes += change.bytes();
+            plan.rows.push(change.key.clone());
+            plan.commit.changes.push(change);
+        }
+        if let Work::Window(fired) = &work {
+            plan.commit.changes.extend(fired.changes.iter().cloned());
+        }
+        let is_alone = message.as_ref().is_none_or(|message| message.redelivery_count > 0);
+        plan.of.push(work);
+        if let (Some(once), Some(message)) = (&mut self.once, &message) {
+            for whole in once.ended(message.input, message.id, plan)? {
+                let mut all = Planned::default();
+                whole.parts.into_iter().for_each(|plan| all.add(plan));
+                all.commit.once = Some(whole.number);
+                self.commit(all);
+            }
+            return Ok(());
+        }
+        if is_alone {
+            self.commit_all(plans);
+            self.commit(plan);
+        } else {
+            self.merge(plan, plans);
+        }
+        Ok(())
+    }
+
+    /// Adds a record; one without a topic goes to the output, or nowhere when there is none.
+    pub(super) async fn add_output(&mut self, plan: &mut Planned, mut record: Record) -> Result<()> {
+        let Some(topic) = record.topic.take().or_else(|| self.function.output.topic.clone()) else { return Ok(()) };
+        let (bytes, most) = (record.bytes(), self.session.max_message_bytes());
+        if bytes > most {
+            return Err(Error::Invalid(format!("a message of {bytes} bytes to {topic}, at most {most} are possible")));
+        }
+        let once = plan.once.as_deref();
+        let output = self.outputs.route(&mut self.session, &topic, record.key.as_ref(), once).await?;
+        plan.is_doubtful |= bytes + ENTRY_EXTRA_BYTES > most;
+        plan.bytes += bytes;
+        plan.written += u64::from(self.function.output.topic.as_ref() == Some(&topic));
+        plan.commit.outputs.push((output, record));
+        Ok(())
+    }
+
+    /// An output refuses what is published, for now: the input stays, and comes again. A window is there again when the instance is.
+    fn cannot_publish(&mut self, error: &Error, message: Option<&Arc<Message>>) -> Result<()> {
+        // In order or not at all: nothing after it may be done before it.
+        let in_order = self.function.guarantee == Guarantee::EffectivelyOnce;
+        match message {
+            Some(message) if !in_order && !matches!(error, Error::Closed(_)) => {
+                self.system_exception(&error.to_string());
+                self.refuse(message);
+                Ok(())
+            }
+            _ => Err(error.clone()),
+        }
+    }
+
+    pub(super) async fn threw(
+        &mut self,
+        work: Work,
+        exception: &UserException,
+        plans: &mut Vec<(Option<InputId>, Planned)>,
+    ) -> Result<()> {
+        self.shared.status.lock().user_exception(&exception.message, self.parts.clock.now_ms());
+        tracing::debug!(function = self.function.fqfn(), instance = self.instance_id, "user exception");
+        let dead_letters = self.function.dead_letter_topic.clone();
+        match work {
+            Work::Window(fired) => {
+                // The window has had its chance. Its elements are not lost where there is a place for them.
+                let mut plan = Planned::default();
+                self.commit_all(plans);
+                self.finish_commits().await?;
+                if let Some(topic) = dead_letters {
+                    for element in &fired.expired {
+                        let record = records::dead_letter(element, &topic, exception);
+                        if let Err(error) = self.add_output(&mut plan, record).await {
+                            return self.cannot_publish(&error, None);
+                        }
+                    }
+                }
+                plan.commit.changes.extend(fired.changes);
+                self.merge(plan, plans);
+            }
+            Work::Message(message) => match self.function.guarantee {
+                Guarantee::AtmostOnce => {}
+                Guarantee::EffectivelyOnce => {
+                    // In order or not at all: nothing after it may be done before it.
+                    return Err(Error::Broker(format!("message {} failed: {}", message.id, exception.message)));
+                }
+                Guarantee::AtleastOnce | Guarantee::Manual => {
+                    let retries = self.function.max_message_retries;
+                    if retries.is_none_or(|retries| message.redelivery_count < retries) {
+                        self.refuse(&message);
+                        return Ok(());
+                    }
+                    let topic = dead_letters.unwrap_or_else(|| {
+                        format!("{}-{}-DLQ", message.topic.partitioned(), self.function.subscription)
+                    });
+                    let mut plan = Planned::default();
+                    self.unacked.retain(|_, unacked| (unacked.input, unacked.id) != (message.input, message.id));
+                    plan.commit.acks.push((message.input, message.id));
+                    plan.besides.push(message.clone());
+                    let record = records::dead_letter(&message, &topic, exception);
+                    if let Err(error) = self.add_output(&mut plan, record).await {
+                        return self.cannot_publish(&error, Some(&message));
+                    }
+                    self.merge(plan, plans);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// The message comes again, later.
+    pub(super) fn refuse(&mut self, message: &Arc<Message>) {
+        self.refuse_until(self.now() + self.inputs.redelivery_delay(message.input), message);
+    }
+
+    pub(super) fn refuse_until(&mut self, at: Duration, message: &Arc<Message>) {
+        // With this guarantee it is acknowledged, and had its chance.
+        if self.function.guarantee != Guarantee::AtmostOnce {
+            self.unacked.retain(|_, unacked| (unacked.input, unacked.id) != (message.input, message.id));
+            self.refused.add(at, message);
+        }
+    }
+
+    pub(super) fn system_exception(&self, message: &str) {
+        tracing::warn!(function = self.function.fqfn(), instance = self.instance_id, message, "system exception");
+        self.shared.status.lock().system_exception(message, self.parts.clock.now_ms());
+    }
+
+    async fn log(&mut self, lines: Vec<LogLine>) {
+        if lines.is_empty() {
+            return;
+        }
+        let now_ms = self.now_ms();
+        {
+            let mut kept = self.shared.lines.lock();
+            lines.iter().for_each(|line| kept.push(line, now_ms));
+        }
+        let Some(topic) = self.function.log_topic.clone() else { return };
+        let mut plan = Planned::default();
+        for line in lines {
+            let record = records::log_line(line, &topic, &self.function, self.instance_id, now_ms);
+            if let Err(error) = self.add_output(&mut plan, record).await {
+                return self.system_exception(&format!("log topic: {error}"));
+            }
+        }
+        self.commit(plan);
+    }
+
+    pub(super) fn ask(&mut self, call: u64, question: Question) {
+        match self.state.lookup(&question) {
+            Lookup::Known(answer) => self.requests.push_back(Request::Answer { call, answer }),
+            Lookup::Read => {
+                let answer = self.state.read(question);
+                self.answers.push(Box::pin(async move { (call, answer.await) }));
+            }
+            Lookup::Wait => self.waiting.push((call, question)),
+        }
+    }
+}
