@@ -52,7 +52,11 @@ impl EventLog for Embedded {
     }
 
     async fn input_stats(&self, reads: &Reads) -> Result<Option<InputStats>> {
-        Self::input_stats(self, reads).await.map(Some)
+        Self::input_stats(self, &[reads]).await.pop().transpose()
+    }
+
+    async fn input_stats_of_all(&self, all: &[&Reads]) -> Vec<Result<Option<InputStats>>> {
+        Self::input_stats(self, all).await.into_iter().map(|stats| stats.map(Some)).collect()
     }
 
     async fn wake(&self, reads: Reads) -> Result<()> {

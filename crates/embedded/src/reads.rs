@@ -16,10 +16,17 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{Embedded, log::error};
 
+/// Topics and partitions.
+struct Found {
+    topics: Vec<TopicName>,
+    /// Numbers of partitions of those that have some; 0 for those that have none.
+    partitions: Vec<u32>,
+}
+
 impl Embedded {
-    /// All topics and partitions, and the numbers of partitions of those that have some; 0 for those that have none.
-    async fn topics(&self, reads: &Reads) -> Result<(Vec<TopicName>, Vec<u32>)> {
-        let mut wanted = Vec::new();
+    /// Topics that are read, partitioned ones by their own names.
+    async fn wanted(&self, reads: &Reads) -> Result<Vec<TopicName>> {
+        let mut wanted = Vec::with_capacity(reads.topics.len());
         for (name, is_pattern) in &reads.topics {
             if *is_pattern {
                 wanted.extend(self.matching(name).await?);
@@ -29,34 +36,66 @@ impl Embedded {
         }
         wanted.sort();
         wanted.dedup();
-        let (mut topics, mut partitions) = (Vec::new(), Vec::new());
-        for topic in wanted {
-            // Nobody creates a topic by looking at it.
-            let count =
-                if topic.partition().is_some() { None } else { self.broker.partitions(&topic).map_err(error)? };
-            partitions.push(count.unwrap_or(0));
-            match count {
-                Some(n) => topics.extend((0..n).map(|n| topic.with_partition(n))),
-                None => topics.push(topic),
-            }
-        }
-        Ok((topics, partitions))
+        Ok(wanted)
     }
 
-    pub(crate) async fn input_stats(&self, reads: &Reads) -> Result<InputStats> {
-        let (topics, partitions) = self.topics(reads).await?;
-        let waiting = self.broker.waiting(&topics, &reads.subscription).await.map_err(error)?;
-        let oldest_ms = waiting.iter().filter_map(|one| one.oldest_ms).min();
-        let (dispatched, hottest) =
-            waiting.iter().fold((0, 0), |(all, hot), one| (all + one.dispatched, hot + one.hottest));
-        Ok(InputStats {
-            backlog: waiting.iter().map(|one| one.backlog).sum(),
-            oldest: oldest_ms
-                .map_or(Duration::ZERO, |ms| Duration::from_millis(self.clock.now_ms().saturating_sub(ms))),
-            parallelism_max: parallelism_max(reads.kind, &partitions),
-            hottest_key: if dispatched == 0 { 0.0 } else { hottest as f64 / dispatched as f64 },
-            published: topics.into_iter().zip(waiting.iter().map(|one| one.published)).collect(),
-        })
+    /// All topics and partitions that each reads.
+    async fn found(&self, all: &[&Reads]) -> Vec<Result<Found>> {
+        let mut wanted = Vec::with_capacity(all.len());
+        for reads in all {
+            wanted.push(self.wanted(reads).await);
+        }
+        // Nobody creates a topic by looking at it.
+        let whole = |topic: &&TopicName| topic.partition().is_none();
+        let known = self.broker.partitions_of(wanted.iter().flatten().flatten().filter(whole));
+        let mut known = match known {
+            Ok(known) => known.into_iter(),
+            Err(why) => {
+                let why = error(why).to_string();
+                return all.iter().map(|_| Err(Error::Broker(why.clone()))).collect();
+            }
+        };
+        let mut found = |wanted: Vec<TopicName>| {
+            let mut found = Found { topics: Vec::with_capacity(wanted.len()), partitions: Vec::new() };
+            for topic in wanted {
+                let count = if whole(&&topic) { known.next().flatten() } else { None };
+                found.partitions.push(count.unwrap_or(0));
+                match count {
+                    Some(n) => found.topics.extend((0..n).map(|n| topic.with_partition(n))),
+                    None => found.topics.push(topic),
+                }
+            }
+            found
+        };
+        wanted.into_iter().map(|wanted| wanted.map(&mut found)).collect()
+    }
+
+    pub(crate) async fn input_stats(&self, all: &[&Reads]) -> Vec<Result<InputStats>> {
+        let found = self.found(all).await;
+        let subscriptions = all.iter().map(|reads| Arc::<str>::from(reads.subscription.as_str()));
+        let asked = found.iter().zip(subscriptions).flat_map(|(found, subscription)| {
+            let topics = found.iter().flat_map(|found| &found.topics);
+            topics.map(move |topic| (topic.clone(), subscription.clone()))
+        });
+        let mut waiting = self.broker.waiting(asked.collect()).await.into_iter();
+        let now_ms = self.clock.now_ms();
+        let stats = |(reads, found): (&&Reads, Result<Found>)| {
+            let Found { topics, partitions } = found?;
+            // Each takes its own, whatever comes of it.
+            let of_one: Vec<_> = waiting.by_ref().take(topics.len()).collect();
+            let of_one = of_one.into_iter().collect::<broker::Result<Vec<_>>>().map_err(error)?;
+            let oldest_ms = of_one.iter().filter_map(|one| one.oldest_ms).min();
+            let (dispatched, hottest) =
+                of_one.iter().fold((0, 0), |(all, hot), one| (all + one.dispatched, hot + one.hottest));
+            Ok(InputStats {
+                backlog: of_one.iter().map(|one| one.backlog).sum(),
+                oldest: oldest_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(now_ms.saturating_sub(ms))),
+                parallelism_max: parallelism_max(reads.kind, &partitions),
+                hottest_key: if dispatched == 0 { 0.0 } else { hottest as f64 / dispatched as f64 },
+                published: topics.into_iter().zip(of_one.iter().map(|one| one.published)).collect(),
+            })
+        };
+        all.iter().zip(found).map(stats).collect()
     }
 
     pub(crate) async fn wake(&self, reads: Reads) -> Result<()> {
@@ -95,7 +134,7 @@ impl Embedded {
         Ok(())
     }
 
-    /// As for [`Self::topics`], but what is partitioned by policy when it is created is created.
+    /// All topics and partitions, but what is partitioned by policy when it is created is created.
     async fn topics_to_subscribe(&self, reads: &Reads) -> Result<Vec<TopicName>> {
         for (name, _) in reads.topics.iter().filter(|(_, is_pattern)| !is_pattern) {
             let topic: TopicName = name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?;
@@ -103,7 +142,8 @@ impl Embedded {
                 self.partitions(&topic).await?;
             }
         }
-        Ok(self.topics(reads).await?.0)
+        let found = self.found(&[reads]).await.pop().transpose()?;
+        Ok(found.map(|found| found.topics).unwrap_or_default())
     }
 
     async fn hang(&self, reads: &Reads, topic: TopicName, from: InitialPosition, bell: &Arc<Bell>) -> Result<()> {

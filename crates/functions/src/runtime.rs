@@ -65,6 +65,8 @@ pub struct InstanceSpec {
     pub instance_id: u32,
     /// Secrets by name, resolved. Never logged.
     pub secrets: BTreeMap<String, Secret>,
+    /// What its processes find in their environment, or its component in WASI's. Never logged.
+    pub env: BTreeMap<String, Secret>,
     /// A directory of its own, there until the function is deleted.
     pub work_dir: PathBuf,
 }

@@ -175,7 +175,7 @@ pub enum Span {
     Time(Duration),
 }
 
-/// Limits of one instance.
+/// How much of the machine: what one instance asks for, or may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Cores.
@@ -227,6 +227,9 @@ pub struct FunctionSpec {
     pub forward_source_properties: bool,
     pub window: Option<WindowSpec>,
     pub parallelism: u32,
+    /// What one instance is expected to use: what a policy takes a share of.
+    pub requests: Limits,
+    /// What one instance may never exceed.
     pub limits: Limits,
     /// `configs` of a source or sink, `userConfig` of a function.
     pub user_config: serde_json::Map<String, serde_json::Value>,
@@ -275,6 +278,7 @@ impl FunctionSpec {
             forward_source_properties: true,
             window: None,
             parallelism: 1,
+            requests: Limits::default(),
             limits: Limits::default(),
             user_config: serde_json::Map::new(),
             secrets: BTreeMap::new(),

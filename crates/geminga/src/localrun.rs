@@ -122,6 +122,7 @@ async fn serve(prepared: Prepared, local: &Local, tasks: &Tasks, signals: &mut S
             function: function.clone(),
             instance_id: id,
             secrets: secrets.clone(),
+            env: BTreeMap::new(),
             work_dir: functions::own_dir(dir.join("instances").join(&function.id).join(id.to_string()))?,
         };
         running.push(Watched::new(&function, id, Instance::start(parts.clone(), spec, tasks)));

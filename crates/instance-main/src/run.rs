@@ -8,6 +8,7 @@ use functions::{
 };
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -27,6 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// After so many intervals in which nobody asked for its health an instance ends. Source: `JavaInstanceStarter`.
 const INTERVALS_MAX: u32 = 3;
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What user code finds in its environment: that of this process, which is the container's, as where user code is the container's own
+/// process. What is no text is nobody's setting.
+fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, Secret> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, Secret(value.into_string().ok()?)));
+    variables.filter_map(text).collect()
+}
 
 /// An instance whose ports are open; [`Main::run`] starts it.
 pub struct Main {
@@ -50,7 +58,9 @@ impl Main {
         if !args.ignored.is_empty() {
             tracing::warn!(arguments = ?args.ignored, "arguments without a meaning here");
         }
-        let instance = InstanceSpec { function: Arc::new(function), instance_id: args.instance_id, secrets, work_dir };
+        let env = environment(std::env::vars_os());
+        let function = Arc::new(function);
+        let instance = InstanceSpec { function, instance_id: args.instance_id, secrets, env, work_dir };
         Ok(Self {
             instance,
             health_interval: args.expected_healthcheck_interval,

@@ -183,6 +183,14 @@ impl Catalog {
         })
     }
 
+    /// The same of several, in their order.
+    pub(crate) fn partitions_of(&self, names: &[&str]) -> Result<Vec<Option<u32>>> {
+        self.with(|db| {
+            let table = db.begin_read()?.open_table(PARTITIONS)?;
+            names.iter().map(|name| Ok(table.get(*name)?.map(|value| value.value()))).collect()
+        })
+    }
+
     /// Partitioned topics whose names start with `prefix`, in order.
     pub(crate) fn partitioned(&self, prefix: &str) -> Result<Vec<(String, u32)>> {
         self.with(|db| {

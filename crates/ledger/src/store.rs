@@ -279,6 +279,23 @@ impl Store {
         }
     }
 
+    /// The numbers of partitions of these topics, in their order. One look at the catalog, however many they are.
+    ///
+    /// # Errors
+    /// The catalog cannot be read.
+    pub fn partitions_of<'a>(&self, topics: impl IntoIterator<Item = &'a TopicName>) -> Result<Vec<Option<u32>>> {
+        let keys: Vec<String> = topics.into_iter().map(ToString::to_string).collect();
+        let changed: Vec<Option<Option<u32>>> = {
+            let overlay = self.inner.overlay.lock();
+            keys.iter().map(|key| overlay.partitions.get(key).copied()).collect()
+        };
+        // What is not in the overlay is in the catalog, where it only gets newer.
+        let unchanged = keys.iter().zip(&changed).filter(|(_, changed)| changed.is_none());
+        let unchanged: Vec<&str> = unchanged.map(|(key, _)| key.as_str()).collect();
+        let mut rest = self.inner.catalog.partitions_of(&unchanged)?.into_iter();
+        Ok(changed.into_iter().map(|changed| changed.unwrap_or_else(|| rest.next().flatten())).collect())
+    }
+
     /// Sets the number of partitions of a topic, or forgets that it is partitioned. The partitions are topics of their own.
     ///
     /// # Errors

@@ -35,7 +35,9 @@ mod yaml;
 pub use check::check;
 pub use graph::{Drawing, Graph, Pattern, Topic, Vertex};
 pub use manifest::{Document, Manifest, SecretText};
-pub use node::{CodeRef, Config, Id, Input, Kind, Node, Output, Place, PulsarRef, Role, SecretRef};
+pub use node::{
+    CodeRef, Config, Id, Input, KeyRef, Kind, Node, Output, Place, PulsarRef, Role, SecretRef, ValueFrom, Variable,
+};
 pub use plan::{Action, Change, Plan, Step, changes};
 pub use problem::{At, Problem, Severity};
 pub use yaml::{MANIFEST_BYTES_MAX, Room};

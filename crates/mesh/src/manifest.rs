@@ -313,6 +313,7 @@ impl Manifest {
                     }
                 }
             }
+            convert::env::resolve(node, &places.env, &self.config_maps, &self.secrets, problems);
             for (name, at) in &node.secrets {
                 if let Some(secret) = self.secrets.get(&at.path)
                     && !secret.contains_key(&at.key)

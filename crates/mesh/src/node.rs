@@ -106,9 +106,13 @@ pub struct Node {
     /// How it scales; none: it stays at `replicas`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<autoscale::Spec>,
-    /// What one instance may never exceed (`resources.limits`); what it asks for is in the configuration.
+    /// What one instance may never exceed, a part that is absent without end; none where the manifest says nothing of resources. What
+    /// it asks for is in the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Resources>,
+    /// What the processes of an instance find in their environment, in its order; see [`Node::environment`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<Variable>,
     /// By the name the code asks for: where the value is. [`crate::Manifest::secret`] finds it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretRef>,
@@ -132,6 +136,50 @@ pub struct SecretRef {
     /// Its key.
     #[serde(default)]
     pub key: String,
+}
+
+/// A variable of the environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Where its value is, where it is not written here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<ValueFrom>,
+}
+
+/// Where the value of a variable is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ValueFrom {
+    /// In a ConfigMap.
+    ConfigMap {
+        /// Where in it.
+        #[serde(flatten)]
+        key: KeyRef,
+        /// The value, where the manifest has the ConfigMap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
+    },
+    /// In a Secret.
+    Secret(KeyRef),
+}
+
+/// A key of a ConfigMap or of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRef {
+    /// Of which.
+    pub name: String,
+    /// Its key.
+    pub key: String,
+    /// Where it is not there, neither is the variable.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// What `spec.pulsar` names.
@@ -334,6 +382,17 @@ impl Node {
     #[must_use]
     pub fn resources(&self) -> Resources {
         each!(&self.config, config => config.resources.clone()).unwrap_or_default().or_default()
+    }
+
+    /// The environment of an instance's processes. `secret` finds the value of a key of a Secret.
+    ///
+    /// # Errors
+    /// A ConfigMap or a Secret that is named is not there, or has no such key.
+    pub fn environment<'a>(
+        &'a self,
+        secret: impl Fn(&KeyRef) -> Option<&'a str>,
+    ) -> Result<BTreeMap<String, String>, String> {
+        crate::convert::env::values(&self.env, secret)
     }
 
     /// Most instances it can have.

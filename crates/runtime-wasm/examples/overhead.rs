@@ -144,7 +144,7 @@ fn message(bytes: usize) -> Arc<Message> {
 
 fn instance(function: &Arc<FunctionSpec>, instance_id: u32) -> InstanceSpec {
     let (function, work_dir) = (Arc::clone(function), PathBuf::from("."));
-    InstanceSpec { function, instance_id, secrets: BTreeMap::new(), work_dir }
+    InstanceSpec { function, instance_id, secrets: BTreeMap::new(), env: BTreeMap::new(), work_dir }
 }
 
 fn function(component: PathBuf) -> FunctionSpec {

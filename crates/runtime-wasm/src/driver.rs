@@ -91,7 +91,7 @@ impl Driver {
     pub(crate) fn new(shared: &Arc<Shared>, spec: InstanceSpec, path: PathBuf, end: LinkEnd) -> Result<Self> {
         let config = &shared.config;
         let function = spec.function;
-        let grants = Grants::parse(&function, config)?;
+        let grants = Grants::parse(&function, config)?.with_env(spec.env);
         let timeout = function.timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(config.timeout_default);
         let memory_bytes = function.limits.ram_bytes.unwrap_or(config.memory_bytes_default);
         let events = end.events.clone();

@@ -4,7 +4,7 @@
 //! {"wasm": {"env": {"MODE": "fast"}, "directories": [{"host": "/srv/models", "guest": "/models", "readOnly": true}]}}
 //! ```
 
-use functions::FunctionSpec;
+use functions::{FunctionSpec, runtime::Secret};
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -54,6 +54,14 @@ impl Grants {
             directory.host = real;
         }
         Ok(grants)
+    }
+
+    /// With variables that the function is given, too. What is granted by name comes before them.
+    pub(crate) fn with_env(mut self, given: BTreeMap<String, Secret>) -> Self {
+        for (name, Secret(value)) in given {
+            self.env.entry(name).or_insert(value);
+        }
+        self
     }
 
     /// # Errors

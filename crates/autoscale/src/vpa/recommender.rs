@@ -55,9 +55,11 @@ pub struct Recommendation {
 }
 
 /// What an instance requests and may use at most.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Requirements {
+    #[serde(default)]
     pub requests: Resources,
+    #[serde(default)]
     pub limits: Resources,
 }
 
@@ -261,7 +263,7 @@ pub struct Checkpoint {
 
 impl Spec {
     /// The policy of the container's own name, or the one for all.
-    fn policy_of(&self, container: &str) -> ContainerPolicy {
+    pub(super) fn policy_of(&self, container: &str) -> ContainerPolicy {
         let policies = self.resource_policy.iter().flat_map(|policy| &policy.container_policies);
         let named =
             |name: &'static str| move |policy: &&ContainerPolicy| policy.container_name.as_deref() == Some(name);

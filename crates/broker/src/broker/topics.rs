@@ -432,6 +432,14 @@ impl Broker {
         Ok(self.inner.store.partitions(topic)?)
     }
 
+    /// The same of several, in their order.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub fn partitions_of<'a>(&self, topics: impl IntoIterator<Item = &'a TopicName>) -> Result<Vec<Option<u32>>> {
+        Ok(self.inner.store.partitions_of(topics)?)
+    }
+
     /// Closes a topic: its clients look it up again.
     ///
     /// # Errors

@@ -2,66 +2,76 @@
 
 use model::TopicName;
 use std::sync::Arc;
+use tokio::task::JoinSet;
 
 use super::Broker;
 use crate::{
     error::{Error, Result},
     requests::NewConsumer,
-    shard::Shard,
+    shard::{Shard, stopping},
     subscription::{Oldest, published_ms},
     waiting::{Bell, Waiting},
 };
 
+/// How many topics a shard is asked of at once; what others want of it comes in between.
+const ASKED_TOGETHER: usize = 200;
+
 impl Broker {
-    /// What waits on one subscription over these topics, in their order. A topic that is not there has nothing, and where the subscription
-    /// is missing nothing waits.
+    /// What waits on each of these subscriptions, by topic and name, in their order. A topic that is not there has nothing, and where the
+    /// subscription is missing nothing waits.
     ///
-    /// Meant to be asked often: a topic that nobody uses is loaded once for it, and then remembered. The time of the oldest message may
-    /// take a read from disk, once for each message.
+    /// Meant to be asked often, and for many at once: each shard is asked a few times for all of its topics. A topic that nobody uses is
+    /// loaded once for it, and then remembered. The time of the oldest message may take a read from disk, once for each message.
     ///
     /// # Errors
-    /// The storage fails; the broker is stopping.
-    pub async fn waiting(&self, topics: &[TopicName], subscription: &str) -> Result<Vec<Waiting>> {
-        let mut of_shards: Vec<Vec<(usize, TopicName)>> = vec![Vec::new(); self.inner.shards.len()];
-        for (n, topic) in topics.iter().enumerate() {
-            of_shards[self.shard_index(topic)].push((n, topic.clone()));
+    /// Of each: the storage fails; the broker is stopping.
+    pub async fn waiting(&self, asked: Vec<(TopicName, Arc<str>)>) -> Vec<Result<Waiting>> {
+        // What nobody answers, nobody can.
+        let mut all: Vec<Result<Waiting>> = asked.iter().map(|_| Err(stopping())).collect();
+        let mut of_shards: Vec<Vec<(usize, TopicName, Arc<str>)>> = vec![Vec::new(); self.inner.shards.len()];
+        for (n, (topic, subscription)) in asked.into_iter().enumerate() {
+            of_shards[self.shard_index(&topic)].push((n, topic, subscription));
         }
-        let asked = of_shards.into_iter().zip(self.inner.shards.iter()).filter(|(topics, _)| !topics.is_empty());
-        let asked: Vec<_> = asked
-            .map(|(topics, shard)| {
-                let name = subscription.to_owned();
-                shard.call(move |shard| {
-                    let look = |(n, topic): (usize, TopicName)| {
-                        let (waiting, oldest) = shard.waiting(&topic, &name)?;
-                        Ok((n, topic, waiting, oldest))
+        let mut answers = Vec::new();
+        for (mut questions, shard) in of_shards.into_iter().zip(self.inner.shards.iter()) {
+            while !questions.is_empty() {
+                let together = questions.split_off(questions.len().saturating_sub(ASKED_TOGETHER));
+                answers.push(shard.ask(move |shard: &mut Shard, reply| {
+                    let look = |(n, topic, name): (usize, TopicName, Arc<str>)| {
+                        let found = shard.waiting(&topic, &name);
+                        (n, topic, name, found)
                     };
-                    topics.into_iter().map(look).collect::<Result<Vec<_>>>()
-                })
-            })
-            .collect();
-        let mut all = vec![Waiting::default(); topics.len()];
-        for looks in asked {
-            for (n, topic, waiting, oldest) in looks.await?? {
-                let oldest_ms = match oldest {
-                    Oldest::None => None,
-                    Oldest::At(ms) => Some(ms),
-                    Oldest::Read(at, request) => {
-                        let ms = request.run().await?.first().map(published_ms);
-                        if let Some(ms) = ms {
-                            self.remember_oldest(&topic, subscription, at, ms);
-                        }
-                        ms
-                    }
-                };
-                all[n] = Waiting { oldest_ms, ..waiting };
+                    reply.send(Ok(together.into_iter().map(look).collect::<Vec<_>>()));
+                }));
             }
         }
-        Ok(all)
+        let mut on_disk = JoinSet::new();
+        for answer in answers {
+            for (n, topic, subscription, found) in answer.await.unwrap_or_default() {
+                all[n] = match found {
+                    Ok((waiting, Oldest::None)) => Ok(waiting),
+                    Ok((waiting, Oldest::At(ms))) => Ok(Waiting { oldest_ms: Some(ms), ..waiting }),
+                    Ok((waiting, Oldest::Read(at, request))) => {
+                        on_disk.spawn(async move { (n, waiting, topic, subscription, at, request.run().await) });
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                };
+            }
+        }
+        while let Some(read) = on_disk.join_next().await {
+            let Ok((n, waiting, topic, subscription, at, read)) = read else { continue };
+            let oldest_ms = read.map(|entries| entries.first().map(published_ms));
+            if let Ok(Some(ms)) = oldest_ms {
+                self.remember_oldest(topic, subscription, at, ms);
+            }
+            all[n] = oldest_ms.map(|oldest_ms| Waiting { oldest_ms, ..waiting }).map_err(Error::from);
+        }
+        all
     }
 
-    fn remember_oldest(&self, topic: &TopicName, subscription: &str, at: model::Position, ms: u64) {
-        let (name, subscription) = (topic.clone(), subscription.to_owned());
-        self.shard(topic).send(crate::shard::Event::Call(Box::new(move |shard| {
+    fn remember_oldest(&self, name: TopicName, subscription: Arc<str>, at: model::Position, ms: u64) {
+        self.shard(&name.clone()).send(crate::shard::Event::Call(Box::new(move |shard| {
             if let Some(topic) = shard.names.get(&name).and_then(|id| shard.topics.get_mut(id))
                 && let Ok((subscription, _)) = topic.subscription(&subscription)
             {

@@ -109,6 +109,6 @@ impl Handle {
     }
 }
 
-fn stopping() -> Error {
+pub(crate) fn stopping() -> Error {
     Error::NotReady("the broker is stopping".into())
 }

@@ -13,7 +13,7 @@ mod resting;
 mod transaction;
 
 pub(crate) use commit::{After, Append, DUPLICATE};
-pub(crate) use event::{At, Event, Handle, Reply};
+pub(crate) use event::{At, Event, Handle, Reply, stopping};
 pub(crate) use outbox::Outbox;
 pub(crate) use transaction::Published;
 

@@ -8,7 +8,12 @@ use crate::harness::Connection;
 
 impl TestBroker {
     async fn waiting(&self, name: &str) -> Waiting {
-        self.broker.waiting(&[topic(name)], "s").await.unwrap()[0]
+        self.waiting_on(&[(name, "s")]).await[0]
+    }
+
+    async fn waiting_on(&self, asked: &[(&str, &str)]) -> Vec<Waiting> {
+        let asked = asked.iter().map(|(name, subscription)| (topic(name), (*subscription).into())).collect();
+        self.broker.waiting(asked).await.into_iter().map(Result::unwrap).collect()
     }
 
     async fn hang(&self, name: &str) -> Arc<Bell> {
@@ -50,6 +55,22 @@ async fn publish(
 ) {
     connection.send(producer, sequence, messages, batch(sequence, ms, messages as i32));
     connection.next(|o| matches!(o, Outgoing::Receipts { .. })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_shard_is_asked_of_at_once_is_answered_in_order() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    test.hang("t").await;
+    let producer = connection.producer("t", 1).await;
+    publish(&mut connection, &producer, 0, 3, now_ms()).await;
+    let names: Vec<String> = (0..1500).map(|n| if n % 500 == 7 { "t".to_owned() } else { format!("no-{n}") }).collect();
+    let mut asked: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "s")).collect();
+    asked.push(("t", "another"));
+    let waiting = test.waiting_on(&asked).await;
+    let backlogs: Vec<(usize, u64)> =
+        waiting.iter().enumerate().filter(|(_, one)| one.published > 0).map(|(n, one)| (n, one.backlog)).collect();
+    assert_eq!(backlogs, [(7, 3), (507, 3), (1007, 3), (1500, 0)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,7 @@ pub(crate) async fn start(spec: FunctionSpec) -> Result<Running, StartError> {
         function: Arc::new(spec),
         instance_id: 0,
         secrets: BTreeMap::new(),
+        env: BTreeMap::new(),
         work_dir: "/nowhere".into(),
     };
     Ok(Running { link: runtime.start(instance).await?, seen: VecDeque::new(), logs: Vec::new() })

@@ -71,6 +71,23 @@ async fn arrivals_backlog_and_age_are_those_of_all_inputs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_are_asked_for_at_once_and_each_gets_its_own_answer() {
+    let node = Node::start().await;
+    node.broker.create_partitioned_topic(&topic("many").parse().unwrap(), 3).await.unwrap();
+    let all = [reads(&["a", "many"]), reads(&["no topic\n"]), reads(&["many"]), reads(&["gone"]), reads(&["a.*"])];
+    for one in [&all[0], &all[2]] {
+        asleep(&node, one).await.abort();
+    }
+    node.publish("a", ["x", "y"]).await;
+    node.publish("many-partition-2", ["z"]).await;
+    let said = EventLog::input_stats_of_all(&node.log, &all.iter().collect::<Vec<_>>()).await;
+    let said: Vec<_> = said.into_iter().map(|said| said.map(|stats| stats.unwrap().backlog)).collect();
+    assert!(matches!(said[1], Err(functions::Error::Invalid(_))), "{said:?}");
+    let known: Vec<_> = said.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(known, [3, 1, 0, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_comes_into_being_and_matches_wakes_and_loses_nothing() {
     let node = Node::start().await;
     let reads = reads(&["orders-.*"]);

@@ -126,6 +126,7 @@ impl Node {
             function: Arc::new(spec),
             instance_id,
             secrets: Default::default(),
+            env: Default::default(),
             work_dir: self._dir.path().to_owned(),
         };
         Instance::start(parts, spec, &self.tasks)

@@ -131,6 +131,7 @@ mod tests {
             function: Arc::new(function),
             instance_id: 0,
             secrets: Default::default(),
+            env: Default::default(),
             work_dir: "/".into(),
         };
         (Instance::start(parts, spec, &seams::Tasks::new(seams::Shutdown::new())), started)

@@ -201,7 +201,8 @@ impl Meshes {
             name: name.clone(),
             config: super::goal::config(&wish.node).to_string(),
             given: wish.given(),
-            secrets: wish.secrets.clone(),
+            apart: wish.apart.clone(),
+            limits: wish.node.limits.clone(),
             scaling: wish.node.scaling.clone(),
             replicas: Some(wish.node.replicas),
         };
@@ -352,8 +353,8 @@ impl steps::Actual for Meshes {
         self.shared.worker.stamp(kind, name)
     }
 
-    fn has_other_secrets(&self, name: &worker::Name, secrets: &worker::Values) -> bool {
-        self.shared.worker.secrets_of(name) != *secrets
+    fn apart(&self, name: &worker::Name) -> worker::Apart {
+        self.shared.worker.apart(name)
     }
 
     fn scaling(&self, kind: Kind, name: &worker::Name) -> Option<autoscale::Spec> {

@@ -17,7 +17,7 @@ pub(super) struct Wish {
     pub(super) node: mesh::Node,
     /// Where its code is fetched from, if it brings some.
     code: Option<String>,
-    pub(super) secrets: worker::Values,
+    pub(super) apart: worker::Apart,
 }
 
 impl Wish {
@@ -135,8 +135,10 @@ fn wish(
         let value = secrets.get(&place.path)?.get(&place.key)?;
         Some((name.clone(), value.clone()))
     });
-    let secrets = secret_values(found);
-    Ok(Wish { kind, node, code: url, secrets })
+    let given = secret_values(found);
+    let env = node.environment(|at| secrets.get(&at.name)?.get(&at.key).map(String::as_str)).map_err(Error::Invalid)?;
+    let apart = worker::Apart { secrets: given, env: secret_values(env) };
+    Ok(Wish { kind, node, code: url, apart })
 }
 
 /// What the worker calls its kind.

@@ -20,8 +20,8 @@ use crate::{
 pub(super) trait Actual {
     /// Which function of this kind has the name.
     fn stamp(&self, kind: Kind, name: &worker::Name) -> Option<Stamp>;
-    /// Whether it has other secrets than these.
-    fn has_other_secrets(&self, name: &worker::Name, secrets: &worker::Values) -> bool;
+    /// What it was given that is kept apart.
+    fn apart(&self, name: &worker::Name) -> worker::Apart;
     /// By which rules it scales.
     fn scaling(&self, kind: Kind, name: &worker::Name) -> Option<autoscale::Spec>;
 }
@@ -53,8 +53,13 @@ pub(super) fn steps(goal: &Goal, applied: &BTreeMap<worker::Name, Applied>, actu
             (mesh::Action::Update | mesh::Action::Unchanged, Some((_, wish))) => {
                 let mut changes: Vec<Change> = planned.changes.into_iter().map(told).collect();
                 if let Some(row) = applied.get(&name) {
-                    if actual.has_other_secrets(&name, &wish.secrets) {
+                    let given = actual.apart(&name);
+                    let is_env_told = changes.iter().any(|change| change.field.starts_with("env"));
+                    if given.secrets != wish.apart.secrets {
                         changes.push(untold("secrets"));
+                    }
+                    if given.env != wish.apart.env && !is_env_told {
+                        changes.push(untold("env"));
                     }
                     if actual.stamp(kind, &name) != row.stamp {
                         changes.push(untold("byHand"));

@@ -1,14 +1,18 @@
 //! Meshes over a worker in memory: what an apply does, in which order, and what is left when it is cut short.
 
 use admin_api::mesh::{Action, File, Progress, Request, State, Status, UPLOADED};
+use async_trait::async_trait;
 use model::function::PackageMetadata;
+use parking_lot::Mutex;
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Meshes, Name, row};
 use crate::{
-    Kind, Record, Result, Tables,
-    testing::{MemoryLog, MemoryTables},
+    FunctionSpec, Kind, Record, Result, Runtime, Tables,
+    runtime::{InstanceSpec, Link, Secret, StartError},
+    spec::Limits,
+    testing::{Echo, MemoryLog, MemoryTables},
     worker::{self, Given, Worker, tests},
 };
 
@@ -20,6 +24,23 @@ struct Node {
     log: MemoryLog,
     tables: Arc<MemoryTables>,
     dir: Arc<tempfile::TempDir>,
+    started: Started,
+}
+
+/// Instances of [`Echo`] and what they were started with, oldest first.
+#[derive(Clone, Default)]
+struct Started(Arc<Mutex<Vec<InstanceSpec>>>);
+
+#[async_trait]
+impl Runtime for Started {
+    async fn prepare(&self, function: &FunctionSpec) -> std::result::Result<(), StartError> {
+        Echo.prepare(function).await
+    }
+
+    async fn start(&self, instance: InstanceSpec) -> std::result::Result<Link, StartError> {
+        self.0.lock().push(instance.clone());
+        Echo.start(instance).await
+    }
 }
 
 /// `a -> first -> b -> second -> c`.
@@ -52,9 +73,10 @@ impl Node {
     }
 
     async fn again(tables: Arc<MemoryTables>, log: MemoryLog, dir: Arc<tempfile::TempDir>) -> Self {
-        let worker = tests::open(&dir, &tables, &log).await;
+        let started = Started::default();
+        let worker = tests::open(&dir, &tables, &log, Arc::new(started.clone())).await;
         let meshes = Meshes::open(worker, Arc::new(|_, namespace| namespace != "nowhere")).await.unwrap();
-        Self { meshes, log, tables, dir }
+        Self { meshes, log, tables, dir, started }
     }
 
     /// The process dies and starts again.
@@ -98,6 +120,14 @@ impl Node {
     async fn rests(&self) -> Status {
         self.meshes.wait(&app(), PATIENCE).await.unwrap().unwrap();
         self.meshes.status(&app()).await.unwrap()
+    }
+
+    /// How the last instance of a function was started: its environment and what it may use.
+    fn last_of(&self, name: &str) -> (Vec<(String, String)>, Limits) {
+        let started = self.started.0.lock();
+        let last = started.iter().rfind(|instance| instance.function.name == name).expect("it was started");
+        let env = last.env.iter().map(|(name, Secret(value))| (name.clone(), value.clone())).collect();
+        (env, last.function.limits)
     }
 
     fn stamp(&self, name: &str) -> Option<worker::Stamp> {
@@ -167,6 +197,56 @@ async fn the_same_again_changes_nothing_and_what_changes_is_all_that_is_touched(
     assert_eq!(fields(&status), ["userConfig.a"]);
     assert_eq!(node.stamp("first"), before.0);
     assert_ne!(node.stamp("second"), before.1);
+}
+
+#[tokio::test]
+async fn an_instance_has_the_environment_and_the_limits_of_its_manifest() {
+    let node = Node::start().await;
+    let more = "className: code.F
+      resources: {requests: {cpu: 100m, memory: 1Gi}, limits: {memory: 2Gi}}
+      pod:
+        env:
+          - {name: USER, value: me}
+          - {name: PASSWORD, valueFrom: {secretKeyRef: {name: keys, key: password}}}
+          - {name: URL, value: 'db://$(USER):$(PASSWORD)'}";
+    let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {password: hunter2}\n";
+    let manifest = CHAIN.replacen("className: code.F", more, 1) + secret;
+    let env = |password: &str| {
+        let all = [("PASSWORD", password), ("URL", &*format!("db://me:{password}")), ("USER", "me")];
+        all.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    };
+    node.apply(&manifest).await.unwrap();
+    let limits = Limits { ram_bytes: Some(2 << 30), ..Limits::default() };
+    assert_eq!(node.last_of("first"), (env("hunter2"), limits));
+    assert!(node.last_of("second").0.is_empty());
+    let status = node.apply(&manifest.replace("hunter2", "hunter3")).await.unwrap();
+    assert_eq!((shown(&status).as_str(), fields(&status)), ("update first", vec!["env"]));
+    assert_eq!(node.last_of("first").0, env("hunter3"));
+    let smaller = manifest.replace("hunter2", "hunter3").replace("{memory: 2Gi}", "{cpu: 2, memory: 1Gi}");
+    let status = node.apply(&smaller).await.unwrap();
+    assert_eq!((shown(&status).as_str(), fields(&status)), ("update first", vec!["limits.cpu", "limits.ram"]));
+    let limits = Limits { cpu: Some(2.0), ram_bytes: Some(1 << 30), disk_bytes: None };
+    assert_eq!(node.last_of("first"), (env("hunter3"), limits));
+    // What is kept apart is there after a start, and goes with its function.
+    let node = node.killed().await;
+    assert_eq!(node.apply(&smaller).await.unwrap().version, 3);
+    while !node.started.0.lock().iter().any(|instance| instance.function.name == "first") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(node.last_of("first"), (env("hunter3"), limits));
+    node.apply(CHAIN).await.unwrap();
+    assert!(node.last_of("first").0.is_empty());
+    let shown = format!("{:?}", node.meshes.manifest(&app()).unwrap());
+    assert!(!shown.contains("hunter"), "{shown}");
+}
+
+#[tokio::test]
+async fn an_environment_that_is_not_all_there_is_refused() {
+    let node = Node::start().await;
+    let more = "className: code.F\n      pod: {env: [{name: A, valueFrom: {secretKeyRef: {name: keys, key: a}}}]}";
+    let text = refusal(node.apply(&CHAIN.replacen("className: code.F", more, 1)).await);
+    assert!(text.contains(r#"variable "A": there is no key "a" of a Secret "keys" in these files"#), "{text}");
+    assert!(node.meshes.list().is_empty());
 }
 
 #[tokio::test]
@@ -428,7 +508,7 @@ async fn values_of_secrets_reach_the_function_and_nobody_else() {
     let status = node.apply(&manifest).await.unwrap();
     assert_eq!(status.state, State::Applied, "{status:?}");
     let secret =
-        |node: &Node| format!("{:?}", node.worker().secrets_of(&named("first")).get("KEY").map(|s| s.0.clone()));
+        |node: &Node| format!("{:?}", node.worker().apart(&named("first")).secrets.get("KEY").map(|s| s.0.clone()));
     assert_eq!(secret(&node), "Some(\"hunter2\")");
     let kept = node.meshes.manifest(&app()).unwrap();
     let text = &kept.files[0].text;

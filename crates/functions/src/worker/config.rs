@@ -1,6 +1,6 @@
 //! The configuration of a function, source or sink, whichever it is; checked, and in its normal form.
 
-use model::function::{Component, Draft, FunctionConfig, Host, Problems, SinkConfig, SourceConfig};
+use model::function::{Component, Draft, FunctionConfig, Host, Problems, Resources, SinkConfig, SourceConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{BUILTIN, Name};
@@ -79,6 +79,11 @@ impl Config {
     #[must_use]
     pub fn parallelism(&self) -> u32 {
         each!(self, config => config.parallelism())
+    }
+
+    /// What one instance is expected to use.
+    pub(super) fn resources(&self) -> Option<&Resources> {
+        each!(self, config => config.resources.as_ref())
     }
 
     /// The same with as many instances as another wants.

@@ -10,10 +10,11 @@ use super::{
     Config, Given, Name, Worker,
     row::Row,
     scaling::{Scaling, check},
-    vault::{Values, Vault},
+    vault::{Apart, Values, Vault},
 };
 use crate::{Error, FunctionSpec, Kind, Result, runtime::Secret};
 use autoscale::Spec;
+use model::function::Resources;
 
 /// All there is to say of a function.
 pub struct Declaration {
@@ -25,8 +26,10 @@ pub struct Declaration {
     pub config: String,
     /// Its code.
     pub given: Given,
-    /// Values of secrets its configuration names; those it names besides, the node finds.
-    pub secrets: Values,
+    /// Values of secrets its configuration names, and the environment of its processes; secrets it names besides, the node finds.
+    pub apart: Apart,
+    /// What one instance may never exceed, a part that is absent without end; `None`: `resources` of its configuration.
+    pub limits: Option<Resources>,
     /// By which rules it scales; `None`: not by itself.
     pub scaling: Option<Spec>,
     /// Instances to begin with, where that is not what the configuration says: 0, and it sleeps.
@@ -63,7 +66,7 @@ impl Worker {
     pub async fn declare(&self, declaration: Declaration) -> Result<(Done, Stamp)> {
         let worker = self.clone();
         self.deploy(async move {
-            let Declaration { kind, name, config, given, secrets, scaling, replicas } = declaration;
+            let Declaration { kind, name, config, given, apart, limits, scaling, replicas } = declaration;
             if let Some(rules) = &scaling {
                 check(kind, rules)?;
             }
@@ -76,9 +79,9 @@ impl Worker {
                 worker.must_be_free(kind, &name)?;
                 let row = worker.create_row(&name, config, at_hand.code().clone());
                 let scaled_to = replicas.filter(|replicas| *replicas != row.config.parallelism());
-                let row = Row { scaling: Scaling { spec: scaling, ..Scaling::default() }, scaled_to, ..row };
-                let _deploying = worker.must_run_with(&row, &secrets, &turn).await?;
-                worker.write_declared(&row, &secrets).await?;
+                let row = Row { scaling: Scaling { spec: scaling, ..Scaling::default() }, scaled_to, limits, ..row };
+                let _deploying = worker.must_run_with(&row, apart.clone(), &turn).await?;
+                worker.write_declared(&row, &apart).await?;
                 worker.subscribe(&row, true).await;
                 tracing::info!(function = %name, %kind, "created");
                 let stamp = row.stamp();
@@ -92,7 +95,8 @@ impl Worker {
             let scaled_to = old.scaled_to.filter(|_| keeps && (scaling.spec.is_some() || old.scaling.spec.is_none()));
             if config.with_parallelism_of(&old.config) == old.config
                 && *at_hand.code() == old.code
-                && secrets == worker.shared.around.secrets.of(&name)
+                && limits == old.limits
+                && apart == worker.shared.around.secrets.of(&name)
             {
                 if config == old.config && scaling == old.scaling {
                     return Ok((Done::Unchanged, old.stamp()));
@@ -111,9 +115,10 @@ impl Worker {
                 code: at_hand.code().clone(),
                 scaling,
                 scaled_to,
+                limits,
                 ..old.clone()
             };
-            let _deploying = worker.must_run_with(&row, &secrets, &turn).await?;
+            let _deploying = worker.must_run_with(&row, apart.clone(), &turn).await?;
             let stamp = row.stamp();
             let left = match (worker.spec(&old).await, worker.spec(&row).await) {
                 (Ok(old), Ok(new)) => Left::between(&old, &new),
@@ -121,7 +126,7 @@ impl Worker {
                 _ => Left::default(),
             };
             if left.is_nothing() {
-                worker.write_declared(&row, &secrets).await?;
+                worker.write_declared(&row, &apart).await?;
                 worker.subscribe(&row, false).await;
                 worker.put(&name, &function, row).await?;
             } else {
@@ -130,7 +135,7 @@ impl Worker {
                     keeper.close().await;
                 }
                 let written = match worker.leave(&left).await {
-                    Ok(()) => worker.write_declared(&row, &secrets).await,
+                    Ok(()) => worker.write_declared(&row, &apart).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = written {
@@ -153,8 +158,8 @@ impl Worker {
         self.function(kind, name).ok().map(|function| function.row.lock().stamp())
     }
 
-    /// Secrets that came with a function.
-    pub(crate) fn secrets_of(&self, name: &Name) -> Values {
+    /// What came with a function and is kept apart.
+    pub(crate) fn apart(&self, name: &Name) -> Apart {
         self.shared.around.secrets.of(name)
     }
 
@@ -164,12 +169,12 @@ impl Worker {
         self.shared.functions.read().get(name).map(|function| function.row.lock().config.kind())
     }
 
-    async fn write_declared(&self, row: &Row, secrets: &Values) -> Result<()> {
+    async fn write_declared(&self, row: &Row, apart: &Apart) -> Result<()> {
         let name = row.name();
         let mut changes = row.put()?;
-        changes.push(Vault::change(&name, secrets)?);
+        changes.extend(Vault::changes(&name, apart)?);
         self.shared.tables.write(changes).await?;
-        self.shared.around.secrets.keep(&name, secrets.clone());
+        self.shared.around.secrets.keep(&name, apart.clone());
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use super::{
     resolve,
     row::{CodeRef, Row},
     tidy::Deploying,
-    vault::{Values, Vault},
+    vault::{Apart, Vault},
 };
 use crate::{Code, Error, FunctionSpec, Kind, Result, packages::Stored};
 
@@ -116,12 +116,15 @@ impl Worker {
             let at_hand = worker.take(&config, given).await?;
             let code = at_hand.as_ref().map_or_else(|| old.code.clone(), |at_hand| at_hand.code.clone());
             let scaled_to = old.scaled_to.filter(|_| config.parallelism() == old.config.parallelism());
+            // Who says anew what an instance may use, says all of it.
+            let limits = old.limits.clone().filter(|_| config.resources() == old.config.resources());
             let row = Row {
                 version: old.version + 1,
                 code_before: Some(old.code.clone()),
                 config,
                 code,
                 scaled_to,
+                limits,
                 ..old.clone()
             };
             let _deploying = worker.must_run(&row, &turn).await?;
@@ -191,9 +194,9 @@ impl Worker {
         let state = crate::spec::state_table(&name.tenant, &name.namespace, &name.name);
         self.shared.tables.delete_table(&state).await?;
         let mut changes = row.deletion();
-        changes.push(Vault::change(name, &Values::new())?);
+        changes.extend(Vault::changes(name, &Apart::default())?);
         self.shared.tables.write(changes).await?;
-        self.shared.around.secrets.keep(name, Values::new());
+        self.shared.around.secrets.keep(name, Apart::default());
         self.shared.functions.write().remove(name);
         self.shared.scaler.forget(name);
         Ok(())
@@ -284,11 +287,11 @@ impl Worker {
 
     /// Checks that this can run here, and prepares it; what is made stays while the answer is held.
     pub(super) async fn must_run(&self, row: &Row, turn: &Turn) -> Result<Deploying> {
-        self.must_run_with(row, &self.shared.around.secrets.of(&row.name()), turn).await
+        self.must_run_with(row, self.shared.around.secrets.of(&row.name()), turn).await
     }
 
-    /// The same with other values of secrets than it has.
-    pub(super) async fn must_run_with(&self, row: &Row, secrets: &Values, turn: &Turn) -> Result<Deploying> {
+    /// The same with other values than it has.
+    pub(super) async fn must_run_with(&self, row: &Row, apart: Apart, turn: &Turn) -> Result<Deploying> {
         if row.instances() > INSTANCES_MAX {
             return Err(Error::Invalid(format!("a function may have {INSTANCES_MAX} instances")));
         }
@@ -297,7 +300,7 @@ impl Worker {
             tracing::warn!(function = %row.name(), topic, idle = ?input.idle_properties, "consumerProperties that have no effect");
         }
         self.shared.runtimes.get(spec.language)?;
-        self.shared.around.secrets.resolve_with(&spec, secrets).map_err(Error::Invalid)?;
+        self.shared.around.secrets.resolve_with(&spec, apart).map_err(Error::Invalid)?;
         let deploying = self.deploying(&spec);
         tokio::select! {
             prepared = super::keeper::prepared(&self.shared.around, spec) => {

@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     plan::{Made, Step, Wanted},
     running::{Running, Starter},
-    vault::Vault,
+    vault::{Apart, Vault},
 };
 use crate::{
     FunctionSpec,
@@ -468,12 +468,12 @@ fn revive_one(around: &Arc<Around>, sharing: u32, wanted: &Wanted, id: u32, kept
     let spec = &wanted.spec;
     let work_dir = super::work_dir(&around.work_dir, spec).join(id.to_string());
     seams::make_dir(&work_dir).map_err(|error| format!("make {}: {error}", work_dir.display()))?;
-    let secrets = around.secrets.resolve(spec)?;
+    let Apart { secrets, env } = around.secrets.resolve(spec)?;
     let mut function = spec.clone();
     if function.parallelism != sharing {
         Arc::make_mut(&mut function).parallelism = sharing;
     }
-    let instance = InstanceSpec { function, instance_id: id, secrets, work_dir };
+    let instance = InstanceSpec { function, instance_id: id, secrets, env, work_dir };
     let panicked = Shutdown::new();
     let tasks = Tasks::new(panicked.clone());
     let started = std::panic::catch_unwind(AssertUnwindSafe(|| around.starter.start(instance, &tasks)));

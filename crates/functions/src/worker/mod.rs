@@ -40,7 +40,7 @@ pub use report::Observed;
 pub use resolve::Foreign;
 pub use secrets::{EnvironmentSecrets, Secrets};
 pub use standing::Standing;
-pub use vault::Values;
+pub use vault::{Apart, Values};
 
 use model::function::ConnectorDefinition;
 use std::{

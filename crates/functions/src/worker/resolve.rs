@@ -29,7 +29,9 @@ pub(super) fn spec(row: &Row, code: Code, settings: &Settings) -> Result<Functio
         cluster: settings.cluster.clone(),
         ..blank(row.config.kind(), &row.name(), code)
     };
-    Ok(FunctionSpec { parallelism: row.instances(), ..filled(&row.config, blank)? })
+    let spec = filled(&row.config, blank)?;
+    let limits = row.limits.as_ref().map_or(spec.limits, |allowed| limits(Some(allowed)));
+    Ok(FunctionSpec { parallelism: row.instances(), limits, ..spec })
 }
 
 /// A function that was not deployed here: somebody starts an instance of it, and says all there is to know.
@@ -132,6 +134,7 @@ fn function(config: &FunctionConfig, blank: FunctionSpec) -> Result<FunctionSpec
         max_pending_async: not_negative(config.max_pending_async_requests).unwrap_or(1000),
         forward_source_properties: config.forward_source_message_property.unwrap_or(true),
         window: config.window_config.as_ref().map(window).transpose()?,
+        requests: limits(config.resources.as_ref()),
         limits: limits(config.resources.as_ref()),
         user_config: config.user_config.clone().unwrap_or_default(),
         secrets: secrets(config.secrets.as_ref()),
@@ -151,6 +154,7 @@ fn source(config: &SourceConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
         guarantee: guarantee(config.processing_guarantees),
         output,
         log_topic: optional_topic(config.log_topic.as_deref())?,
+        requests: limits(config.resources.as_ref()),
         limits: limits(config.resources.as_ref()),
         user_config: config.configs.clone().unwrap_or_default(),
         secrets: secrets(config.secrets.as_ref()),
@@ -180,6 +184,7 @@ fn sink(config: &SinkConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
         dead_letter_topic: optional_topic(config.dead_letter_topic.as_deref())?,
         log_topic: optional_topic(config.log_topic.as_deref())?,
         timeout: millis(config.timeout_ms),
+        requests: limits(config.resources.as_ref()),
         limits: limits(config.resources.as_ref()),
         user_config: config.configs.clone().unwrap_or_default(),
         secrets: secrets(config.secrets.as_ref()),

@@ -1,6 +1,7 @@
 //! What is stored of one function: a row of the table `functions`, with the key `kind/tenant/namespace/name`.
 
 use bytes::Bytes;
+use model::function::Resources;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -38,6 +39,9 @@ pub(super) struct Row {
     /// How it scales by itself, and what a person said of that.
     #[serde(default, skip_serializing_if = "Scaling::is_nothing")]
     pub(super) scaling: Scaling,
+    /// What one instance may never exceed, where that is not what it is expected to use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) limits: Option<Resources>,
     /// It is on its way out; a process that finds it so finishes that.
     #[serde(default)]
     pub(super) is_going: bool,
@@ -78,6 +82,7 @@ impl Row {
             stopped: BTreeSet::new(),
             scaled_to: None,
             scaling: Scaling::default(),
+            limits: None,
             is_going: false,
         }
     }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    Config, Declaration, Done, EnvironmentSecrets, Given, Name, Parts, Runtimes, Settings, Worker, running,
+    Apart, Config, Declaration, Done, EnvironmentSecrets, Given, Name, Parts, Runtimes, Settings, Worker, running,
     secret_values,
 };
 use crate::{
@@ -72,9 +72,16 @@ fn never_up() -> Toil {
     toil
 }
 
-/// A worker for other tests.
-pub(crate) async fn open(dir: &tempfile::TempDir, tables: &Arc<MemoryTables>, log: &MemoryLog) -> Worker {
-    Worker::open(settings(dir), parts(tables, log)).await.unwrap()
+/// A worker for other tests, whose Python functions `python` runs.
+pub(crate) async fn open(
+    dir: &tempfile::TempDir,
+    tables: &Arc<MemoryTables>,
+    log: &MemoryLog,
+    python: Arc<dyn crate::Runtime>,
+) -> Worker {
+    let parts = parts(tables, log);
+    let runtimes = parts.runtimes.clone().with(Language::Python, python);
+    Worker::open(settings(dir), Parts { runtimes, ..parts }).await.unwrap()
 }
 
 impl Node {
@@ -675,7 +682,8 @@ impl Node {
             name: named(name),
             config: config.to_string(),
             given,
-            secrets,
+            apart: Apart { secrets, ..Apart::default() },
+            limits: None,
         };
         self.worker.declare(declaration).await.map(|(done, _)| done)
     }

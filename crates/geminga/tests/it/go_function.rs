@@ -120,6 +120,7 @@ impl Bench {
             function: Arc::new(self.function.clone()),
             instance_id: 2,
             secrets: BTreeMap::from([("PASSWORD".to_owned(), Secret("swordfish".into()))]),
+            env: BTreeMap::new(),
             work_dir: self.dir.path().join("work"),
         };
         self.runtime.prepare(&self.function).await.unwrap();

@@ -157,6 +157,7 @@ impl Bench {
             function: Arc::new(function.clone()),
             instance_id: id,
             secrets: BTreeMap::new(),
+            env: BTreeMap::new(),
             work_dir: self.dir.path().join("work"),
         };
         Instance::start(parts, spec, &seams::Tasks::new(seams::Shutdown::new()))

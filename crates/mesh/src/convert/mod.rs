@@ -5,6 +5,7 @@
 //! place there is in [`Node::kept`](crate::Node::kept).
 
 mod code;
+pub(crate) mod env;
 mod parts;
 mod place;
 mod places;
@@ -65,7 +66,8 @@ pub(crate) fn node(kind: Kind, spec: &Value, around: &Around<'_>, problems: &mut
         code: builtin(kind, spec).or_else(|| code.map(|code| code.at)),
         replicas: replicas.replicas,
         scaling: replicas.scaling,
-        limits: parts::limits(spec),
+        limits: parts::allowed(spec),
+        env: env::read(spec, problems),
         secrets: secrets(spec),
         pulsar: pulsar(spec),
         kept: shape::kept(spec, shape::spec_of(kind)),

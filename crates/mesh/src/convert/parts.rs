@@ -133,6 +133,14 @@ pub(super) fn resources(spec: &Value) -> Option<Resources> {
     Some(requests.over(&limits)).filter(|resources| *resources != Resources::default())
 }
 
+/// What one instance may never exceed: `limits`; where there are none, as much memory and disk as is requested.
+///
+/// Source: Function Mesh's `paddingResourceLimit` (`pkg/webhook/common.go`).
+pub(super) fn allowed(spec: &Value) -> Option<Resources> {
+    let padded = |requests: Resources| Resources { cpu: None, ..requests };
+    limits(spec).or_else(|| resources(spec).map(padded))
+}
+
 pub(super) fn limits(spec: &Value) -> Option<Resources> {
     spec.get("resources")?.get("limits").map(amounts).filter(|resources| *resources != Resources::default())
 }

@@ -16,6 +16,8 @@ pub(crate) struct Places {
     pub(crate) outputs: BTreeMap<Role, At>,
     /// Each of its secrets.
     pub(crate) secrets: BTreeMap<String, At>,
+    /// Each variable of its environment.
+    pub(crate) env: BTreeMap<String, At>,
     /// Its name.
     pub(crate) name: At,
     /// Its subscription.
@@ -56,6 +58,7 @@ impl Places {
         let secrets = spec.get("secretsMap").map(Value::entries).unwrap_or_default();
         Self {
             secrets: secrets.iter().map(|entry| (entry.name.clone(), entry.value.at)).collect(),
+            env: super::env::places(spec),
             inputs,
             outputs: outputs.into_iter().collect(),
             name: at(&["name"]),

@@ -139,6 +139,7 @@ fn effective(node: &Node) -> Value {
         fields.insert("replicas".to_owned(), json!(node.replicas));
         fields.insert("scaling".to_owned(), json!(node.scaling));
         fields.insert("limits".to_owned(), json!(node.limits));
+        fields.insert("env".to_owned(), json!(node.env));
         let digest = node.code.as_ref().and_then(|code| code.digest.as_ref());
         fields.insert("code".to_owned(), json!(digest.map(|digest| format!("sha256:{digest}"))));
     }

@@ -2,7 +2,7 @@
 //! `autoscaling.k8s.io/v1` of the Vertical Pod Autoscaler.
 
 use super::{ANY_LIST, Field, Record, Shape, TEXT_MAP, TEXTS, acts, keeps, required};
-use Shape::{Any, Choice, Int, List, Map, Object, Quantity, Text};
+use Shape::{Any, Bool, Choice, Int, List, Map, Object, Quantity, Text};
 
 /// `metadata`.
 pub(super) static METADATA: Record = Record {
@@ -37,12 +37,12 @@ pub(super) static RESOURCES: Record = Record {
         acts(
             "requests",
             Map(&Quantity),
-            "`cpu`, `memory` and `ephemeral-storage` (or `storage`) become `resources` of the configuration. What is not here is taken from `limits`.",
+            "What one instance is expected to use: `cpu`, `memory` and `ephemeral-storage` (or `storage`) become `resources` of the configuration. What is not here is taken from `limits`.",
         ),
         acts(
             "limits",
             Map(&Quantity),
-            "Checked against the requests; a built-in rule's target is its share of the limit.",
+            "What one instance may never exceed; what is not here has no limit. Without `limits`, memory and disk are limited to the requests; without both, to Pulsar's defaults. A built-in rule's target is its share of the limit.",
         ),
         keeps("claims", ANY_LIST, ""),
     ]],
@@ -170,7 +170,31 @@ pub(super) static VPA: Record = Record {
 /// One of `env`.
 pub(super) static ENV: Record = Record {
     name: "env",
-    parts: &[&[required(acts("name", Text, "")), acts("value", Text, ""), keeps("valueFrom", Object, "")]],
+    parts: &[&[
+        required(acts("name", Text, "Names that begin with `GEMINGA_` are Geminga's own.")),
+        acts("value", Text, "`$(NAME)` stands for a variable before it, `$$` for `$`."),
+        acts("valueFrom", Shape::Record(&VALUE_FROM), "One of these."),
+    ]],
+};
+
+static VALUE_FROM: Record = Record {
+    name: "valueFrom",
+    parts: &[&[
+        acts("configMapKeyRef", Shape::Record(&KEY_REFERENCE), "From a ConfigMap of the same files."),
+        acts("secretKeyRef", Shape::Record(&KEY_REFERENCE), "From a Secret of the same files."),
+        keeps("fieldRef", Object, "Of a pod: the variable is not there."),
+        keeps("resourceFieldRef", Object, "Of a container: the variable is not there."),
+        keeps("fileKeyRef", Object, "Of a volume: the variable is not there."),
+    ]],
+};
+
+static KEY_REFERENCE: Record = Record {
+    name: "key",
+    parts: &[&[
+        required(acts("name", Text, "")),
+        required(acts("key", Text, "")),
+        acts("optional", Bool, "Where it is not there, neither is the variable."),
+    ]],
 };
 
 /// A name within the same namespace.

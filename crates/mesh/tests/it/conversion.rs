@@ -147,6 +147,54 @@ spec:
 }
 
 #[test]
+fn the_environment_has_what_config_maps_and_secrets_say() {
+    let text = function(
+        "f",
+        r"input: {topics: [in]}
+pod:
+  env:
+    - {name: HOST, value: db}
+    - {name: MODE, valueFrom: {configMapKeyRef: {name: app, key: mode}}}
+    - {name: PASSWORD, valueFrom: {secretKeyRef: {name: keys, key: password}}}
+    - {name: NONE, valueFrom: {secretKeyRef: {name: keys, key: none, optional: true}}}
+    - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: URL, value: 'pg://$(PASSWORD)@$(HOST)/$(LATER)/$$(HOST)'}
+    - {name: LATER, value: ''}
+    - {name: HOST, value: other}",
+    );
+    let config_map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\ndata: {mode: '$(HOST)'}";
+    let node = node(&format!("{text}---\n{config_map}\n"));
+    let secret = |at: &mesh::KeyRef| (at.name == "keys" && at.key == "password").then_some("hunter2");
+    let values = [
+        ("HOST", "other"),
+        ("LATER", ""),
+        ("MODE", "$(HOST)"),
+        ("PASSWORD", "hunter2"),
+        ("URL", "pg://hunter2@db/$(LATER)/$(HOST)"),
+    ];
+    let expected = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    assert_eq!(node.environment(secret), Ok(expected));
+    assert_eq!(
+        node.environment(|_| None).unwrap_err(),
+        r#"variable "PASSWORD": there is no key "password" of a Secret "keys" in these files"#
+    );
+    assert_eq!(node.kept.keys().collect::<Vec<_>>(), ["pod.env.4.valueFrom.fieldRef"]);
+}
+
+#[test]
+fn limits_are_those_that_are_written_or_follow_from_requests_as_function_mesh_pads_them() {
+    let limits = |resources: &str| {
+        let node = node(&function("f", &format!("input: {{topics: [in]}}\n{resources}")));
+        node.limits.map(|limits| (limits.cpu, limits.ram, limits.disk))
+    };
+    assert_eq!(limits("replicas: 1"), None);
+    let both = "resources: {requests: {cpu: 100m, memory: 1Gi}, limits: {cpu: 2, memory: 2Gi}}";
+    assert_eq!(limits(both), Some((Some(2.0), Some(2 << 30), None)));
+    assert_eq!(limits("resources: {requests: {cpu: 100m, memory: 1Gi}}"), Some((None, Some(1 << 30), None)));
+    assert_eq!(limits("resources: {limits: {cpu: 500m}}"), Some((Some(0.5), None, None)));
+}
+
+#[test]
 fn what_nobody_says_is_what_function_mesh_makes_of_it() {
     let node = node(&function("f", "input: {topics: [in]}\ntimeout: 0\nmaxMessageRetry: 0\nsubscriptionName: ''"));
     has(

@@ -97,14 +97,32 @@ fn a_name_that_is_there_twice_is_told() {
 #[test]
 fn what_is_for_kubernetes_alone_is_never_refused() {
     spec(
-        "pod: {labels: {version: 1}, env: [{nam: x}], affinity: [], terminationGracePeriodSeconds: soon}\nimagePullPolicy: Sometimes",
+        "pod: {labels: {version: 1}, securityContext: [], affinity: [], terminationGracePeriodSeconds: soon}\nimagePullPolicy: Sometimes",
         expect![[r#"
             app.yaml:8:27: warning: spec.pod.labels.version must be a text, found 1: put it in quotes
-            app.yaml:8:38: warning: unknown field `nam` in spec.pod.env[0], did you mean `name`?
-            app.yaml:8:58: warning: spec.pod.affinity must be a mapping, found a list
-            app.yaml:8:93: warning: spec.pod.terminationGracePeriodSeconds must be a whole number, found "soon"
+            app.yaml:8:49: warning: spec.pod.securityContext must be a mapping, found a list
+            app.yaml:8:63: warning: spec.pod.affinity must be a mapping, found a list
+            app.yaml:8:98: warning: spec.pod.terminationGracePeriodSeconds must be a whole number, found "soon"
             app.yaml:9:20: warning: spec.imagePullPolicy must be one of Always, Never, IfNotPresent, found "Sometimes"
         "#]],
+    );
+}
+
+#[test]
+fn an_environment_that_cannot_be_is_told() {
+    spec(
+        r"pod:
+  env:
+    - {nam: x}
+    - {name: A=B, value: x}
+    - {name: N, value: 1}
+    - {name: GEMINGA_INSTANCE, value: x}
+    - {name: TWO, value: x, valueFrom: {secretKeyRef: {name: keys, key: a}}}
+    - {name: BOTH, valueFrom: {secretKeyRef: {name: keys, key: a}, configMapKeyRef: {name: map, key: a, optional: true}}}
+    - {name: GONE, valueFrom: {configMapKeyRef: {name: map, key: a}}}
+    - {name: NONE, valueFrom: {configMapKeyRef: {name: map, key: a, optional: true}}}
+    - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}",
+        expect![[r#""#]],
     );
 }
 

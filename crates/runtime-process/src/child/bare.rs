@@ -32,7 +32,7 @@ impl Children {
         let cage = self.limits.cage(&mark, &instance.function.limits);
         let work_dir = instance.work_dir.clone();
         tokio::fs::create_dir_all(&work_dir).await?;
-        let mut environment = environment(&mark, &work_dir);
+        let mut environment = environment(&mark, &work_dir, instance);
         environment.extend(env);
         let program = Program {
             program,

@@ -181,7 +181,7 @@ impl Running {
         let mut program = Program {
             program: launch.program,
             args: launch.args,
-            env: environment(&mark, &work_dir),
+            env: environment(&mark, &work_dir, instance),
             work_dir,
             stdin: Stdio::null(),
             stdout: Stdio::piped(),
@@ -401,8 +401,20 @@ fn add_tail(lines: &Lines, why: &mut String) {
     }
 }
 
-/// All of its environment, but for what its encoding and its language add. Nothing of ours is inherited but the path.
-fn environment(mark: &str, work_dir: &Path) -> Vec<(OsString, OsString)> {
+/// All of its environment, but for what its encoding and its language add: where a machine's programs are and a place of its own, then
+/// what the function is given, then what we tell it. Nothing of ours is inherited but the path.
+fn environment(mark: &str, work_dir: &Path, instance: &InstanceSpec) -> Vec<(OsString, OsString)> {
+    let mut all = surroundings(work_dir);
+    all.extend(instance.env.iter().map(|(name, value)| (name.into(), value.0.clone().into())));
+    all.extend(marks(mark));
+    all
+}
+
+fn marks(mark: &str) -> [(OsString, OsString); 2] {
+    [("GEMINGA_PROTOCOL".into(), protocol::VERSION.to_string().into()), ("GEMINGA_INSTANCE".into(), mark.into())]
+}
+
+fn surroundings(work_dir: &Path) -> Vec<(OsString, OsString)> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     vec![
         ("PATH".into(), path),
@@ -410,8 +422,6 @@ fn environment(mark: &str, work_dir: &Path) -> Vec<(OsString, OsString)> {
         ("TMPDIR".into(), work_dir.into()),
         ("LANG".into(), "C.UTF-8".into()),
         ("TZ".into(), "UTC".into()),
-        ("GEMINGA_PROTOCOL".into(), protocol::VERSION.to_string().into()),
-        ("GEMINGA_INSTANCE".into(), mark.into()),
     ]
 }
 

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Children, DRAIN, Process, ended, environment, mark, spawn};
+use super::{Children, DRAIN, Process, ended, mark, marks, spawn, surroundings};
 use spawn::Program;
 
 /// The longest answer.
@@ -81,7 +81,8 @@ impl Children {
         reply: &mut oneshot::Sender<Result<Vec<u8>, String>>,
     ) -> Result<Vec<u8>, String> {
         let cage = self.limits.cage(mark, &tool.limits);
-        let mut env = environment(mark, temporary);
+        let mut env = surroundings(temporary);
+        env.extend(marks(mark));
         env.extend(tool.env);
         let name = tool.program.display().to_string();
         let program = Program {

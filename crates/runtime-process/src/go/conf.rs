@@ -216,6 +216,7 @@ mod tests {
             function: Arc::new(function),
             instance_id: 2,
             secrets: Default::default(),
+            env: Default::default(),
             work_dir: "/".into(),
         };
         let ours: Value = serde_json::from_str(&conf(&instance, 9093, 9094)).unwrap();

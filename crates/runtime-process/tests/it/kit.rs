@@ -34,6 +34,7 @@ pub(crate) fn instance(function: FunctionSpec, work_dir: &Path) -> InstanceSpec 
         function: Arc::new(function),
         instance_id: 0,
         secrets: BTreeMap::new(),
+        env: BTreeMap::new(),
         work_dir: work_dir.to_owned(),
     }
 }

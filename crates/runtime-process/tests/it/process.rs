@@ -168,6 +168,23 @@ async fn a_window_is_one_line() {
 }
 
 #[tokio::test]
+async fn what_a_function_is_given_is_in_its_environment_and_hides_nothing_that_is_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let function = shell(r#"read -r hello; env >&2; echo '{"type":"ready"}'; cat > /dev/null"#);
+    let mut instance = instance(function, dir.path());
+    for (name, value) in [("MODE", "fast = yes"), ("TZ", "Asia/Tokyo"), ("GEMINGA_PROTOCOL", "0"), ("TOKEN", "plain")] {
+        instance.env.insert(name.into(), Secret(value.into()));
+    }
+    instance.secrets.insert("TOKEN".into(), Secret("s3cret".into()));
+    let mut function = Running::start(&Process::new(children()), instance).await.unwrap();
+    function.log_line("MODE=fast = yes").await;
+    let (_, logs) = function.stop().await;
+    let has = |line: &str| logs.iter().any(|log| log.message == line);
+    assert!(has("TZ=Asia/Tokyo") && has("TOKEN=s3cret"), "{logs:?}");
+    assert!(!has("GEMINGA_PROTOCOL=0") && !has("TZ=UTC"), "{logs:?}");
+}
+
+#[tokio::test]
 async fn secrets_are_variables_and_nothing_of_ours_is_inherited() {
     let dir = tempfile::tempdir().unwrap();
     let function =

@@ -285,13 +285,14 @@ def process(input, c):
         repr(c.get_function_version()), repr(c.get_instance_id()),
         c.get_user_config_value('a'), c.get_user_config_value('none'), c.get_user_config_map(),
         c.get_secret('s'), c.get_secret('none'), c.get_input_topics(), c.get_output_topic(), repr(c.get_output_serde_class_name()),
-        c.message.producer_name(), c.message.redelivery_count(), c.message.publish_timestamp(), c.message.data(),
+        __import__('os').environ['MODE'], c.message.producer_name(), c.message.redelivery_count(), c.message.publish_timestamp(), c.message.data(),
     ])
 ";
     let mut spec = kit.spec(text, "code");
     spec.user_config.insert("a".into(), serde_json::json!([1, "x"]));
     let mut instance = instance(spec, &kit.dir.path().join("work"));
     instance.secrets.insert("s".into(), Secret("hidden".into()));
+    instance.env.insert("MODE".into(), Secret("fast".into()));
     let mut function = Running::start(&kit.python, instance).await.unwrap();
     let mut message = message(9, "x");
     message.id.partition = 2;
@@ -330,6 +331,7 @@ def process(input, c):
         ['persistent://public/default/in']
         persistent://public/default/out
         ''
+        fast
         producer
         6
         1000

@@ -16,8 +16,10 @@ fn with_options(options: serde_json::Value) -> FunctionSpec {
 }
 
 #[tokio::test]
-async fn variables_are_those_that_were_granted() {
+async fn variables_are_those_that_were_given_or_granted() {
     let fixture = Fixture::new();
+    let mut instance = fixture.start(function(guest("test-guest"))).await;
+    assert_eq!(instance.say("env").await, output(r#"[("MODE", "given")]"#));
     let options = serde_json::json!({"wasm": {"env": {"MODE": "fast"}}, "clusterName": "of another runtime"});
     let mut instance = fixture.start(with_options(options)).await;
     assert_eq!(instance.say("env").await, output(r#"[("MODE", "fast")]"#));

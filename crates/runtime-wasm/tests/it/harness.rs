@@ -60,7 +60,8 @@ impl Fixture {
         self.runtime.prepare(&function).await?;
         let secrets = BTreeMap::from([("TOKEN".to_owned(), Secret("hush".to_owned()))]);
         let work_dir = self.dir.path().join("work");
-        let spec = InstanceSpec { function: Arc::new(function), instance_id: 1, secrets, work_dir };
+        let env = BTreeMap::from([("MODE".to_owned(), Secret("given".to_owned()))]);
+        let spec = InstanceSpec { function: Arc::new(function), instance_id: 1, secrets, env, work_dir };
         Ok(Instance { link: self.runtime.start(spec).await?, next_id: 0, state: HashMap::new(), logs: Vec::new() })
     }
 }

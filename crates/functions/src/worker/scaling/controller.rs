@@ -350,30 +350,28 @@ impl Task {
     }
 }
 
-/// What waits for each of these.
-async fn inputs<'a>(
+/// What waits for each of these, found out with one question for all of them.
+async fn inputs(
     log: &dyn EventLog,
     members: &BTreeMap<Name, Member>,
-    names: impl Iterator<Item = &'a Name>,
+    names: impl Iterator<Item = &Name>,
 ) -> Vec<Option<InputStats>> {
-    let ask = names.map(|name| {
-        let reads = members.get(name).and_then(|member| member.reads.as_ref());
-        async move {
-            let said = timeout(INPUTS_PATIENCE, log.input_stats(reads?)).await;
-            match said {
-                Ok(Ok(stats)) => stats,
-                Ok(Err(error)) => {
-                    tracing::debug!(function = %name, %error, "what waits for a function is not known");
-                    None
-                }
-                Err(_) => {
-                    tracing::warn!(function = %name, "the broker does not say what waits for a function");
-                    None
-                }
-            }
-        }
-    });
-    futures::future::join_all(ask).await
+    let names: Vec<&Name> = names.collect();
+    let reads = |name: &&Name| members.get(*name).and_then(|member| member.reads.as_ref());
+    let asked: Vec<&Reads> = names.iter().filter_map(reads).collect();
+    let Ok(said) = timeout(INPUTS_PATIENCE, log.input_stats_of_all(&asked)).await else {
+        tracing::warn!(functions = asked.len(), "the broker does not say what waits for functions");
+        return vec![None; names.len()];
+    };
+    let mut said = said.into_iter();
+    let of_one = |name: &&Name| {
+        reads(name)?;
+        let said = said.next()?;
+        said.inspect_err(|error| tracing::debug!(function = %name, %error, "what waits for a function is not known"))
+            .ok()
+            .flatten()
+    };
+    names.iter().map(of_one).collect()
 }
 
 /// The code of a decision to have an instance where nothing would wake one.

@@ -135,8 +135,8 @@ impl Seen {
             instances,
             inputs: waiting,
             upstream: Vec::new(),
-            cpu_request: function.limits.cpu.unwrap_or_default(),
-            memory_request: function.limits.ram_bytes.unwrap_or_default(),
+            cpu_request: function.requests.cpu.unwrap_or_default(),
+            memory_request: function.requests.ram_bytes.unwrap_or_default(),
             concurrency_max: if self.is_concurrent { function.max_pending_async } else { 1 },
             ..Sample::default()
         }

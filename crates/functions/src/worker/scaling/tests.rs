@@ -310,7 +310,8 @@ fn what_reads_something_else_while_it_sleeps_is_woken_by_that() {
                 name: named("f"),
                 config: config.to_string(),
                 given: Given::Uploaded(upload.finish().await.unwrap()),
-                secrets: Default::default(),
+                apart: Default::default(),
+                limits: None,
                 scaling: Some(rules(0)),
                 replicas: Some(0),
             };
