@@ -6,20 +6,29 @@ Prints `ok NAME`, or `FAIL NAME: why`.
 """
 
 import argparse
+import contextlib
+import functools
+import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import traceback
+import zipfile
 
 import pulsar
 
 from rest import Server, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(HERE, "..", "..")
+# Manifests of Function Mesh's own tests, and the jar that their Java functions are in.
+FUNCTION_MESH = os.path.join(ROOT, "crates", "mesh", "tests", "function-mesh")
+EXAMPLES = os.path.join(ROOT, "java", "geminga-java-instance", "target", "examples", "pulsar-functions-api-examples.jar")
 SCENARIOS = []
 PREFIX = "public/default/"
 LINE = re.compile(r"order-(\d+)(\S+) (\d+) (\d+) (\d+)\n")
@@ -73,6 +82,33 @@ class Meshes:
         with open(self.path(name), "w") as file:
             file.write(text)
         return self.path(name)
+
+    def function_mesh(self, name, *changes):
+        """One of Function Mesh's own with texts replaced: where its containers have their code, and what is not here."""
+        shutil.copy(os.path.join(FUNCTION_MESH, name), self.path(name))
+        return self.manifest(name, *changes)
+
+    @contextlib.contextmanager
+    def serving(self):
+        """A web server of the directory of manifests; its address."""
+        handler = functools.partial(QuietFiles, directory=self.directory)
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+            server.shutdown()
+
+    def through(self, source, target, text):
+        """What comes out of a topic for a message into another."""
+        client = pulsar.Client(self.server.service, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
+        try:
+            consumer = client.subscribe(target, "through", initial_position=pulsar.InitialPosition.Latest)
+            client.create_producer(source).send(text.encode())
+            message = consumer.receive(90_000)
+            consumer.acknowledge(message)
+            consumer.unsubscribe()
+            return message.data().decode()
+        finally:
+            client.close()
 
     def status(self, name):
         return json.loads(self.run("status", name, "--format", "json"))
@@ -269,6 +305,116 @@ def no_log_and_no_answer_has_a_secret(meshes):
 
 
 @scenario
+def an_instance_has_the_environment_of_its_manifest(meshes):
+    with open(meshes.path("code/environment.py"), "w") as file:
+        file.write("import os\n\ndef process(name):\n    return os.environ.get(name, 'none')\n")
+    meshes.run("apply", meshes.write("environment.yaml", ENVIRONMENT), "--wait")
+    ask = lambda name: meshes.through("environment-in", "environment-out", name)
+    equal(ask("URL"), "db://me:hunter2@here", "a variable with others in it")
+    equal([ask(name) for name in ["POD", "GEMINGA_ADMIN_URL"]], ["none", "none"], "what is not given")
+    shown = json.dumps(meshes.server.get("/admin/v3/meshes/default/environment")) + meshes.run("status", "environment")
+    assert "hunter2" not in shown, shown
+    changed = meshes.manifest("environment.yaml", ("hunter2", "hunter3"))
+    told = meshes.run("apply", changed, "--name", "environment", "--wait")
+    assert "update function public/default/environment: done" in told and "hunter" not in told, told
+    equal(ask("URL"), "db://me:hunter3@here", "the variable")
+    meshes.run("delete", "environment", "--wait")
+
+
+ENVIRONMENT = """
+apiVersion: compute.functionmesh.io/v1alpha1
+kind: Function
+metadata: {name: environment}
+spec:
+  className: environment.process
+  input: {topics: [environment-in]}
+  output: {topic: environment-out}
+  resources: {limits: {memory: 256Mi}}
+  python: {py: code/environment.py}
+  pod:
+    env:
+      - {name: USER, value: me}
+      - {name: PASSWORD, valueFrom: {secretKeyRef: {name: environment, key: password}}}
+      - {name: PLACE, valueFrom: {configMapKeyRef: {name: environment, key: place}}}
+      - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+      - {name: URL, value: "db://$(USER):$(PASSWORD)@$(PLACE)"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: environment}
+data: {place: here}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: environment}
+stringData: {password: hunter2}
+"""
+
+
+@scenario
+def function_meshs_python_function_that_is_downloaded_runs(meshes):
+    with zipfile.ZipFile(meshes.path("exclamation.zip"), "w") as file:
+        file.writestr("exclamation/src/exclamation.py", "def process(input):\n    return input + '!'\n")
+    with meshes.serving() as address:
+        manifest = meshes.function_mesh(
+            "ci-py-download-from-http-function.yaml", ("http://nginx-server.default.svc.cluster.local", address)
+        )
+        meshes.run("apply", manifest, "--name", "download", "--wait")
+    source, target = (f"{way}-download-from-http-python-topic" for way in ["input", "output"])
+    equal(meshes.through(source, target, "hello"), "hello!", "what comes out")
+    meshes.run("delete", "download", "--wait")
+
+
+@scenario
+def function_meshs_own_mesh_runs_in_java_and_python(meshes):
+    with open(meshes.path("exclamation_function.py"), "w") as file:
+        file.write(
+            "from pulsar import Function\n\n\nclass ExclamationFunction(Function):\n"
+            "    def process(self, input, context):\n        return input + '!'\n"
+        )
+    with open(os.path.join(FUNCTION_MESH, "ci-functionmesh.yaml")) as file:
+        text = file.read()
+    go = text[text.index("    - name: golang-function") : text.index("    - name: python-function")]
+    manifest = meshes.function_mesh(
+        "ci-functionmesh.yaml",
+        (go, ""),
+        ("functionmesh-golang-topic", "functionmesh-java-topic"),
+        ("/pulsar/examples/api-examples.jar", EXAMPLES),
+        ("/pulsar/examples/python-examples", meshes.directory),
+    )
+    meshes.run("apply", manifest, "--wait")
+    equal(meshes.through("functionmesh-input-topic", "functionmesh-python-topic", "hello"), "hello!!", "what comes out")
+    meshes.run("delete", "functionmesh-sample", "--wait")
+
+
+@scenario
+def function_meshs_vpa_gives_instances_in_java_what_they_need(meshes):
+    manifest = meshes.function_mesh("ci-java-function-vpa.yaml", ("/pulsar/examples/api-examples.jar", EXAMPLES))
+    meshes.run("apply", manifest, "--name", "vpa", "--wait")
+    equal(meshes.through("input-vpa-java-topic", "output-vpa-java-topic", "hello"), "hello!", "what comes out")
+    # It asks for 50m, and minAllowed is 200m: both instances are replaced. The limit stays four times what is requested.
+    scaling = lambda: meshes.server.get(f"/admin/v3/functions/{PREFIX}function-sample-vpa/scaling")
+    size = until("a size", lambda: scaling().get("size"), 120)
+    request, limit = (millicores(size[what]["cpu"]) for what in ["requests", "limits"])
+    assert 200 <= request <= 1000 and limit == 4 * request, size
+    target = meshes.node("vpa", "function-sample-vpa")["recommendation"]["target"]
+    assert 200 <= millicores(target["cpu"]) <= 1000, target
+    assert "an instance should request cpu " in meshes.run("status", "vpa")
+    until("both run again", lambda: scaling()["running"] == 2, 120)
+    equal(meshes.through("input-vpa-java-topic", "output-vpa-java-topic", "again"), "again!", "what comes out then")
+    meshes.run("delete", "vpa", "--wait")
+
+
+def millicores(quantity):
+    return int(quantity[:-1]) if quantity.endswith("m") else 1000 * int(quantity)
+
+
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@scenario
 def the_example_of_the_documentation_runs(meshes):
     example = os.path.join(HERE, "..", "..", "examples", "mesh")
     shutil.copy(os.path.join(example, "shop.py"), meshes.path("shop.py"))
@@ -335,6 +481,9 @@ def main():
             continue
         if "in java" in name and not args.java:
             print(f"skip {name}: no --java", flush=True)
+            continue
+        if "in java" in name and "function meshs" in name and not os.path.exists(EXAMPLES):
+            print(f"skip {name}: no {EXAMPLES}", flush=True)
             continue
         try:
             body(meshes)

@@ -292,6 +292,9 @@ pub struct Node {
     /// What its scaler decided last, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
+    /// What one of its instances should request, where it has a `vpa` and something is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommendation: Option<autoscale::vpa::Recommendation>,
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,

@@ -13,7 +13,10 @@
 //! `GET /admin/v2/worker/scaling` lists all that scales, as [`ScalingOf`]. A request that creates or updates may have a part `scaling`
 //! with rules.
 
-use autoscale::{Reason, Sample, Spec};
+use autoscale::{
+    Reason, Sample, Spec,
+    vpa::{Recommendation, Requirements},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -42,6 +45,12 @@ pub struct Scaling {
     pub latest: Option<ScalingEvent>,
     /// Decisions that changed something since the process started, by the code of their reason.
     pub decisions: BTreeMap<String, u64>,
+    /// What one instance should request; where the rules have a `vpa`, once something is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recommendation: Option<Recommendation>,
+    /// What instances are started with because of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<Requirements>,
 }
 
 /// A decision.
@@ -50,7 +59,7 @@ pub struct Scaling {
 pub struct ScalingEvent {
     /// Milliseconds since 1970.
     pub timestamp_ms: u64,
-    /// Who decided: the name of a policy, `wake`, or `person`.
+    /// Who decided: the name of a policy, `vpa`, `wake`, or `person`.
     pub by: String,
     /// Instances before.
     pub from: u32,

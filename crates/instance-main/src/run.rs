@@ -30,10 +30,10 @@ const INTERVALS_MAX: u32 = 3;
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What user code finds in its environment: that of this process, which is the container's, as where user code is the container's own
-/// process. What is no text is nobody's setting.
+/// process. What is no text is nobody's setting, and what is said to Geminga is not said to user code.
 fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, Secret> {
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, Secret(value.into_string().ok()?)));
-    variables.filter_map(text).collect()
+    variables.filter_map(text).filter(|(name, _)| !name.starts_with("GEMINGA_")).collect()
 }
 
 /// An instance whose ports are open; [`Main::run`] starts it.
@@ -126,5 +126,18 @@ async fn abandoned(answers: &Answers, interval: Option<Duration>) -> Duration {
             return unasked;
         }
         sleep(interval).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_code_sees_the_environment_of_its_container_and_nothing_that_is_said_to_geminga() {
+        let variables = [("MODE", "fast"), ("GEMINGA_TOKEN", "secret"), ("HOME", "/pulsar")];
+        let given = environment(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let given: Vec<_> = given.iter().map(|(name, Secret(value))| (name.as_str(), value.as_str())).collect();
+        assert_eq!(given, [("HOME", "/pulsar"), ("MODE", "fast")]);
     }
 }

@@ -50,6 +50,8 @@ fn shown(view: View) -> Scaling {
         draining: view.draining,
         latest: view.latest.map(event),
         decisions: view.decisions,
+        recommendation: view.recommendation,
+        size: view.size,
     }
 }
 

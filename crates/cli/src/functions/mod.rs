@@ -11,7 +11,7 @@ mod kind;
 mod localrun;
 mod logs;
 mod new;
-mod scaling;
+pub(crate) mod scaling;
 mod settings;
 mod state;
 mod status;

@@ -9,7 +9,10 @@ use crate::{
 };
 use admin_api::scaling::{Scaling, ScalingEvent};
 use anyhow::{Context, bail, ensure};
-use autoscale::{PolicySpec, Sample, Spec};
+use autoscale::{
+    PolicySpec, Quantity, Sample, Spec,
+    vpa::{Recommendation, Resources},
+};
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -211,6 +214,12 @@ fn text(scaling: &Scaling) -> String {
         ("phase", phase),
         ("instances", format!("{} wanted, {} running{draining}", scaling.wanted, scaling.running)),
     ]);
+    if let Some(recommendation) = &scaling.recommendation {
+        text += &pairs([("recommended", resources(recommendation))]);
+    }
+    if let Some(size) = &scaling.size {
+        text += &pairs([("started with", amounts(&size.requests))]);
+    }
     if let Some(latest) = &scaling.latest {
         let what = if latest.from == latest.to { "stays".to_owned() } else { change(latest) };
         let reason = format!("{}: {}", latest.reason.code, latest.reason.text);
@@ -223,6 +232,24 @@ fn text(scaling: &Scaling) -> String {
         }
     }
     text
+}
+
+/// `cpu 250m (100m to 1), memory 262144000 (...)`.
+pub(crate) fn resources(of: &Recommendation) -> String {
+    let part = |name: &str, which: fn(&Resources) -> &Option<Quantity>| {
+        let target = which(&of.target).as_ref()?;
+        let bounds = match (which(&of.lower_bound), which(&of.upper_bound)) {
+            (Some(lower), Some(upper)) => format!(" ({lower} to {upper})"),
+            _ => String::new(),
+        };
+        Some(format!("{name} {target}{bounds}"))
+    };
+    [part("cpu", |of| &of.cpu), part("memory", |of| &of.memory)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn amounts(of: &Resources) -> String {
+    let part = |name: &str, amount: &Option<Quantity>| amount.as_ref().map(|amount| format!("{name} {amount}"));
+    [part("cpu", &of.cpu), part("memory", &of.memory)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn table(events: &[ScalingEvent]) -> String {

@@ -164,6 +164,11 @@ fn text(name: &Name, status: &Status) -> String {
             ));
             text.push('\n');
         }
+        if let Some(recommendation) = &node.recommendation {
+            let should = crate::functions::scaling::resources(recommendation);
+            text += &output::shown(&format!("{} {}: an instance should request {should}", node.kind, node.name));
+            text.push('\n');
+        }
         if !node.error.is_empty() {
             text += &output::shown(&format!("{} {}: last error: {}", node.kind, node.name, node.error));
             text.push('\n');

@@ -26,14 +26,14 @@ fn rules(min: u32) -> Spec {
     Spec::new(min, 4, PolicySpec::Rate(rate))
 }
 
-async fn create(worker: &Worker, n: usize, min: u32) {
+async fn create(worker: &Worker, n: usize, rules: Option<Spec>) {
     let config = serde_json::json!({
         "className": "code.F", "py": "code.py", "inputs": [format!("in-{n}")], "output": format!("out-{n}"),
     });
     let mut upload = worker.packages().receive("code.py").await.unwrap();
     upload.write(b"code").await.unwrap();
     let code = Given::Uploaded(upload.finish().await.unwrap());
-    worker.create_scaling(Kind::Function, name(n), config.to_string(), code, Some(rules(min))).await.unwrap();
+    worker.create_scaling(Kind::Function, name(n), config.to_string(), code, rules).await.unwrap();
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -67,7 +67,7 @@ async fn functions_sleep_and_an_event_wakes_each() {
     let node = Node::start().await;
     let worker = node.worker(Arc::new(Echo)).await;
     for n in 0..MANY {
-        create(&worker, n, 0).await;
+        create(&worker, n, Some(rules(0))).await;
     }
     for round in 0..2 {
         until("all sleep", || asleep(&worker) == MANY).await;
@@ -82,7 +82,8 @@ async fn functions_sleep_and_an_event_wakes_each() {
     worker.close().await;
 }
 
-/// `cargo test -p embedded --test it -- --ignored --nocapture what_it_costs`: prints, for docs and reports.
+/// `cargo test -p embedded --test it -- --ignored --nocapture what_it_costs`: prints, for docs and reports. With optimization where the
+/// figures are to count, by `CARGO_PROFILE_DEV_OPT_LEVEL=2`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn what_it_costs() {
@@ -98,7 +99,12 @@ async fn what_it_costs() {
     };
     share("nothing").await;
     for n in 0..MANY {
-        create(&worker, n, 1).await;
+        create(&worker, n, None).await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    share("a thousand that are idle and do not scale").await;
+    for n in 0..MANY {
+        worker.set_scaling(Kind::Function, name(n), Some(rules(1))).await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
     share("a thousand that are awake and idle, looked at each second").await;

@@ -93,8 +93,9 @@ impl Meshes {
         };
         let is_changed = row.stamp.is_some() && self.shared.worker.stamp(kind, name) != row.stamp;
         node.state = word(&standing, is_changed).to_owned();
-        node.decision =
-            self.shared.worker.scaling(kind, name).ok().and_then(|view| view.latest).map(|event| Decision {
+        if let Ok(view) = self.shared.worker.scaling(kind, name) {
+            node.recommendation = view.recommendation;
+            node.decision = view.latest.map(|event| Decision {
                 at_ms: event.at_ms,
                 by: event.by,
                 from: event.from,
@@ -102,6 +103,7 @@ impl Meshes {
                 code: event.reason.code,
                 text: event.reason.text,
             });
+        }
         node.wanted = standing.wanted;
         node.running = standing.running;
         let (Some(seen), then) = (now.seen.get(name), before.seen.get(name)) else { return node };

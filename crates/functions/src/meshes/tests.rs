@@ -245,7 +245,7 @@ async fn an_environment_that_is_not_all_there_is_refused() {
     let node = Node::start().await;
     let more = "className: code.F\n      pod: {env: [{name: A, valueFrom: {secretKeyRef: {name: keys, key: a}}}]}";
     let text = refusal(node.apply(&CHAIN.replacen("className: code.F", more, 1)).await);
-    assert!(text.contains(r#"variable "A": there is no key "a" of a Secret "keys" in these files"#), "{text}");
+    assert!(text.contains("variable A: there is no key a of a Secret keys in these files"), "{text}");
     assert!(node.meshes.list().is_empty());
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     FunctionSpec, Record, Runtime,
-    runtime::{Effects, Event, Input, InstanceSpec, Link, LogLevel, LogLine, Outcome, Request, StartError, link},
+    runtime::{Effects, Event, Input, InstanceSpec, Link, LogLevel, LogLine, Outcome, Request, StartError, Usage, Used, link},
 };
 
 /// Gives back every message as it came, and of a window the last; logs a line for each.
@@ -57,7 +57,26 @@ pub struct Toil {
     pub takes: Duration,
     /// How long a start takes.
     pub starts_in: Duration,
+    /// Cores an instance uses all the time, and bytes of memory; measured where there are some.
+    uses: Option<(f64, u64)>,
+    /// What it records as its metric `load` with each message.
+    load: Option<f64>,
     running: Arc<AtomicUsize>,
+}
+
+/// What something uses that uses the same all the time.
+#[derive(Debug)]
+struct Steady {
+    since: tokio::time::Instant,
+    cores: f64,
+    memory_bytes: u64,
+}
+
+impl Usage for Steady {
+    fn used(&self) -> Option<Used> {
+        let cpu = self.since.elapsed().mul_f64(self.cores);
+        Some(Used { cpu, memory_bytes: Some(self.memory_bytes), out_of_memory: 0 })
+    }
 }
 
 impl Toil {
@@ -65,6 +84,18 @@ impl Toil {
     #[must_use]
     pub fn new(takes: Duration) -> Self {
         Self { takes, ..Self::default() }
+    }
+
+    /// And uses so many cores all the time, and so many bytes of memory.
+    #[must_use]
+    pub fn using(self, cores: f64, memory_bytes: u64) -> Self {
+        Self { uses: Some((cores, memory_bytes)), ..self }
+    }
+
+    /// And records this as its metric `load` with each message.
+    #[must_use]
+    pub fn recording(self, load: f64) -> Self {
+        Self { load: Some(load), ..self }
     }
 
     /// Instances of it that run.
@@ -84,7 +115,10 @@ impl Runtime for Toil {
         tokio::time::sleep(self.starts_in).await;
         let (mut link, mut end) = link();
         link.runs_many = Some(false);
-        let (takes, running) = (self.takes, self.running.clone());
+        if let Some((cores, memory_bytes)) = self.uses {
+            link.usage = Some(Arc::new(Steady { since: tokio::time::Instant::now(), cores, memory_bytes }));
+        }
+        let (takes, load, running) = (self.takes, self.load, self.running.clone());
         running.fetch_add(1, SeqCst);
         tokio::spawn(async move {
             'serves: while let Some(request) = end.requests.recv().await {
@@ -97,7 +131,8 @@ impl Runtime for Toil {
                     };
                     let record = |m: Arc<crate::Message>| Record { payload: m.payload.clone(), ..Record::default() };
                     let result = Ok(records.into_iter().map(record).collect());
-                    let outcome = Outcome { result, effects: Effects::default(), took: takes };
+                    let metrics = load.map(|load| ("load".to_owned(), load)).into_iter().collect();
+                    let outcome = Outcome { result, effects: Effects { metrics, ..Effects::default() }, took: takes };
                     if end.events.send(vec![Event::Done { id: invocation.id, outcome }]).await.is_err() {
                         break 'serves;
                     }

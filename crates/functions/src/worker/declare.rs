@@ -93,6 +93,10 @@ impl Worker {
             // Rules go on from as many as there are.
             let keeps = scaling.spec.is_some() || config.parallelism() == old.config.parallelism();
             let scaled_to = old.scaled_to.filter(|_| keeps && (scaling.spec.is_some() || old.scaling.spec.is_none()));
+            // What was found out counts as long as the same is declared.
+            let is_same = limits == old.limits && config.resources() == old.config.resources();
+            let has_vpa = scaling.spec.as_ref().is_some_and(|spec| spec.vpa.is_some());
+            let size = old.size.clone().filter(|_| is_same && has_vpa);
             if config.with_parallelism_of(&old.config) == old.config
                 && *at_hand.code() == old.code
                 && limits == old.limits
@@ -101,7 +105,7 @@ impl Worker {
                 if config == old.config && scaling == old.scaling {
                     return Ok((Done::Unchanged, old.stamp()));
                 }
-                let row = Row { config, scaling, scaled_to, ..old };
+                let row = Row { config, scaling, scaled_to, size, ..old };
                 let _deploying = worker.must_run(&row, &turn).await?;
                 row.write(&*worker.shared.tables).await?;
                 let stamp = row.stamp();
@@ -116,6 +120,7 @@ impl Worker {
                 scaling,
                 scaled_to,
                 limits,
+                size,
                 ..old.clone()
             };
             let _deploying = worker.must_run_with(&row, apart.clone(), &turn).await?;

@@ -117,13 +117,15 @@ impl Worker {
             let code = at_hand.as_ref().map_or_else(|| old.code.clone(), |at_hand| at_hand.code.clone());
             let scaled_to = old.scaled_to.filter(|_| config.parallelism() == old.config.parallelism());
             // Who says anew what an instance may use, says all of it.
-            let limits = old.limits.clone().filter(|_| config.resources() == old.config.resources());
+            let is_same = config.resources() == old.config.resources();
+            let limits = old.limits.clone().filter(|_| is_same);
             let row = Row {
                 version: old.version + 1,
                 code_before: Some(old.code.clone()),
                 config,
                 code,
                 scaled_to,
+                size: old.size.clone().filter(|_| is_same),
                 limits,
                 ..old.clone()
             };

@@ -23,6 +23,7 @@ use crate::{
     FunctionSpec,
     instance::{Line, Meter, Status},
     runtime::InstanceSpec,
+    spec::Limits,
 };
 
 /// How long an instance that is stopped may take for what it has in hand.
@@ -82,6 +83,8 @@ struct State {
 /// An instance, or the place of one that panicked.
 struct Kept {
     made: Made,
+    /// What it was started to be expected to use.
+    requests: Limits,
     instance: Option<Box<dyn Running>>,
     /// Triggered when a task of the instance panics.
     panicked: Shutdown,
@@ -132,6 +135,23 @@ impl Keeper {
         let running = self.state.running.lock().iter().filter_map(meter).collect();
         let going = self.state.going.lock().iter().map(|(id, meter)| (*id, meter.clone())).collect();
         (running, going)
+    }
+
+    /// What runs or starts: its number, what it was started to be expected to use, and what it does.
+    pub(super) fn running(&self) -> Vec<(u32, Limits, Meter)> {
+        let running = self.state.running.lock();
+        let of = |(id, kept): (&u32, &Kept)| Some((*id, kept.requests, kept.instance.as_ref()?.meter()));
+        running.iter().filter_map(of).collect()
+    }
+
+    /// By instance, the last value of each metric that its code records.
+    pub(super) fn user_metrics(&self) -> BTreeMap<u32, BTreeMap<String, f64>> {
+        let ids: Vec<u32> = self.state.running.lock().keys().copied().collect();
+        let last = |id: u32| {
+            let metrics = self.status(id).user_metrics;
+            metrics.into_iter().map(|(name, metric)| (name, metric.last)).collect()
+        };
+        ids.into_iter().map(|id| (id, last(id))).collect()
     }
 
     /// Instances that are up.
@@ -444,7 +464,7 @@ async fn begin(
     for id in ids {
         let Some(made) = wanted.made(id) else { continue };
         let mut kept =
-            Kept { made, instance: None, panicked: Shutdown::new(), panics: 0, failure: None, retry_at: None };
+            Kept { made, requests: wanted.spec.requests, instance: None, panicked: Shutdown::new(), panics: 0, failure: None, retry_at: None };
         revive_one(around, state.sharing(wanted), wanted, id, &mut kept)?;
         state.running.lock().insert(id, kept);
     }
@@ -481,6 +501,7 @@ fn revive_one(around: &Arc<Around>, sharing: u32, wanted: &Wanted, id: u32, kept
     if let Some(made) = wanted.made(id) {
         kept.made = made;
     }
+    kept.requests = spec.requests;
     kept.panicked = panicked;
     kept.failure = None;
     kept.retry_at = None;

@@ -31,7 +31,11 @@ pub(super) fn spec(row: &Row, code: Code, settings: &Settings) -> Result<Functio
     };
     let spec = filled(&row.config, blank)?;
     let limits = row.limits.as_ref().map_or(spec.limits, |allowed| limits(Some(allowed)));
-    Ok(FunctionSpec { parallelism: row.instances(), limits, ..spec })
+    let (requests, limits) = match &row.size {
+        Some(size) => (sized(spec.requests, &size.requests), sized(limits, &size.limits)),
+        None => (spec.requests, limits),
+    };
+    Ok(FunctionSpec { parallelism: row.instances(), requests, limits, ..spec })
 }
 
 /// A function that was not deployed here: somebody starts an instance of it, and says all there is to know.
@@ -294,6 +298,16 @@ fn limits(resources: Option<&Resources>) -> Limits {
         ram_bytes: bytes(resources.ram),
         disk_bytes: bytes(resources.disk),
     })
+}
+
+/// With what was found out to be better.
+fn sized(declared: Limits, size: &autoscale::vpa::Resources) -> Limits {
+    let bytes = size.memory.as_ref().and_then(|memory| u64::try_from(memory.value()).ok());
+    Limits {
+        cpu: size.cpu.as_ref().map(autoscale::Quantity::as_f64).or(declared.cpu),
+        ram_bytes: bytes.or(declared.ram_bytes),
+        ..declared
+    }
 }
 
 fn secrets(configured: Option<&Map<String, Value>>) -> BTreeMap<String, Value> {

@@ -1,5 +1,9 @@
 //! What is stored of one function: a row of the table `functions`, with the key `kind/tenant/namespace/name`.
 
+use autoscale::{
+    Quantity,
+    vpa::{self, Requirements},
+};
 use bytes::Bytes;
 use model::function::Resources;
 use serde::{Deserialize, Serialize};
@@ -42,6 +46,9 @@ pub(super) struct Row {
     /// What one instance may never exceed, where that is not what it is expected to use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) limits: Option<Resources>,
+    /// What instances are started with, where a VPA found out better than what is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) size: Option<Requirements>,
     /// It is on its way out; a process that finds it so finishes that.
     #[serde(default)]
     pub(super) is_going: bool,
@@ -83,6 +90,7 @@ impl Row {
             scaled_to: None,
             scaling: Scaling::default(),
             limits: None,
+            size: None,
             is_going: false,
         }
     }
@@ -102,6 +110,15 @@ impl Row {
             Some(spec) => instances.max(spec.min_replicas).min(spec.max_replicas),
             None => instances,
         }
+    }
+
+    /// What one instance asks for and may have, as it is declared; limits only where they are written.
+    pub(super) fn declared(&self) -> Requirements {
+        let of = |resources: Option<&Resources>| vpa::Resources {
+            cpu: resources.and_then(|of| of.cpu).map(|cores| Quantity::from_millis((cores * 1000.0).round() as i64)),
+            memory: resources.and_then(|of| of.ram).map(Quantity::from_units),
+        };
+        Requirements { requests: of(self.config.resources()), limits: of(self.limits.as_ref()) }
     }
 
     /// What is wanted of each instance, given how often restarts of each were asked for.

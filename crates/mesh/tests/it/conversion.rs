@@ -176,7 +176,7 @@ pod:
     assert_eq!(node.environment(secret), Ok(expected));
     assert_eq!(
         node.environment(|_| None).unwrap_err(),
-        r#"variable "PASSWORD": there is no key "password" of a Secret "keys" in these files"#
+        "variable PASSWORD: there is no key password of a Secret keys in these files"
     );
     assert_eq!(node.kept.keys().collect::<Vec<_>>(), ["pod.env.4.valueFrom.fieldRef"]);
 }

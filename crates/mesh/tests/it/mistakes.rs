@@ -100,9 +100,9 @@ fn what_is_for_kubernetes_alone_is_never_refused() {
         "pod: {labels: {version: 1}, securityContext: [], affinity: [], terminationGracePeriodSeconds: soon}\nimagePullPolicy: Sometimes",
         expect![[r#"
             app.yaml:8:27: warning: spec.pod.labels.version must be a text, found 1: put it in quotes
-            app.yaml:8:49: warning: spec.pod.securityContext must be a mapping, found a list
-            app.yaml:8:63: warning: spec.pod.affinity must be a mapping, found a list
-            app.yaml:8:98: warning: spec.pod.terminationGracePeriodSeconds must be a whole number, found "soon"
+            app.yaml:8:48: warning: spec.pod.securityContext must be a mapping, found a list
+            app.yaml:8:62: warning: spec.pod.affinity must be a mapping, found a list
+            app.yaml:8:97: warning: spec.pod.terminationGracePeriodSeconds must be a whole number, found "soon"
             app.yaml:9:20: warning: spec.imagePullPolicy must be one of Always, Never, IfNotPresent, found "Sometimes"
         "#]],
     );
@@ -122,7 +122,16 @@ fn an_environment_that_cannot_be_is_told() {
     - {name: GONE, valueFrom: {configMapKeyRef: {name: map, key: a}}}
     - {name: NONE, valueFrom: {configMapKeyRef: {name: map, key: a, optional: true}}}
     - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}",
-        expect![[r#""#]],
+        expect![[r#"
+            app.yaml:10:10: error: unknown field `nam` in spec.pod.env[0], did you mean `name`?
+            app.yaml:11:16: error: A=B is no name of a variable
+            app.yaml:12:26: error: spec.pod.env[2].value must be a text, found 1: put it in quotes
+            app.yaml:13:16: error: GEMINGA_INSTANCE: names that begin with GEMINGA_ are Geminga's own
+            app.yaml:14:9: warning: function public/default/f: variable TWO: there is no Secret keys in these files, and an apply needs it
+            app.yaml:14:42: error: the variable TWO has both value and valueFrom
+            app.yaml:15:33: error: valueFrom of the variable BOTH has more than one source
+            app.yaml:16:9: warning: function public/default/f: variable GONE: there is no ConfigMap map in these files, and an apply needs it
+        "#]],
     );
 }
 

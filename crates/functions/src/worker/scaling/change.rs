@@ -1,6 +1,6 @@
 //! What changes how many instances there are: what a person says, and what was decided.
 
-use autoscale::{Reason, Spec};
+use autoscale::{Reason, Spec, vpa::Requirements};
 
 use super::{Event, Phase, Scaling, View};
 use crate::{
@@ -26,8 +26,9 @@ impl Worker {
                 None => person("RulesCleared", "as many as the configuration says"),
             };
             let scaled_to = row.scaled_to.filter(|_| spec.is_some());
+            let size = row.size.clone().filter(|_| spec.as_ref().is_some_and(|spec| spec.vpa.is_some()));
             let scaling = Scaling { spec, ..row.scaling.clone() };
-            Ok((Row { scaling, scaled_to, ..row }, reason))
+            Ok((Row { scaling, scaled_to, size, ..row }, reason))
         })
         .await
     }
@@ -107,10 +108,11 @@ impl Worker {
     }
 
     fn view(&self, name: &Name, function: &Function) -> View {
-        let (scaling, phase, wanted) = {
+        let (scaling, phase, wanted, size) = {
             let row = function.row.lock();
-            (row.scaling.clone(), row.phase(), row.instances())
+            (row.scaling.clone(), row.phase(), row.instances(), row.size.clone())
         };
+        let recommendation = self.shared.scaler.recommended.lock().get(name).cloned();
         let (running, draining) = match &function.keeper {
             Ok(keeper) => (keeper.up(), keeper.meters().1.len()),
             Err(_) => (0, 0),
@@ -125,6 +127,8 @@ impl Worker {
             draining: few(draining),
             latest: events.latest(name),
             decisions: events.counts(name),
+            recommendation,
+            size,
         }
     }
 
@@ -178,6 +182,38 @@ impl Worker {
                 worker.decided(&name, event);
             }
             Ok(true)
+        })
+        .await
+    }
+
+    /// Lets instances start with this size from now on, and replaces these, unless something else has happened since.
+    pub(super) async fn resize(
+        &self,
+        name: Name,
+        size: Requirements,
+        replaced: Vec<u32>,
+        event: Event,
+    ) -> Result<()> {
+        let worker = self.clone();
+        whole(async move {
+            let _turn = worker.shared.gates.enter(&name).await;
+            let found = worker.shared.functions.read().get(&name).cloned();
+            let Some(function) = found else { return Ok(()) };
+            let old = function.row.lock().clone();
+            let has_vpa = old.scaling.spec.as_ref().is_some_and(|spec| spec.vpa.is_some());
+            if !has_vpa || old.phase() != Phase::Active || old.instances() != event.from {
+                return Ok(());
+            }
+            let row = Row { size: Some(size), ..old.clone() };
+            if row != old {
+                row.write(&*worker.shared.tables).await?;
+            }
+            for number in replaced {
+                *function.restarts.lock().entry(number).or_default() += 1;
+            }
+            worker.put(&name, &function, row).await?;
+            worker.decided(&name, event);
+            Ok(())
         })
         .await
     }

@@ -3,7 +3,7 @@
 //! It hears of a function when its row changes. It has a timer while some function is awake and has rules; of those that sleep each waits
 //! for the broker's push.
 
-use autoscale::{Controller, Reason, Sample, Spec};
+use autoscale::{Controller, Reason, Sample, Spec, vpa};
 use parking_lot::Mutex;
 use seams::Shutdown;
 use std::{
@@ -22,7 +22,8 @@ use tokio::{
 use super::{
     Event, Phase, edges,
     events::Events,
-    look::{Facts, Seen},
+    look::{Facts, Seen, wants_metrics},
+    size::{Advice, Sizer, shown},
 };
 use crate::{
     Error, EventLog, FunctionSpec,
@@ -47,6 +48,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(in crate::worker) struct Scaler {
     inbox: Arc<Inbox>,
     pub(super) events: Mutex<Events>,
+    pub(super) recommended: Mutex<BTreeMap<Name, vpa::Recommendation>>,
 }
 
 #[derive(Default)]
@@ -67,6 +69,7 @@ impl Scaler {
     /// It is there no longer.
     pub(in crate::worker) fn forget(&self, name: &Name) {
         self.events.lock().forget(name);
+        self.recommended.lock().remove(name);
         self.touch(name);
     }
 
@@ -105,6 +108,7 @@ fn run_once(worker: &Worker) -> impl Future<Output = ()> + use<> {
         shared: Arc::downgrade(&worker.shared),
         policies: Controller::new(),
         members: BTreeMap::new(),
+        sizers: BTreeMap::new(),
         upstream: None,
         next: None,
         applying: JoinSet::new(),
@@ -133,6 +137,8 @@ struct Task {
     policies: Controller,
     /// What has rules, unless a person holds it.
     members: BTreeMap<Name, Member>,
+    /// Of those whose instances have a size that is found out, whoever holds their number.
+    sizers: BTreeMap<Name, Sizer>,
     /// Of the members, in their order, by place; `None` when it must be found anew.
     upstream: Option<Vec<Vec<usize>>>,
     next: Option<Instant>,
@@ -180,12 +186,23 @@ impl Task {
         let function = worker.shared.functions.read().get(name).cloned();
         let Some(function) = function.filter(|function| !function.row.lock().is_going) else {
             self.members.remove(name);
+            self.sizers.remove(name);
             return self.policies.remove(&name.to_string());
         };
         let (rules, phase) = {
             let row = function.row.lock();
             (row.scaling.spec.clone(), row.phase())
         };
+        match rules.as_ref().and_then(|rules| rules.vpa.as_ref()) {
+            Some(vpa) => {
+                let kind = function.row.lock().config.kind();
+                self.sizers.entry(name.clone()).or_insert_with(|| Sizer::new(vpa, kind.as_str())).set(vpa);
+            }
+            None => {
+                self.sizers.remove(name);
+                worker.shared.scaler.recommended.lock().remove(name);
+            }
+        }
         let spec = function.keeper.as_ref().ok().and_then(|keeper| keeper.spec());
         let (Some(rules), Some(spec)) = (rules, spec) else {
             self.members.remove(name);
@@ -347,6 +364,42 @@ impl Task {
                 name
             });
         }
+        self.size(&worker, now);
+    }
+
+    /// Once a minute, what one instance should have, and what follows from that.
+    fn size(&mut self, worker: &Worker, now: Duration) {
+        let wall = Duration::from_millis(worker.shared.clock.now_ms());
+        for (name, sizer) in &mut self.sizers {
+            let Some(member) = self.members.get(name).filter(|_| !self.in_flight.contains(name)) else { continue };
+            let Ok(keeper) = &member.function.keeper else { continue };
+            let running = keeper.running();
+            if !sizer.sample(now, wall, &running) {
+                continue;
+            }
+            let row = member.function.row.lock().clone();
+            let Some(Advice { recommendation, size, replaced }) = sizer.advice(now, &row, &running) else { continue };
+            worker.shared.scaler.recommended.lock().insert(name.clone(), recommendation);
+            if size.is_none() && replaced.is_empty() {
+                continue;
+            }
+            let size = size.or_else(|| row.size.clone()).unwrap_or_default();
+            let mut text = format!("instances start with {}", shown(&size.requests));
+            for (number, why) in &replaced {
+                text += &format!("; instance {number} is replaced: {why}");
+            }
+            let reason = Reason { code: "Resized".to_owned(), text };
+            let event = Event { from: row.instances(), to: row.instances(), reason, ..worker.event("vpa") };
+            let replaced = replaced.into_iter().map(|(number, _)| number).collect();
+            let (worker, name) = (worker.clone(), name.clone());
+            self.in_flight.insert(name.clone());
+            self.applying.spawn(async move {
+                if let Err(error) = worker.resize(name.clone(), size, replaced, event).await {
+                    tracing::warn!(function = %name, %error, "the instances of a function keep their size");
+                }
+                name
+            });
+        }
     }
 }
 
@@ -380,7 +433,9 @@ const CANNOT_SLEEP: &str = "CannotSleep";
 impl Member {
     fn look(&mut self, now: Duration, period: Duration, inputs: Option<InputStats>) -> Sample {
         let replicas = self.function.row.lock().instances();
-        let meters = self.function.keeper.as_ref().map(|keeper| keeper.meters()).unwrap_or_default();
+        let keeper = self.function.keeper.as_ref();
+        let meters = keeper.map(|keeper| keeper.meters()).unwrap_or_default();
+        let metrics = keeper.ok().filter(|_| wants_metrics(&self.rules)).map(|keeper| keeper.user_metrics());
         self.seen.look(Facts {
             now,
             period,
@@ -388,6 +443,7 @@ impl Member {
             rules: &self.rules,
             replicas,
             meters,
+            metrics: metrics.unwrap_or_default(),
             inputs,
             must_run: self.cannot_sleep.is_some(),
         })

@@ -24,7 +24,11 @@ struct OfOne {
 
 impl Events {
     pub(super) fn add(&mut self, name: &Name, event: Event) {
-        let of_one = self.all.entry(name.clone()).or_default();
+        // Called for each function at each look.
+        if !self.all.contains_key(name) {
+            self.all.insert(name.clone(), OfOne::default());
+        }
+        let Some(of_one) = self.all.get_mut(name) else { return };
         if event.from == event.to && event.sample.is_some() {
             of_one.unchanged = Some(event);
             return;

@@ -1,6 +1,9 @@
 //! From what is counted to a sample: what has happened between two looks.
 
-use autoscale::{Inputs, Instance, Sample, Spec};
+use autoscale::{
+    Inputs, Instance, PolicySpec, Sample, Spec,
+    hpa::{MetricSourceType, MetricSpec},
+};
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
@@ -28,6 +31,8 @@ pub(super) struct Facts<'a> {
     pub(super) replicas: u32,
     /// Instances that start or run, and those that are going.
     pub(super) meters: (Vec<(u32, Meter)>, Vec<(u32, Meter)>),
+    /// By instance that starts or runs, the last value of each of its code's own metrics; empty where no policy asks.
+    pub(super) metrics: BTreeMap<u32, BTreeMap<String, f64>>,
     pub(super) inputs: Option<InputStats>,
     /// It cannot do without an instance.
     pub(super) must_run: bool,
@@ -73,7 +78,7 @@ impl Seen {
 
     /// One look.
     pub(super) fn look(&mut self, facts: Facts<'_>) -> Sample {
-        let Facts { now, period, function, rules, replicas, meters, inputs, must_run } = facts;
+        let Facts { now, period, function, rules, replicas, meters, mut metrics, inputs, must_run } = facts;
         let oldest = now.saturating_sub(FORGOTTEN_AFTER.max(4 * period));
         let since = self.at.filter(|at| *at >= oldest);
         if since.is_none() {
@@ -99,6 +104,9 @@ impl Seen {
             let from = since.filter(|_| before.is_some()).unwrap_or(load.asked_at);
             let mut instance = instance(&load, before, now.saturating_sub(from), function, &mut self.is_concurrent);
             instance.is_draining = is_draining;
+            if !is_draining {
+                instance.metrics = metrics.remove(&id).unwrap_or_default();
+            }
             instance.age = now.saturating_sub(load.asked_at);
             if let Some(used) = used {
                 instance.cpu_cores = used.cores;
@@ -198,9 +206,15 @@ fn instance(
     }
 }
 
+/// Whether a policy looks at metrics of user code.
+pub(super) fn wants_metrics(rules: &Spec) -> bool {
+    let is_of_code = |metric: &MetricSpec| metric.kind == MetricSourceType::Pods;
+    matches!(&rules.policy, PolicySpec::Hpa(hpa) if hpa.metrics.iter().any(is_of_code))
+}
+
 /// Whether a policy looks at CPU and memory.
 fn wants_usage(rules: &Spec) -> bool {
-    matches!(rules.policy, autoscale::PolicySpec::Hpa(_)) || rules.vpa.is_some()
+    matches!(rules.policy, PolicySpec::Hpa(_)) || rules.vpa.is_some()
 }
 
 #[cfg(test)]

@@ -13,10 +13,11 @@ mod controller;
 mod edges;
 mod events;
 mod look;
+mod size;
 #[cfg(test)]
 mod tests;
 
-use autoscale::{Reason, Sample, Spec};
+use autoscale::{Reason, Sample, Spec, vpa};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -81,7 +82,7 @@ impl Phase {
 pub struct Event {
     /// Wall clock milliseconds.
     pub at_ms: u64,
-    /// Who decided: the name of a policy, `wake`, or `person`.
+    /// Who decided: the name of a policy, `vpa`, `wake`, or `person`.
     pub by: String,
     /// Instances before.
     pub from: u32,
@@ -110,4 +111,8 @@ pub struct View {
     pub latest: Option<Event>,
     /// Decisions that changed something since the process started, by the code of their reason.
     pub decisions: BTreeMap<String, u64>,
+    /// What one instance should request; where its rules have a VPA, once something is known.
+    pub recommendation: Option<vpa::Recommendation>,
+    /// What instances are started with because of that.
+    pub size: Option<vpa::Requirements>,
 }

@@ -298,6 +298,95 @@ fn what_cannot_be_found_out_changes_nothing() {
 }
 
 #[test]
+fn an_hpa_counts_in_what_user_code_records() {
+    virtually(async {
+        let farm = Farm::open(Toil::new(Duration::from_millis(100)).recording(30.0)).await;
+        farm.create("f", json!({})).await;
+        let pods = json!({"type": "Pods", "pods": {
+            "metric": {"name": "load"}, "target": {"type": "AverageValue", "averageValue": "10"},
+        }});
+        let rules = json!({"minReplicas": 1, "maxReplicas": 3, "policy": {"hpa": {"metrics": [pods]}}});
+        farm.rule("f", &serde_json::from_value(rules).unwrap()).await;
+        farm.publish(1_000);
+        until("it becomes three times as many", || farm.toil.running() == 3).await;
+    });
+}
+
+/// Two instances that use half a core and 600 MiB each, and ask for much less; with these words of a VPA's policy.
+async fn small(instances: u32, policy: serde_json::Value) -> Farm {
+    let farm = Farm::open(Toil::new(Duration::from_millis(1)).using(0.5, 600 << 20)).await;
+    let small = json!({"resources": {"cpu": 0.1, "ram": 128 << 20}, "parallelism": instances});
+    farm.create("f", small).await;
+    let vpa = serde_json::from_value(json!({"updatePolicy": policy})).unwrap();
+    let rules = Spec { vpa: Some(vpa), ..Spec::new(instances, instances, autoscale::PolicySpec::default()) };
+    farm.rule("f", &rules).await;
+    farm
+}
+
+impl Farm {
+    /// Cores and bytes that each instance was started to be expected to use.
+    fn requests(&self) -> Vec<(Option<f64>, Option<u64>)> {
+        let function = self.worker.shared.functions.read()[&named("f")].clone();
+        let running = function.keeper.as_ref().unwrap().running();
+        running.into_iter().map(|(_, requests, _)| (requests.cpu, requests.ram_bytes)).collect()
+    }
+}
+
+const SMALL: (Option<f64>, Option<u64>) = (Some(0.1), Some(128 << 20));
+
+/// 15 % more than is used, in steps of 5 % at most.
+fn fits((cpu, bytes): (Option<f64>, Option<u64>)) -> bool {
+    let is_near = |amount: f64, used: f64| (1.1..1.3).contains(&(amount / used));
+    cpu.is_some_and(|cpu| is_near(cpu, 0.5)) && bytes.is_some_and(|bytes| is_near(bytes as f64, f64::from(600 << 20)))
+}
+
+#[test]
+fn a_vpa_that_is_off_recommends_and_does_nothing() {
+    virtually(async {
+        let farm = small(2, json!({"updateMode": "Off"})).await;
+        sleep(Duration::from_secs(600)).await;
+        let target = farm.view("f").recommendation.unwrap().target;
+        let (cpu, memory) = (target.cpu.unwrap().as_f64(), target.memory.unwrap().value().unsigned_abs());
+        assert!(fits((Some(cpu), Some(memory))), "{cpu} {memory}");
+        assert_eq!((farm.view("f").size, farm.requests()), (None, vec![SMALL; 2]));
+        farm.rule("f", &rules(1)).await;
+        until("nothing is recommended without a vpa", || farm.view("f").recommendation.is_none()).await;
+    });
+}
+
+#[test]
+fn a_vpa_replaces_instances_that_are_too_small_once_and_their_size_survives_a_start() {
+    virtually(async {
+        let farm = small(2, json!({})).await;
+        until("both are replaced", || farm.requests().len() == 2 && farm.requests().into_iter().all(fits)).await;
+        sleep(Duration::from_secs(3600)).await;
+        let resized = farm.codes("f").iter().filter(|code| *code == "Resized").count();
+        assert!(resized <= 2, "{:?}", farm.codes("f"));
+        let size = farm.view("f").size;
+        let farm = farm.restart().await;
+        until("they are there again", || farm.requests().len() == 2).await;
+        assert!(farm.requests().into_iter().all(fits), "{:?}", farm.requests());
+        assert_eq!(farm.view("f").size, size);
+        farm.worker.set_scaling(Kind::Function, named("f"), None).await.unwrap();
+        assert_eq!(farm.view("f").size, None);
+    });
+}
+
+#[test]
+fn an_instance_that_is_alone_is_not_replaced_but_gets_its_size_when_it_starts_anew() {
+    virtually(async {
+        for policy in [json!({}), json!({"updateMode": "Initial", "minReplicas": 1})] {
+            let farm = small(1, policy).await;
+            until("a size is found", || farm.view("f").size.is_some()).await;
+            sleep(Duration::from_secs(600)).await;
+            assert_eq!(farm.requests(), [SMALL]);
+            farm.worker.restart(Kind::Function, named("f"), None).await.unwrap();
+            until("it has it", || farm.requests().len() == 1 && farm.requests().into_iter().all(fits)).await;
+        }
+    });
+}
+
+#[test]
 fn what_reads_something_else_while_it_sleeps_is_woken_by_that() {
     virtually(async {
         let farm = Farm::open(Toil::new(Duration::from_millis(1))).await;
