@@ -32,7 +32,8 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What user code finds in its environment: that of this process, which is the container's, as where user code is the container's own
 /// process. What is no text is nobody's setting, and what is said to Geminga is not said to user code.
 fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, Secret> {
-    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, Secret(value.into_string().ok()?)));
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, Secret(value.into_string().ok()?)));
     variables.filter_map(text).filter(|(name, _)| !name.starts_with("GEMINGA_")).collect()
 }
 

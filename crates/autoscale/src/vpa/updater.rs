@@ -60,7 +60,8 @@ impl Spec {
         } else if all.iter().flatten().any(|one| one.is_outside) {
             Some("what it requests is outside the recommended range")
         } else {
-            (candidate.age >= LIFETIME && difference >= DIFFERENCE).then_some("what it requests is off the target for long")
+            (candidate.age >= LIFETIME && difference >= DIFFERENCE)
+                .then_some("what it requests is off the target for long")
         };
         why.filter(|_| self.admits(&all))
     }
@@ -153,7 +154,8 @@ mod tests {
         check(&plain, running("100m", "1Gi", 11), false);
         check(&plain, running("100m", "512Mi", 12), true);
         check(&plain, running("190m", "512Mi", 12), false);
-        let unknown = Candidate { requests: Resources { cpu: None, ..resources("0", "512Mi") }, ..running("0", "0", 0) };
+        let unknown =
+            Candidate { requests: Resources { cpu: None, ..resources("0", "512Mi") }, ..running("0", "0", 0) };
         check(&plain, unknown, true);
     }
 

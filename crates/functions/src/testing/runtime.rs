@@ -11,7 +11,9 @@ use std::{
 
 use crate::{
     FunctionSpec, Record, Runtime,
-    runtime::{Effects, Event, Input, InstanceSpec, Link, LogLevel, LogLine, Outcome, Request, StartError, Usage, Used, link},
+    runtime::{
+        Effects, Event, Input, InstanceSpec, Link, LogLevel, LogLine, Outcome, Request, StartError, Usage, Used, link,
+    },
 };
 
 /// Gives back every message as it came, and of a window the last; logs a line for each.

@@ -463,8 +463,15 @@ async fn begin(
     *skips = false;
     for id in ids {
         let Some(made) = wanted.made(id) else { continue };
-        let mut kept =
-            Kept { made, requests: wanted.spec.requests, instance: None, panicked: Shutdown::new(), panics: 0, failure: None, retry_at: None };
+        let mut kept = Kept {
+            made,
+            requests: wanted.spec.requests,
+            instance: None,
+            panicked: Shutdown::new(),
+            panics: 0,
+            failure: None,
+            retry_at: None,
+        };
         revive_one(around, state.sharing(wanted), wanted, id, &mut kept)?;
         state.running.lock().insert(id, kept);
     }

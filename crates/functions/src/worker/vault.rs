@@ -77,10 +77,7 @@ impl Vault {
 
     /// What to write so that these are a function's values.
     pub(super) fn changes(name: &Name, apart: &Apart) -> Result<[TableChange; 2]> {
-        Ok([
-            change(SECRETS, "the secrets", name, &apart.secrets)?,
-            change(ENV, "the environment", name, &apart.env)?,
-        ])
+        Ok([change(SECRETS, "the secrets", name, &apart.secrets)?, change(ENV, "the environment", name, &apart.env)?])
     }
 
     /// After it was written.

@@ -85,7 +85,9 @@ pub(crate) fn resolve<S>(
                 problems.error(at, format!("{id}: variable {variable}: the {kind} {name} has no key {key}{near}"));
             }
             None => {
-                let text = format!("{id}: variable {variable}: there is no {kind} {name} in these files, and an apply needs it");
+                let text = format!(
+                    "{id}: variable {variable}: there is no {kind} {name} in these files, and an apply needs it"
+                );
                 problems.warning(at, text);
             }
         }

@@ -294,7 +294,11 @@ static POD: Record = Record {
             acts("autoScalingMetrics", List(&Shape::Record(&kube::METRIC)), "The HPA policy with these metrics."),
             acts("autoScalingBehavior", Shape::Record(&kube::BEHAVIOR), "How fast the HPA policy may go."),
             acts("vpa", Shape::Record(&kube::VPA), "The VPA's recommendation. Not together with `maxReplicas`."),
-            acts("env", List(&Shape::Record(&kube::ENV)), "The environment of an instance's processes, or of its WASM component."),
+            acts(
+                "env",
+                List(&Shape::Record(&kube::ENV)),
+                "The environment of an instance's processes, or of its WASM component.",
+            ),
         ],
         POD_PLACEMENT,
         &[

@@ -187,13 +187,7 @@ impl Worker {
     }
 
     /// Lets instances start with this size from now on, and replaces these, unless something else has happened since.
-    pub(super) async fn resize(
-        &self,
-        name: Name,
-        size: Requirements,
-        replaced: Vec<u32>,
-        event: Event,
-    ) -> Result<()> {
+    pub(super) async fn resize(&self, name: Name, size: Requirements, replaced: Vec<u32>, event: Event) -> Result<()> {
         let worker = self.clone();
         whole(async move {
             let _turn = worker.shared.gates.enter(&name).await;

@@ -10,12 +10,7 @@ use autoscale::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{
-    instance::Meter,
-    runtime::Used,
-    spec::Limits,
-    worker::row::Row,
-};
+use crate::{instance::Meter, runtime::Used, spec::Limits, worker::row::Row};
 
 /// Time between two samples: the recommender's confidence counts one a minute.
 const SAMPLE_EVERY: Duration = Duration::from_secs(60);
