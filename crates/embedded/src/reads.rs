@@ -70,6 +70,12 @@ impl Embedded {
         wanted.into_iter().map(|wanted| wanted.map(&mut found)).collect()
     }
 
+    /// All topics and partitions that one reads.
+    async fn topics(&self, reads: &Reads) -> Result<Vec<TopicName>> {
+        let found = self.found(&[reads]).await.pop().transpose()?;
+        Ok(found.map(|found| found.topics).unwrap_or_default())
+    }
+
     pub(crate) async fn input_stats(&self, all: &[&Reads]) -> Vec<Result<InputStats>> {
         let found = self.found(all).await;
         let subscriptions = all.iter().map(|reads| Arc::<str>::from(reads.subscription.as_str()));
@@ -114,7 +120,7 @@ impl Embedded {
                     self.hang(&reads, topic, reads.initial_position, &bell).await?;
                 }
             }
-            topics = self.topics(&reads).await?.0;
+            topics = self.topics(&reads).await?;
         }
         let mut new_topics: Vec<_> =
             patterns.into_iter().map(|(changes, wanted)| Box::pin(new_topic(changes, wanted))).collect();
@@ -142,8 +148,7 @@ impl Embedded {
                 self.partitions(&topic).await?;
             }
         }
-        let found = self.found(&[reads]).await.pop().transpose()?;
-        Ok(found.map(|found| found.topics).unwrap_or_default())
+        self.topics(reads).await
     }
 
     async fn hang(&self, reads: &Reads, topic: TopicName, from: InitialPosition, bell: &Arc<Bell>) -> Result<()> {
