@@ -169,6 +169,8 @@ def main():
     args = parser.parse_args()
     server = Server.at(args.service_url, args.admin_url, args.pid)
     until("functions are answered for", lambda: server.get("/admin/v3/functions/public/default") is not None, seconds=120)
+    # What Pulsar's worker is given while it has no leader stays half done.
+    until("somebody leads", lambda: server.get("/admin/v2/worker/cluster/leader/ready"), seconds=120)
     client = pulsar.Client(server.service, logger=QUIET)
     measures = {
         "memory": memory,

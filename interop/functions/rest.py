@@ -87,13 +87,7 @@ class Server:
         )
         body += b"--%s--\r\n" % boundary.encode()
         path = "/admin/v3/{}/{tenant}/{namespace}/{name}".format(kind, **config)
-        deadline = time.monotonic() + 60
-        while True:
-            status, said = self.request(method, path, body, f"multipart/form-data; boundary={boundary}", timeout=300)
-            # Pulsar's worker comes up after its broker, and says so.
-            if status != 503 or time.monotonic() > deadline:
-                return status, said
-            time.sleep(0.5)
+        return self.request(method, path, body, f"multipart/form-data; boundary={boundary}", timeout=300)
 
 
 def until(what, true, seconds=60, pause=0.05):
