@@ -46,6 +46,8 @@ struct Snapshot {
     whole: bool,
     changes: Changes,
     dirty: Vec<Arc<Topic>>,
+    /// Ledgers that no row has any more once a whole checkpoint is written.
+    dropped: Vec<u64>,
     needed: journal::Lsn,
 }
 
@@ -88,7 +90,7 @@ impl Inner {
         let checkpoint = self.journal.last();
         let inner = self.clone();
         let snapshot = tokio::task::spawn_blocking(move || inner.snapshot(checkpoint)).await;
-        let Snapshot { changes, dirty, needed, whole } = snapshot.map_err(|_| Error::Closed)?;
+        let Snapshot { changes, dirty, dropped, needed, whole } = snapshot.map_err(|_| Error::Closed)?;
         let changes = Arc::new(changes);
         match self.write(needed, changes.clone()).await {
             Ok(()) => {
@@ -98,10 +100,17 @@ impl Inner {
                 tracing::debug!(checkpoint = upto, whole, topics = changes.rows.len(), "checkpoint");
                 drop(dirty);
                 self.settle(&changes);
+                if whole {
+                    self.segments.settle();
+                    dropped.into_iter().for_each(|ledger| self.journal.forget(ledger));
+                } else {
+                    self.dropped.lock().extend(dropped);
+                }
                 Ok(Checkpoint { upto, whole })
             }
             Err(error) => {
                 self.restore(&changes, dirty);
+                self.dropped.lock().extend(dropped);
                 Err(error)
             }
         }
@@ -123,8 +132,10 @@ impl Inner {
 
     /// Copies every topic that changed. Each copy is whole, and not older than `checkpoint`.
     fn snapshot(&self, checkpoint: journal::Lsn) -> Snapshot {
+        // Before the topics: whoever drops a ledger has changed its topic already.
+        let dropped = std::mem::take(&mut *self.dropped.lock());
         let dirty = std::mem::take(&mut *self.dirty.lock());
-        let mut changes = Changes { checkpoint, segments: Some(self.segments.all()), ..Changes::default() };
+        let mut changes = Changes { checkpoint, ..Changes::default() };
         {
             let overlay = self.overlay.lock();
             changes.deleted = overlay.deleted.values().cloned().collect();
@@ -173,13 +184,15 @@ impl Inner {
             std::thread::sleep(Duration::from_millis(1));
         }
         let whole = waiting.is_empty();
+        // A row that is not written may name a segment that its topic no longer needs; a start removes what the catalog does not know.
+        changes.segments = Some(if whole { self.segments.all() } else { self.segments.all_and_leaving() });
         for topic in &waiting {
             changes.checkpoint = changes.checkpoint.min(topic.state.lock().dirty_since.saturating_sub(1));
         }
         self.dirty.lock().append(&mut waiting);
         // Never back: what is in the catalog stays there.
         changes.checkpoint = changes.checkpoint.max(self.checkpointed.load(Relaxed));
-        Snapshot { changes, dirty: written, needed, whole }
+        Snapshot { changes, dirty: written, dropped, needed, whole }
     }
 
     /// Forgets what the catalog knows now.

@@ -23,12 +23,14 @@ pub(crate) struct Segments {
     open: Mutex<Vec<Arc<Segment>>>,
     /// Bytes in all, and bytes wanted as far as known: what is dropped is taken off at once, what expires when it is looked for.
     known: Mutex<BTreeMap<u64, (u64, u64)>>,
+    /// Those that no topic needs any more, and their bytes, while a row of the catalog may name them.
+    leaving: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Segments {
     pub(crate) async fn open(dir: &Path) -> Result<Self> {
         let store = segment::Store::local(dir).map_err(failed)?;
-        Ok(Self { store, open: Mutex::default(), known: Mutex::default() })
+        Ok(Self { store, open: Mutex::default(), known: Mutex::default(), leaving: Mutex::default() })
     }
 
     /// Takes over what the catalog knows, and removes what it does not: a stop came between the two.
@@ -47,12 +49,26 @@ impl Segments {
         self.known.lock().iter().map(|(&id, &bytes)| (id, bytes)).collect()
     }
 
+    /// With those that rows of the catalog may still name.
+    pub(crate) fn all_and_leaving(&self) -> Vec<(u64, (u64, u64))> {
+        let mut all = self.known.lock().clone();
+        all.extend(self.leaving.lock().iter().map(|(&id, &total)| (id, (total, 0))));
+        all.into_iter().collect()
+    }
+
     pub(crate) fn set(&self, segment: u64, total: u64, live: u64) {
         self.known.lock().insert(segment, (total, live));
     }
 
+    /// No topic needs it any more; once no row names it either it may be deleted.
     pub(crate) fn remove(&self, segment: u64) {
-        self.known.lock().remove(&segment);
+        let total = self.known.lock().remove(&segment).map_or(0, |(total, _)| total);
+        self.leaving.lock().insert(segment, total);
+    }
+
+    /// Every row of the catalog is as its topic is.
+    pub(crate) fn settle(&self) {
+        self.leaving.lock().clear();
     }
 
     /// These parts are no longer wanted.

@@ -504,11 +504,22 @@ impl State {
         }
     }
 
-    /// Entries of `ledger` below `first` are gone, which were `bytes` bytes.
+    /// Entries of `ledger` below `first` are gone, which were `bytes` bytes. With them goes all that came before: nobody needs it
+    /// either, it is only still there, in a segment or in a file that cannot go yet. What is stored has no gap that way.
     pub(crate) fn drop_below(&mut self, ledger: u64, first: u64, bytes: u64) {
-        if let Some(meta) = self.find_mut(ledger)
+        let consumed = self.consumed();
+        let Ok(at) = self.ledgers.binary_search_by_key(&ledger, |l| l.id) else { return };
+        let (before, rest) = self.ledgers.split_at_mut(at);
+        if let Some(meta) = rest.first_mut()
             && first > meta.first
         {
+            // Unless a cursor went back to it meanwhile.
+            if meta.base <= consumed {
+                for earlier in before {
+                    earlier.first = earlier.entries;
+                    earlier.gone_bytes = earlier.bytes;
+                }
+            }
             meta.first = first.min(meta.entries);
             meta.gone_bytes = (meta.gone_bytes + bytes).min(meta.bytes);
             if meta.first == meta.entries {

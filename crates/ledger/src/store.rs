@@ -83,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) tables: Tables,
     /// Topics with changes that are not in the catalog, each once.
     pub(crate) dirty: Mutex<Vec<Arc<Topic>>>,
+    /// Ledgers that topics have dropped and the catalog may still have: until it has not, the journal keeps knowing where they are.
+    pub(crate) dropped: Mutex<Vec<u64>>,
     /// Position of the last checkpoint.
     pub(crate) checkpointed: AtomicU64,
     /// Bytes committed since then.
@@ -173,6 +175,7 @@ impl Store {
             overlay: Mutex::new(replay.overlay),
             tables: replay.tables,
             dirty: Mutex::new(replay.dirty),
+            dropped: Mutex::default(),
             checkpointed: AtomicU64::new(replay.checkpoint),
             uncheckpointed: AtomicU64::new(replay.bytes),
             maintenance: tokio::sync::Mutex::new(Maintenance::default()),
@@ -484,6 +487,9 @@ impl Inner {
     }
 
     /// Gives back what ledgers held that the topic has dropped.
+    ///
+    /// The journal forgets them only with the next whole checkpoint. A file that is full before that gets an index, and the drop may
+    /// be in no durable commit yet: after a stop the topic has the ledger again, and a start would not find its entries.
     pub(crate) fn release(&self, topic: &Topic) {
         let removed = std::mem::take(&mut topic.state.lock().removed);
         if removed.is_empty() {
@@ -495,10 +501,10 @@ impl Inner {
                 overlay.owners.remove(&ledger.id);
             }
         }
-        for ledger in removed {
-            self.journal.forget(ledger.id);
+        for ledger in &removed {
             self.segments.release(&ledger.segments);
         }
+        self.dropped.lock().extend(removed.iter().map(|ledger| ledger.id));
     }
 
     pub(crate) fn unloaded(&self, topic: &Arc<Topic>) {

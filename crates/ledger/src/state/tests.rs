@@ -50,6 +50,24 @@ fn positions_and_ordinals_are_each_others_inverse() {
     assert_eq!(state.bytes_between(2, 9), 700);
 }
 
+#[test]
+fn what_is_gone_takes_all_before_it_along() {
+    let mut state = state();
+    open(&mut state, 6);
+    state.drop_below(20, 2, 200);
+    assert_eq!((state.first_ordinal(), state.storage_bytes()), (6, 600));
+    assert_eq!(state.cursor(0).unwrap().next, 6);
+}
+
+#[test]
+fn what_a_cursor_went_back_to_stays() {
+    let mut state = state();
+    open(&mut state, 1);
+    state.drop_below(20, 2, 200);
+    assert_eq!((state.first_ordinal(), state.storage_bytes()), (0, 1000));
+    assert_eq!(state.cursor(0).unwrap().next, 1);
+}
+
 /// How many ledgers may go at `now` minutes with cursors at `cursors`.
 #[track_caller]
 fn check_trim(cursors: &[u64], retention: Retention, now: u64, expected: usize) {

@@ -12,3 +12,4 @@ mod recovery;
 mod space;
 mod tables;
 mod topics;
+mod uncommitted;
