@@ -30,7 +30,8 @@ async fn work(mut o: Opened, mut ledger: ManagedLedger, seed: u64, stop: Arc<Ato
     };
     let mut promised = Promised { entries: Vec::new(), acked: BTreeSet::new() };
     let mut count = 0;
-    while !stop.load(Relaxed) {
+    // On a loaded machine the time may be over before there is anything to look at.
+    while !stop.load(Relaxed) || promised.entries.len() <= 20 {
         let entries: Vec<_> =
             (0..1 + next(6)).map(|n| (count + n, entry(count + n, 8 + next(4000) as usize))).collect();
         count += entries.len() as u64;
@@ -100,7 +101,6 @@ async fn owners_at_work_beside_checkpoints_lose_nothing_at_a_stop() {
 
         let o = fixture.open().await;
         for (n, promised) in promises.into_iter().enumerate() {
-            assert!(promised.entries.len() > 20, "{} entries", promised.entries.len());
             let mut ledger = o.load(&format!("t{round}-{n}"));
             let id = cursor(&ledger, "s").unwrap();
             assert_eq!(ledger.entries_added(), promised.entries.len() as u64);
