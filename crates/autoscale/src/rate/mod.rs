@@ -4,8 +4,8 @@
 //! forward by the time an instance takes to start. One instance does, when it has enough to do, its true rate: what all have done
 //! divided by the time they were busy (DS2: Kalavri et al., OSDI 2018). The number is the smallest that
 //! 1. uses no more than `target_utilization` of the true rate for what arrives,
-//! 2. lets all but one in a hundred messages wait no longer than `target_age`, and half of them no longer than an eighth of it, by
-//!    Erlang's formula,
+//! 2. lets all but one in a hundred messages wait no longer than `target_age`, by Erlang's formula, and, where any instance takes any
+//!    message, half of them no longer than an eighth of it,
 //! 3. works off, within `catch_up` of new instances being ready, what will then wait beyond that eighth,
 //! 4. has room for nearly a deviation more messages than expected, until still more instances could be there.
 //!

@@ -295,6 +295,28 @@ impl ContainerPolicy {
 }
 
 impl Recommendation {
+    /// What of it an instance can get: where only requests are controlled, nothing is more than the limit that stays.
+    ///
+    /// Source: kubernetes/autoscaler `vertical-pod-autoscaler/pkg/utils/vpa/capping.go`, `capRecommendationToContainerLimit`.
+    #[must_use]
+    pub fn within(&self, controlled: ControlledValues, limits: &Resources) -> Self {
+        if controlled == ControlledValues::RequestsAndLimits {
+            return self.clone();
+        }
+        let cap = |amount: &Option<Quantity>, limit: &Option<Quantity>| match (amount, limit) {
+            (Some(amount), Some(limit)) if amount > limit => Some(limit.clone()),
+            _ => amount.clone(),
+        };
+        let capped =
+            |of: &Resources| Resources { cpu: cap(&of.cpu, &limits.cpu), memory: cap(&of.memory, &limits.memory) };
+        Self {
+            target: capped(&self.target),
+            lower_bound: capped(&self.lower_bound),
+            upper_bound: capped(&self.upper_bound),
+            uncapped_target: self.uncapped_target.clone(),
+        }
+    }
+
     /// What an instance gets, given what it was declared with. Limits keep their ratio to requests; or, where only requests are
     /// controlled, stay, and requests stay below them.
     pub fn applied(&self, controlled: ControlledValues, declared: &Requirements) -> Requirements {

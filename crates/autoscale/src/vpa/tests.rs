@@ -163,6 +163,16 @@ fn limits_follow_requests_or_stay() {
     check(RequestsAndLimits, ["100m", "100Mi"], ["200m", "-"], [["600m", "300Mi"], ["1200m", "-"]]);
     check(RequestsAndLimits, ["-", "-"], ["1", "1Gi"], [["600m", "300Mi"], ["600m", "300Mi"]]);
     check(RequestsOnly, ["100m", "100Mi"], ["500m", "1Gi"], [["500m", "300Mi"], ["500m", "1Gi"]]);
+
+    // Who has all it can get is within the bounds.
+    let bounds = |lower_bound, upper_bound| Recommendation { lower_bound, upper_bound, ..recommendation.clone() };
+    let found = bounds(resources("550m", "200Mi"), resources("800m", "400Mi"));
+    let limits = resources("500m", "350Mi");
+    let expected = bounds(resources("500m", "200Mi"), resources("500m", "350Mi"));
+    let expected = Recommendation { target: resources("500m", "300Mi"), ..expected };
+    assert_eq!(found.within(RequestsOnly, &limits), expected);
+    assert_eq!(found.within(RequestsAndLimits, &limits), found);
+    assert_eq!(found.within(RequestsOnly, &Resources::default()), found);
 }
 
 #[test]

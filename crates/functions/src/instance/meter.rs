@@ -18,6 +18,8 @@ struct Inner {
     in_hand: u32,
     at: Duration,
     usage: Option<Arc<dyn Usage>>,
+    /// Since when user code runs, if it does.
+    began: Option<Duration>,
     /// CPU time and deaths for want of memory of runs of user code that have ended.
     before: (Duration, u32),
 }
@@ -45,6 +47,8 @@ pub struct Load {
     pub window: u32,
     /// What it keeps needs it, although no message comes: windows that time will close.
     pub waits_for_time: bool,
+    /// How long the last run of its code took that was killed for its memory.
+    pub out_of_memory_after: Option<Duration>,
 }
 
 /// How an instance does, and what it has done since it last said so.
@@ -96,6 +100,7 @@ impl Meter {
         inner.load.ready_at.get_or_insert(now);
         inner.load.is_ready = true;
         inner.usage = usage;
+        inner.began = Some(now);
     }
 
     /// User code has ended.
@@ -107,7 +112,11 @@ impl Meter {
         inner.load.is_ready = false;
         inner.load.waits_for_time = false;
         inner.usage = None;
+        let began = inner.began.take();
         if let Some(last) = last {
+            if last.out_of_memory > inner.before.1 {
+                inner.load.out_of_memory_after = began.map(|began| now.saturating_sub(began));
+            }
             inner.before = (last.cpu, last.out_of_memory);
         }
     }
@@ -183,6 +192,9 @@ mod tests {
         meter.ended(2 * SECOND);
         meter.ready(3 * SECOND, Some(Arc::new(Fixed(2))));
         assert_eq!(meter.used(), Some(Used { cpu: 7 * SECOND, memory_bytes: Some(2), out_of_memory: 2 }));
-        assert_eq!(meter.read(3 * SECOND).ready_at, Some(SECOND));
+        let load = meter.read(3 * SECOND);
+        assert_eq!((load.ready_at, load.out_of_memory_after), (Some(SECOND), Some(SECOND)));
+        meter.ended(8 * SECOND);
+        assert_eq!(meter.read(9 * SECOND).out_of_memory_after, Some(5 * SECOND));
     }
 }

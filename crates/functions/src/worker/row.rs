@@ -112,13 +112,14 @@ impl Row {
         }
     }
 
-    /// What one instance asks for and may have, as it is declared; limits only where they are written.
+    /// What one instance asks for and may have, as it is declared; where nothing says what it may have, that is what it asks for.
     pub(super) fn declared(&self) -> Requirements {
         let of = |resources: Option<&Resources>| vpa::Resources {
             cpu: resources.and_then(|of| of.cpu).map(|cores| Quantity::from_millis((cores * 1000.0).round() as i64)),
             memory: resources.and_then(|of| of.ram).map(Quantity::from_units),
         };
-        Requirements { requests: of(self.config.resources()), limits: of(self.limits.as_ref()) }
+        let requests = self.config.resources();
+        Requirements { requests: of(requests), limits: of(self.limits.as_ref().or(requests)) }
     }
 
     /// What is wanted of each instance, given how often restarts of each were asked for.

@@ -139,7 +139,7 @@ pub(super) fn named(name: &str) -> Name {
     Name::new("public", "default", name).unwrap()
 }
 
-fn config() -> serde_json::Value {
+pub(super) fn config() -> serde_json::Value {
     json!({"className": "code.F", "inputs": ["in"], "output": "out", "py": "code.py"})
 }
 

@@ -101,7 +101,7 @@ async fn read(tables: &dyn Tables, table: &str) -> Result<BTreeMap<String, Value
             let key = String::from_utf8_lossy(&key).into_owned();
             match serde_json::from_slice::<BTreeMap<String, String>>(&row.value) {
                 Ok(values) => drop(all.insert(key, values.into_iter().map(|(k, v)| (k, Secret(v))).collect())),
-                // The function says so when it starts: it has no such secret.
+                // Its secrets are then looked for where the node's own are; that its environment is missing, nothing else says.
                 Err(_) => tracing::error!(function = key, table, "what is kept of a function cannot be read"),
             }
         }

@@ -186,16 +186,17 @@ impl Worker {
         .await
     }
 
-    /// Lets instances start with this size from now on, and replaces these, unless something else has happened since.
-    pub(super) async fn resize(&self, name: Name, size: Requirements, replaced: Vec<u32>, event: Event) -> Result<()> {
-        let worker = self.clone();
+    /// Lets instances start with this size from now on, and replaces these, unless something else has happened since it was found for
+    /// `seen`: whoever declares something else begins with that.
+    pub(super) async fn resize(&self, seen: Row, size: Requirements, replaced: Vec<u32>, event: Event) -> Result<()> {
+        let (worker, name) = (self.clone(), seen.name());
         whole(async move {
             let _turn = worker.shared.gates.enter(&name).await;
             let found = worker.shared.functions.read().get(&name).cloned();
             let Some(function) = found else { return Ok(()) };
             let old = function.row.lock().clone();
-            let has_vpa = old.scaling.spec.as_ref().is_some_and(|spec| spec.vpa.is_some());
-            if !has_vpa || old.phase() != Phase::Active || old.instances() != event.from {
+            let is_same = old.id == seen.id && old.version == seen.version && old.scaling == seen.scaling;
+            if !is_same || old.phase() != Phase::Active || old.instances() != event.from {
                 return Ok(());
             }
             let row = Row { size: Some(size), ..old.clone() };

@@ -137,7 +137,8 @@ struct Task {
     policies: Controller,
     /// What has rules, unless a person holds it.
     members: BTreeMap<Name, Member>,
-    /// Of those whose instances have a size that is found out, whoever holds their number.
+    /// Of those whose instances have a size that is found out. What was learnt stays while a person holds the number; nothing is added
+    /// to it then, and nothing is done.
     sizers: BTreeMap<Name, Sizer>,
     /// Of the members, in their order, by place; `None` when it must be found anew.
     upstream: Option<Vec<Vec<usize>>>,
@@ -394,7 +395,7 @@ impl Task {
             let (worker, name) = (worker.clone(), name.clone());
             self.in_flight.insert(name.clone());
             self.applying.spawn(async move {
-                if let Err(error) = worker.resize(name.clone(), size, replaced, event).await {
+                if let Err(error) = worker.resize(row, size, replaced, event).await {
                     tracing::warn!(function = %name, %error, "the instances of a function keep their size");
                 }
                 name

@@ -1,6 +1,7 @@
 //! Functions that scale, over a broker in memory and on virtual time: a second of theirs takes no time.
 
-use autoscale::Spec;
+use autoscale::{Spec, vpa::Requirements};
+use model::function::{Resources, UpdateOptions};
 use serde_json::json;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -11,6 +12,7 @@ use crate::{
     testing::{MemoryLog, MemoryTables, Toil},
     worker::{
         Declaration, EnvironmentSecrets, Given, Parts, Runtimes, Worker,
+        row::Row,
         tests::{named, refusal, settings},
     },
 };
@@ -314,12 +316,30 @@ fn an_hpa_counts_in_what_user_code_records() {
 
 /// Two instances that use half a core and 600 MiB each, and ask for much less; with these words of a VPA's policy.
 async fn small(instances: u32, policy: serde_json::Value) -> Farm {
+    limited(instances, json!({"updatePolicy": policy}), None).await
+}
+
+/// The same with all words of a VPA, and what an instance may have at most.
+async fn limited(instances: u32, vpa: serde_json::Value, limits: Option<Resources>) -> Farm {
     let farm = Farm::open(Toil::new(Duration::from_millis(1)).using(0.5, 600 << 20)).await;
-    let small = json!({"resources": {"cpu": 0.1, "ram": 128 << 20}, "parallelism": instances});
-    farm.create("f", small).await;
-    let vpa = serde_json::from_value(json!({"updatePolicy": policy})).unwrap();
-    let rules = Spec { vpa: Some(vpa), ..Spec::new(instances, instances, autoscale::PolicySpec::default()) };
-    farm.rule("f", &rules).await;
+    let mut upload = farm.worker.packages().receive("code.py").await.unwrap();
+    upload.write(b"code").await.unwrap();
+    let config = json!({
+        "className": "code.F", "inputs": ["in"], "output": "out", "py": "code.py",
+        "resources": {"cpu": 0.1, "ram": 128 << 20}, "parallelism": instances,
+    });
+    let vpa = Some(serde_json::from_value(vpa).unwrap());
+    let declaration = Declaration {
+        kind: Kind::Function,
+        name: named("f"),
+        config: config.to_string(),
+        given: Given::Uploaded(upload.finish().await.unwrap()),
+        apart: Default::default(),
+        limits,
+        scaling: Some(Spec { vpa, ..Spec::new(instances, instances, autoscale::PolicySpec::default()) }),
+        replicas: None,
+    };
+    farm.worker.declare(declaration).await.unwrap();
     farm
 }
 
@@ -329,6 +349,17 @@ impl Farm {
         let function = self.worker.shared.functions.read()[&named("f")].clone();
         let running = function.keeper.as_ref().unwrap().running();
         running.into_iter().map(|(_, requests, _)| (requests.cpu, requests.ram_bytes)).collect()
+    }
+
+    /// Cores and bytes that instances may not exceed.
+    fn limits(&self) -> (Option<f64>, Option<u64>) {
+        let function = self.worker.shared.functions.read()[&named("f")].clone();
+        let limits = function.keeper.as_ref().unwrap().spec().unwrap().limits;
+        (limits.cpu, limits.ram_bytes)
+    }
+
+    fn row(&self) -> Row {
+        self.worker.shared.functions.read()[&named("f")].row.lock().clone()
     }
 }
 
@@ -362,6 +393,7 @@ fn a_vpa_replaces_instances_that_are_too_small_once_and_their_size_survives_a_st
         sleep(Duration::from_secs(3600)).await;
         let resized = farm.codes("f").iter().filter(|code| *code == "Resized").count();
         assert!(resized <= 2, "{:?}", farm.codes("f"));
+        assert_eq!(vec![farm.limits(); 2], farm.requests());
         let size = farm.view("f").size;
         let farm = farm.restart().await;
         until("they are there again", || farm.requests().len() == 2).await;
@@ -369,6 +401,43 @@ fn a_vpa_replaces_instances_that_are_too_small_once_and_their_size_survives_a_st
         assert_eq!(farm.view("f").size, size);
         farm.worker.set_scaling(Kind::Function, named("f"), None).await.unwrap();
         assert_eq!(farm.view("f").size, None);
+    });
+}
+
+#[test]
+fn where_only_requests_are_controlled_they_rise_to_the_limits_and_no_instance_is_replaced_again() {
+    virtually(async {
+        let all = json!({"containerName": "*", "controlledValues": "RequestsOnly"});
+        let vpa = json!({"resourcePolicy": {"containerPolicies": [all]}});
+        let limits = Resources { cpu: Some(0.2), ram: Some(200 << 20), disk: None };
+        let farm = limited(2, vpa.clone(), Some(limits)).await;
+        let most = (Some(0.2), Some(200 << 20));
+        until("both have all they may", || farm.requests() == [most; 2]).await;
+        let resized = || farm.codes("f").iter().filter(|code| *code == "Resized").count();
+        let before = resized();
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!((resized(), farm.requests(), farm.limits()), (before, vec![most; 2], most));
+        // Nothing is to be had from the beginning.
+        let farm = limited(2, vpa, None).await;
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!((farm.codes("f").contains(&"Resized".to_owned()), farm.requests()), (false, vec![SMALL; 2]));
+    });
+}
+
+#[test]
+fn a_size_that_was_found_for_an_older_declaration_is_not_given() {
+    virtually(async {
+        let farm = small(2, json!({"updateMode": "Off"})).await;
+        let seen = farm.row();
+        let size = || Requirements { requests: seen.declared().limits, limits: seen.declared().limits };
+        let event = || super::Event { from: 2, to: 2, ..farm.worker.event("vpa") };
+        let more = json!({"resources": {"cpu": 0.3, "ram": 256 << 20}}).to_string();
+        let name = named("f");
+        farm.worker.update(Kind::Function, name, more, Given::Nothing, UpdateOptions::default()).await.unwrap();
+        farm.worker.resize(seen.clone(), size(), vec![0], event()).await.unwrap();
+        assert_eq!((farm.view("f").size, farm.codes("f").contains(&"Resized".to_owned())), (None, false));
+        farm.worker.resize(farm.row(), size(), vec![], event()).await.unwrap();
+        assert_eq!(farm.view("f").size, Some(size()));
     });
 }
 
