@@ -34,6 +34,8 @@ struct Shared {
     published: Notify,
     asked: AtomicU64,
     says_nothing: AtomicBool,
+    /// Of which topic it never ends to find out what waits.
+    stuck: parking_lot::Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -81,6 +83,11 @@ impl MemoryLog {
     /// From now on nobody learns what waits, or does again.
     pub fn says_nothing(&self, nothing: bool) {
         self.shared.says_nothing.store(nothing, Relaxed);
+    }
+
+    /// From now on it never ends to find out what waits on this topic.
+    pub fn sticks_at(&self, topic: &str) {
+        *self.shared.stuck.lock() = Some(topic.to_owned());
     }
 
     /// What was published to a topic.
@@ -153,6 +160,10 @@ impl EventLog for MemoryLog {
         self.shared.asked.fetch_add(1, Relaxed);
         if self.shared.says_nothing.load(Relaxed) {
             return Err(Error::Closed("the broker is busy".to_owned()));
+        }
+        let stuck = self.shared.stuck.lock().clone();
+        if stuck.is_some_and(|stuck| reads.topics.iter().any(|(topic, _)| *topic == stuck)) {
+            std::future::pending::<()>().await;
         }
         let topics = self.shared.topics.lock();
         let mut stats = InputStats::default();

@@ -4,6 +4,7 @@
 //! for the broker's push.
 
 use autoscale::{Controller, Reason, Sample, Spec, vpa};
+use futures::future::join_all;
 use parking_lot::Mutex;
 use seams::Shutdown;
 use std::{
@@ -38,8 +39,9 @@ const PERIOD_MIN: Duration = Duration::from_millis(100);
 /// Time between two looks, in times of what one took to find out how everything does; and in periods at most.
 const REST: u32 = 50;
 const STRETCH_MAX: u32 = 4;
-/// How long a broker may take to say what waits.
+/// How long a broker may take to say what waits for all, and then, asked again for each on its own, for one.
 const INPUTS_PATIENCE: Duration = Duration::from_secs(5);
+const INPUT_PATIENCE: Duration = Duration::from_secs(1);
 /// Waits after a push that could not be had: the first, doubled each time, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -404,7 +406,8 @@ impl Task {
     }
 }
 
-/// What waits for each of these, found out with one question for all of them.
+/// What waits for each of these, found out with one question for all of them; where that takes too long, with one for each, so that a
+/// slow topic leaves only those in the dark that read it.
 async fn inputs(
     log: &dyn EventLog,
     members: &BTreeMap<Name, Member>,
@@ -413,9 +416,16 @@ async fn inputs(
     let names: Vec<&Name> = names.collect();
     let reads = |name: &&Name| members.get(*name).and_then(|member| member.reads.as_ref());
     let asked: Vec<&Reads> = names.iter().filter_map(reads).collect();
-    let Ok(said) = timeout(INPUTS_PATIENCE, log.input_stats_of_all(&asked)).await else {
-        tracing::warn!(functions = asked.len(), "the broker does not say what waits for functions");
-        return vec![None; names.len()];
+    let said = match timeout(INPUTS_PATIENCE, log.input_stats_of_all(&asked)).await {
+        Ok(said) => said,
+        Err(_) => {
+            let each = asked.iter().map(|reads| timeout(INPUT_PATIENCE, log.input_stats(reads)));
+            let late = |_| Err(Error::Closed("the broker does not say in time".to_owned()));
+            let said: Vec<_> = join_all(each).await.into_iter().map(|said| said.unwrap_or_else(late)).collect();
+            let silent = said.iter().filter(|said| said.is_err()).count();
+            tracing::warn!(functions = asked.len(), silent, "the broker is slow to say what waits for functions");
+            said
+        }
     };
     let mut said = said.into_iter();
     let of_one = |name: &&Name| {

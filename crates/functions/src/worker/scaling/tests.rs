@@ -300,6 +300,21 @@ fn what_cannot_be_found_out_changes_nothing() {
 }
 
 #[test]
+fn a_topic_that_says_nothing_holds_up_only_those_that_read_it() {
+    virtually(async {
+        let farm = Farm::scaling(&rules(1)).await;
+        farm.create("g", json!({"inputs": ["stuck"]})).await;
+        farm.rule("g", &rules(1)).await;
+        farm.log.sticks_at("persistent://public/default/stuck");
+        farm.publish(1000);
+        until("it becomes more", || farm.view("f").wanted == 4).await;
+        until("all is done", || farm.outputs() == 1000).await;
+        until("it becomes one again", || farm.view("f").wanted == 1).await;
+        assert_eq!(farm.view("g").wanted, 1);
+    });
+}
+
+#[test]
 fn an_hpa_counts_in_what_user_code_records() {
     virtually(async {
         let farm = Farm::open(Toil::new(Duration::from_millis(100)).recording(30.0)).await;
