@@ -109,7 +109,7 @@ impl Connection {
     /// Connects to `address` (`host:port`) and shakes hands; `via` is the proxy to go through, if any.
     ///
     /// # Errors
-    /// [`Error::Connect`], [`Error::Handshake`], or [`Error::Timeout`] after the config's time.
+    /// [`Error::Connect`], [`Error::Disconnected`], [`Error::Handshake`], or [`Error::Timeout`] after the config's time.
     pub async fn open(address: &str, via: Option<&str>, config: &Config) -> Result<Arc<Self>> {
         let target = via.unwrap_or(address);
         let name: Arc<str> = target.into();
@@ -139,10 +139,11 @@ impl Connection {
             ];
             let _ = shared.tasks.set(tasks);
             connection.send(&hello(config, via.map(|_| address)));
-            let connected = answer
-                .await
-                .unwrap_or(Err(Error::Closed))
-                .map_err(|e| Error::Handshake { address: name.clone(), why: innermost(&e) })?;
+            let connected = answer.await.unwrap_or(Err(Error::Closed)).map_err(|error| match error {
+                // A broker that is killed in the middle of it will be there again.
+                Error::Disconnected { .. } => error,
+                error => Error::Handshake { address: name.clone(), why: innermost(&error) },
+            })?;
             if let Some(bytes) = connected.max_message_size.and_then(|bytes| usize::try_from(bytes).ok()) {
                 connection.shared.max_message_bytes.store(bytes.min(1 << 30), Ordering::Relaxed);
             }

@@ -446,8 +446,9 @@ impl Lane {
         state.stamp.schema_version = success.schema_version.map(|version| version.to_vec()).filter(|v| !v.is_empty());
         state.stamp.producer_name = success.producer_name;
         state.max_message_bytes = connection.max_message_bytes();
-        let mut failed = None;
+        let (mut failed, mut has_room) = (None, false);
         for entry in state.take_unfit() {
+            has_room = true;
             let error = Error::TooLarge { bytes: entry.payload_bytes, limit: state.max_message_bytes };
             failed = failed.or_else(|| (entry.kind != Kind::Free).then(|| error.clone()));
             fail(entry.waiting, &error);
@@ -461,6 +462,10 @@ impl Lane {
             connection.write(|out| out.put_slice(&pending.frame));
         }
         state.link = Link::Up(connection);
+        drop(state);
+        if has_room {
+            self.room.notify_waiters();
+        }
         Ok(())
     }
 

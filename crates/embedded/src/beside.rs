@@ -5,13 +5,15 @@ use bytes::Bytes;
 use functions::{Error, Result};
 use model::{InitialPosition, Position, SubscriptionType, TopicName};
 use rustc_hash::FxHashSet;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use crate::{Embedded, log::error};
 
 /// Messages on their way at a time.
 const PERMITS: u32 = 200;
+/// How long nothing may come.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Leaves the broker when it is dropped.
 struct Visit {
@@ -60,8 +62,11 @@ pub(crate) async fn read(on: Embedded, topic: TopicName, positions: Vec<Position
     let wanted: FxHashSet<Position> = positions.into_iter().collect();
     let mut found = Vec::with_capacity(wanted.len());
     loop {
-        let Some(batch) = visit.incoming.recv().await else {
-            return Err(Error::Closed("the broker has stopped".into()));
+        let batch = match tokio::time::timeout(QUIET, visit.incoming.recv()).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Err(Error::Closed("the broker has stopped".into())),
+            // The last of them went with what is not stored any more.
+            Err(_) => return Ok(found),
         };
         let bytes = batch.iter().map(Outgoing::bytes).sum();
         visit.peer.was_heard();

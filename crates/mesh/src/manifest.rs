@@ -299,13 +299,17 @@ impl Manifest {
 
     /// What nodes name and these files have.
     fn resolve(&mut self, problems: &mut Problems) {
+        let mut copies = convert::env::Copies::default();
         for (node, places) in self.nodes.iter_mut().zip(&self.places) {
             let id = node.id();
             if let Some(pulsar) = &mut node.pulsar
                 && let Some(map) = self.config_maps.get(&pulsar.config_map)
             {
-                pulsar.broker_service_url = map.get("brokerServiceURL").cloned();
-                pulsar.web_service_url = map.get("webServiceURL").cloned();
+                let mut copy = |key: &str| map.get(key).map(|value| copies.take(value)).transpose();
+                match (copy("brokerServiceURL"), copy("webServiceURL")) {
+                    (Ok(broker), Ok(web)) => (pulsar.broker_service_url, pulsar.web_service_url) = (broker, web),
+                    (Err(why), _) | (_, Err(why)) => problems.error(node.origin, why),
+                }
                 for key in ["brokerServiceURL", "webServiceURL"] {
                     if !map.contains_key(key) {
                         let text = format!("{id}: the ConfigMap {} has no {key}", quoted(&pulsar.config_map));
@@ -313,7 +317,7 @@ impl Manifest {
                     }
                 }
             }
-            convert::env::resolve(node, &places.env, &self.config_maps, &self.secrets, problems);
+            convert::env::resolve(node, &mut copies, &places.env, &self.config_maps, &self.secrets, problems);
             for (name, at) in &node.secrets {
                 if let Some(secret) = self.secrets.get(&at.path)
                     && !secret.contains_key(&at.key)

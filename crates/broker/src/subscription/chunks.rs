@@ -77,8 +77,9 @@ impl Chunks {
     }
 
     /// Whether an earlier chunk of its message waits.
-    pub(super) fn is_behind(&self, part: Part) -> bool {
+    pub(super) fn is_behind(&self, part: Part, position: Position) -> bool {
         self.messages.get(&part.message).is_some_and(|message| message.waiting > 0)
+            && self.waiting.range(..position).any(|(_, (before, _))| before.message == part.message)
     }
 
     /// A chunk was sent.
@@ -181,18 +182,19 @@ mod tests {
         for (n, uuid, consumer) in [(0, b"a", 1), (1, b"b", 2)] {
             let first = part(&chunks, uuid, 0);
             assert_eq!(chunks.owner(first, at(n), consumer, |_, _| true), Some(consumer));
-            assert!(!chunks.is_behind(first));
+            assert!(!chunks.is_behind(first, at(n)));
         }
         for (n, uuid, chunk, consumer) in [(2, b"a", 1, 1), (3, b"b", 1, 2), (4, b"a", 2, 1), (5, b"b", 2, 2)] {
             let part = part(&chunks, uuid, chunk);
             chunks.wait(at(n), part, consumer);
-            assert!(chunks.is_behind(part));
+            assert!(chunks.is_behind(part, at(n + 1)) && (chunks.is_behind(part, at(n)) == (n > 3)));
         }
         assert_eq!(chunks.ready([(1, 1), (2, 5), (3, 9)].into_iter().collect()), [at(2), at(3), at(5)]);
-        assert!(chunks.is_behind(part(&chunks, b"a", 2)) && !chunks.is_behind(part(&chunks, b"b", 2)));
+        let (a, b) = (part(&chunks, b"a", 2), part(&chunks, b"b", 2));
+        assert!(chunks.is_behind(a, at(6)) && !chunks.is_behind(a, at(4)) && !chunks.is_behind(b, at(6)));
         chunks.remove_to(at(4));
         assert_eq!(chunks.waiting(), 0);
-        assert!(!chunks.is_behind(part(&chunks, b"a", 2)));
+        assert!(!chunks.is_behind(a, at(6)));
         let last = part(&chunks, b"a", 2);
         chunks.wait(at(6), last, 1);
         assert_eq!(chunks.forget(1), [at(6)]);

@@ -90,7 +90,7 @@ impl Subscription {
         let holds = |consumer, first| pending.get(&first).is_some_and(|pending| pending.consumer == consumer);
         let Some(owner) = self.chunks.owner(part, position, self.consumers[at].key, holds) else { return Some(at) };
         let to = self.consumers.iter().position(|c| c.key == owner)?;
-        if self.chunks.is_behind(part) || self.consumers[to].permits_for_chunks() <= 0 {
+        if self.chunks.is_behind(part, position) || self.consumers[to].permits_for_chunks() <= 0 {
             if self.can_wait {
                 self.chunks.wait(position, part, owner);
             }
@@ -102,7 +102,8 @@ impl Subscription {
 
     /// What waited for permits that are there now is delivered again: where it is stored, it is read again.
     fn replay_chunks(&mut self) {
-        if self.chunks.waiting() > 0 {
+        // What is on its way has the permits.
+        if self.chunks.waiting() > 0 && !self.replay.is_on_its_way() {
             let permits = self.consumers.iter().map(|c| (c.key, c.permits_for_chunks())).collect();
             self.chunks.ready(permits).into_iter().for_each(|position| self.replay.add(position, 0));
         }

@@ -21,6 +21,8 @@ use crate::message::InputId;
 
 /// Messages on their way at a time; others are asked for by the half.
 const PERMITS: u32 = 200;
+/// How long nothing may come.
+const QUIET: Duration = Duration::from_secs(60);
 
 enum Said {
     Entry(Position, Bytes),
@@ -112,7 +114,8 @@ async fn read_once(
     connection.subscribe(command, Arc::new(reading), wait).await?;
     open.0.flow(PERMITS);
     let mut found = Vec::new();
-    while let Some(said) = said.recv().await {
+    // The last of them may have gone with what is not stored any more: then nothing comes.
+    while let Ok(Some(said)) = tokio::time::timeout(QUIET, said.recv()).await {
         match said {
             Said::Entry(position, entry) => found.push((position, entry)),
             Said::Came(messages) => open.0.flow(messages),

@@ -174,15 +174,20 @@ fn a_full_disk_refuses_commits_and_takes_them_again_when_there_is_space() {
     let last = loop {
         match push(seq) {
             Ok((lsn, ())) => {
-                journal.wait_blocking(lsn).unwrap();
                 seq += 1;
+                // One that was taken before the disk said that it is full waits for space.
+                let taken = std::time::Instant::now();
+                while journal.durable() < lsn && (!journal.stats().full || taken.elapsed() < Duration::from_secs(1)) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
             Err(Error::Full) => break seq,
             Err(error) => panic!("{error}"),
         }
     };
     assert!(last > 20 && journal.stats().full);
-    assert_eq!(journal.durable(), last);
+    let waiting = last - journal.durable();
+    assert!(waiting <= 1, "{waiting} wait");
     for file in journal.files().iter().filter(|file| file.sealed).take(2) {
         journal.recycle(file.number).unwrap();
     }

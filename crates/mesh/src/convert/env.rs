@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 /// Bytes of one variable, name and value: what Linux takes (`MAX_ARG_STRLEN`), and one for each of `=` and the end.
 const VARIABLE_BYTES_MAX: usize = 128 * 1024 - 2;
+/// Bytes of all variables of one function; a server keeps as much.
+const ENVIRONMENT_BYTES_MAX: usize = 512 * 1024;
 /// What Geminga itself tells an instance.
 const OURS: &str = "GEMINGA_";
 
@@ -66,16 +68,34 @@ fn variable(item: &Value, problems: &mut Problems) -> Option<Variable> {
     Some(Variable { name, value: None, value_from: Some(value_from) })
 }
 
+/// Bytes that nodes may copy from ConfigMaps, all together: a few lines of YAML name a long value very often.
+pub(crate) struct Copies(usize);
+
+impl Default for Copies {
+    fn default() -> Self {
+        Self(16 << 20)
+    }
+}
+
+impl Copies {
+    /// A copy of `value`, or why there is none.
+    pub(crate) fn take(&mut self, value: &str) -> Result<String, &'static str> {
+        self.0 = self.0.checked_sub(value.len()).ok_or("these files copy more than 16 MiB out of ConfigMaps")?;
+        Ok(value.to_owned())
+    }
+}
+
 /// What the ConfigMaps and Secrets of the same files say; `at`: where the variables are written.
 pub(crate) fn resolve<S>(
     node: &mut Node,
+    copies: &mut Copies,
     at: &BTreeMap<String, At>,
     config_maps: &BTreeMap<String, BTreeMap<String, String>>,
     secrets: &BTreeMap<String, BTreeMap<String, S>>,
     problems: &mut Problems,
 ) {
     let (id, origin) = (node.id(), node.origin);
-    let mut tell = |variable: &str, kind: &str, of: &KeyRef, known: Option<Vec<&str>>| {
+    let tell = |problems: &mut Problems, variable: &str, kind: &str, of: &KeyRef, known: Option<Vec<&str>>| {
         let at = at.get(variable).copied().unwrap_or(origin);
         let (variable, name, key) = (quoted(variable), quoted(&of.name), quoted(&of.key));
         match known {
@@ -96,15 +116,24 @@ pub(crate) fn resolve<S>(
         match value_from {
             Some(ValueFrom::ConfigMap { key, value }) => {
                 let map = config_maps.get(&key.name);
-                *value = map.and_then(|map| map.get(&key.key)).cloned();
-                if value.is_none() {
-                    tell(name, "ConfigMap", key, map.map(|map| map.keys().map(String::as_str).collect()));
+                match map.and_then(|map| map.get(&key.key)).map(|found| copies.take(found)) {
+                    Some(Ok(copy)) => *value = Some(copy),
+                    Some(Err(why)) => return problems.error(at.get(name).copied().unwrap_or(origin), why),
+                    None => {
+                        tell(problems, name, "ConfigMap", key, map.map(|map| map.keys().map(String::as_str).collect()))
+                    }
                 }
             }
             Some(ValueFrom::Secret(key)) => {
                 let secret = secrets.get(&key.name);
                 if secret.is_none_or(|secret| !secret.contains_key(&key.key)) {
-                    tell(name, "Secret", key, secret.map(|secret| secret.keys().map(String::as_str).collect()));
+                    tell(
+                        problems,
+                        name,
+                        "Secret",
+                        key,
+                        secret.map(|secret| secret.keys().map(String::as_str).collect()),
+                    );
                 }
             }
             None => {}
@@ -128,7 +157,7 @@ pub(super) fn places(spec: &Value) -> BTreeMap<String, At> {
 /// name the last counts.
 ///
 /// # Errors
-/// A ConfigMap or a Secret is not there, or has no such key.
+/// A ConfigMap or a Secret is not there, or has no such key; a value, or all of them, are too long.
 ///
 /// Source: `makeEnvironmentVariables` (`pkg/kubelet/kubelet_pods.go`) and `third_party/forked/golang/expansion`.
 pub(crate) fn values<'a>(
@@ -136,29 +165,33 @@ pub(crate) fn values<'a>(
     secret: impl Fn(&KeyRef) -> Option<&'a str>,
 ) -> Result<BTreeMap<String, String>, String> {
     let mut values = BTreeMap::new();
+    let mut bytes = 0;
     for Variable { name, value, value_from } in variables {
         let (kind, key, found) = match value_from {
-            None => {
-                let value = expanded(value.as_deref().unwrap_or_default(), &values);
-                values.insert(name.clone(), value);
-                continue;
-            }
-            Some(ValueFrom::ConfigMap { key, value }) => ("ConfigMap", key, value.as_deref()),
-            Some(ValueFrom::Secret(key)) => ("Secret", key, secret(key)),
+            None => ("", None, Some(expanded(value.as_deref().unwrap_or_default(), &values))),
+            Some(ValueFrom::ConfigMap { key, value }) => ("ConfigMap", Some(key), value.clone()),
+            Some(ValueFrom::Secret(key)) => ("Secret", Some(key), secret(key).map(str::to_owned)),
         };
-        match found {
-            Some(found) if found.contains('\0') => {
-                return Err(format!("variable {}: its value holds a zero byte", quoted(name)));
+        match (found, key) {
+            (Some(found), _) => {
+                let length = name.len() + found.len();
+                bytes += length;
+                if found.contains('\0') {
+                    return Err(format!("variable {}: its value holds a zero byte", quoted(name)));
+                }
+                if length > VARIABLE_BYTES_MAX {
+                    return Err(format!("variable {} has more than {VARIABLE_BYTES_MAX} bytes", quoted(name)));
+                }
+                if bytes > ENVIRONMENT_BYTES_MAX {
+                    return Err(format!("the variables have more than {ENVIRONMENT_BYTES_MAX} bytes"));
+                }
+                values.insert(name.clone(), found);
             }
-            Some(found) if name.len() + found.len() > VARIABLE_BYTES_MAX => {
-                return Err(format!("variable {} has more than {VARIABLE_BYTES_MAX} bytes", quoted(name)));
-            }
-            Some(found) => drop(values.insert(name.clone(), found.to_owned())),
-            None if key.optional => {}
-            None => {
+            (None, Some(key)) if !key.optional => {
                 let (name, of, key) = (quoted(name), quoted(&key.name), quoted(&key.key));
                 return Err(format!("variable {name}: there is no key {key} of a {kind} {of} in these files"));
             }
+            (None, _) => {}
         }
     }
     Ok(values)
@@ -183,7 +216,7 @@ fn expanded(text: &str, known: &BTreeMap<String, String>) -> String {
         } else {
             whole.push('$');
         }
-        // What refers to itself over and over grows without end.
+        // What names others over and over grows without end; it is refused for its length.
         if whole.len() > VARIABLE_BYTES_MAX {
             break;
         }
@@ -203,5 +236,29 @@ mod tests {
         check("$(A)", "$(HOST)");
         check("$$(HOST) $(NONE) $HOST $(open $", "$(HOST) $(NONE) $HOST $(open $");
         check("", "");
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_however_it_was_made() {
+        let variable = |name: &str, value: &str| Variable {
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+            value_from: None,
+        };
+        let long = "x".repeat(100_000);
+        let given = |variables: &[Variable]| values(variables, |_| None);
+        assert!(given(&[variable("A", &long), variable("B", "$(A)")]).is_ok());
+        let twice = given(&[variable("A", &long), variable("B", "$(A)$(A)")]);
+        assert!(twice.unwrap_err().contains("has more than"), "B is longer than a variable may be");
+        let copies = (0..6).map(|n| variable(&format!("C{n}"), "$(A)"));
+        let many: Vec<_> = std::iter::once(variable("A", &long)).chain(copies).collect();
+        assert!(given(&many).unwrap_err().starts_with("the variables have more than"));
+    }
+
+    #[test]
+    fn what_is_copied_out_of_config_maps_has_a_bound() {
+        let (mut copies, value) = (Copies::default(), "x".repeat(1 << 20));
+        assert!((0..16).all(|_| copies.take(&value).is_ok()));
+        assert!(copies.take(&value).is_err());
     }
 }

@@ -37,7 +37,7 @@ fn a_plan_reads_like_a_diff() {
             scaling.minReplicas                    nothing -> 1
             scaling.policy.rate.period             nothing -> "1s"
             scaling.policy.rate.targetAge          nothing -> "1s"
-            scaling.policy.rate.targetUtilization  nothing -> 0.85
+            scaling.policy.rate.targetUtilization  nothing -> 0.95
             userConfig.strategy                    "wheel" -> "sieve"
         + function public/default/more
         - function public/default/gone

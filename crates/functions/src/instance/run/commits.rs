@@ -159,13 +159,14 @@ impl Run {
     }
 
     pub(super) fn commit(&mut self, mut planned: Planned) {
-        let is_doubtful = planned.is_doubtful && !planned.parts.is_empty();
-        let again = is_doubtful.then(|| planned.commit.clone());
+        // Elsewhere the answer comes later, and what is to happen once may have nothing done after the one to blame.
+        let can_be_apart = self.session.is_atomic() && self.function.guarantee != Guarantee::EffectivelyOnce;
+        let again = (can_be_apart && planned.is_doubtful && !planned.parts.is_empty()).then(|| planned.commit.clone());
         let commit = std::mem::take(&mut planned.commit);
         let (published, acks) = (commit.outputs.len() as u64, commit.acks.clone());
         let mut begun: BoxFuture<'static, Result<()>> =
             if commit.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { self.session.commit(commit) };
-        if let Some(again) = again.filter(|_| self.function.guarantee != Guarantee::EffectivelyOnce)
+        if let Some(again) = again
             && let Some(result) = (&mut begun).now_or_never()
         {
             if matches!(result, Err(Error::Invalid(_))) {

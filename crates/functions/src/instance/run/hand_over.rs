@@ -92,7 +92,11 @@ impl Run {
         let quiet = match self.runs_many {
             Some(true) => QUIET.0,
             Some(false) => return None,
-            None => QUIET.1.max(self.usual.saturating_mul(QUIET.2)),
+            // The longer the more it has: what is begun cannot be given to another instance.
+            None => {
+                let usual = QUIET.1.max(self.usual.saturating_mul(QUIET.2));
+                usual.saturating_mul((begun / 2).max(1))
+            }
         };
         let is_short = if self.queue.is_empty() {
             self.demand.is_short()

@@ -297,7 +297,9 @@ impl Run {
         if !ask.is_empty() {
             self.session.redeliver(&ask);
         }
-        self.call_again(call).await?;
+        if !self.is_stopping {
+            self.call_again(call).await?;
+        }
         if self.grows_at().is_some_and(|at| at <= now) {
             self.grow();
         }
