@@ -238,7 +238,7 @@ impl Runtime for Python {
         let main = interpreter.harness.join("main.py");
         let list = |entries: &[String]| serde_json::Value::from(entries).to_string().into();
         let mut launch = Launch::new(&interpreter.python);
-        // -S: what `site` finds out was found out when the package was prepared. -E: nothing of Python's is in the environment.
+        // -S: what `site` finds out was found out when the package was prepared. -E: what a manifest's environment says is for user code.
         launch.args = vec!["-S".into(), "-E".into(), main.into()];
         launch.env = vec![
             ("GEMINGA_PYTHON_FIRST".into(), list(&prepared.first)),
