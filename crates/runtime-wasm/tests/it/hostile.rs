@@ -152,7 +152,7 @@ async fn a_long_exception_is_cut() {
 async fn nothing_of_the_machine_is_there_unless_granted() {
     let fixture = Fixture::new();
     let mut instance = fixture.start(function(guest("test-guest"))).await;
-    assert_eq!(instance.say("env").await, output("[]"));
+    assert_eq!(instance.say("env").await, output(r#"[("MODE", "given")]"#));
     assert!(instance.say("read /etc/passwd").await.is_err());
     assert!(instance.say("read ../../etc/passwd").await.is_err());
     assert!(instance.say("write file").await.is_err());
