@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use model::TopicName;
 use rustc_hash::FxHashMap;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     error::{Error, Result},
@@ -19,6 +20,10 @@ use crate::{
 const TOPICS_OPEN: usize = 1000;
 /// Topics one batch of outcomes may publish to.
 const TOPICS_MAX: usize = 10_000;
+
+/// How long a broker may be away while a topic is opened, and how often it is asked.
+const AWAY_MAX: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub(super) struct Outputs {
@@ -143,15 +148,48 @@ impl Outputs {
             batch_by_key: is_output && output.batch_by_key,
             compression: if is_output { output.compression } else { Compression::Lz4 },
         };
-        let partitions = if name.partition().is_some() { 0 } else { self.log.partitions(&name).await? };
-        let mut ids = Vec::with_capacity(partitions.max(1) as usize);
-        if partitions == 0 {
-            ids.push(session.open_output(spec(name)).await?);
-        } else {
-            for n in 0..partitions {
-                ids.push(session.open_output(spec(name.with_partition(n))).await?);
+        let away = Away { until: (!session.is_atomic()).then(|| Instant::now() + AWAY_MAX) };
+        let partitions = loop {
+            if name.partition().is_some() {
+                break 0;
             }
+            match self.log.partitions(&name).await {
+                Ok(partitions) => break partitions,
+                Err(error) => away.wait(error).await?,
+            }
+        };
+        let topics: Vec<_> = match partitions {
+            0 => vec![name],
+            count => (0..count).map(|n| name.with_partition(n)).collect(),
+        };
+        let mut ids = Vec::with_capacity(topics.len());
+        for topic in topics {
+            ids.push(loop {
+                match session.open_output(spec(topic.clone())).await {
+                    Ok(id) => break id,
+                    Err(error) => away.wait(error).await?,
+                }
+            });
         }
         Ok(Route { partitions: ids.into(), next: 0, used: 0 })
+    }
+}
+
+/// A broker somewhere else comes back, and code does not start again for it; one in this process does not.
+struct Away {
+    until: Option<Instant>,
+}
+
+impl Away {
+    /// Waits before it is asked again.
+    ///
+    /// # Errors
+    /// This one, when asking again does not help.
+    async fn wait(&self, error: Error) -> Result<()> {
+        match (&error, self.until) {
+            (Error::Closed(_), Some(until)) if Instant::now() < until => sleep(ASK_AGAIN).await,
+            _ => return Err(error),
+        }
+        Ok(())
     }
 }
