@@ -99,7 +99,7 @@ impl Manifest {
                 manifest.document(&mut document, problems);
             }
         }
-        manifest.resolve(problems);
+        manifest.resolve(room, problems);
         manifest
     }
 
@@ -298,14 +298,13 @@ impl Manifest {
     }
 
     /// What nodes name and these files have.
-    fn resolve(&mut self, problems: &mut Problems) {
-        let mut copies = convert::env::Copies::default();
+    fn resolve(&mut self, room: &mut Room, problems: &mut Problems) {
         for (node, places) in self.nodes.iter_mut().zip(&self.places) {
             let id = node.id();
             if let Some(pulsar) = &mut node.pulsar
                 && let Some(map) = self.config_maps.get(&pulsar.config_map)
             {
-                let mut copy = |key: &str| map.get(key).map(|value| copies.take(value)).transpose();
+                let mut copy = |key: &str| map.get(key).map(|value| room.copy(value)).transpose();
                 match (copy("brokerServiceURL"), copy("webServiceURL")) {
                     (Ok(broker), Ok(web)) => (pulsar.broker_service_url, pulsar.web_service_url) = (broker, web),
                     (Err(why), _) | (_, Err(why)) => problems.error(node.origin, why),
@@ -317,7 +316,7 @@ impl Manifest {
                     }
                 }
             }
-            convert::env::resolve(node, &mut copies, &places.env, &self.config_maps, &self.secrets, problems);
+            convert::env::resolve(node, room, &places.env, &self.config_maps, &self.secrets, problems);
             for (name, at) in &node.secrets {
                 if let Some(secret) = self.secrets.get(&at.path)
                     && !secret.contains_key(&at.key)

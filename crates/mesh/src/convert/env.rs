@@ -7,7 +7,7 @@ use super::read::{flag, text};
 use crate::{
     node::{KeyRef, Node, Place, ValueFrom, Variable},
     problem::{At, Problems, quoted},
-    yaml::Value,
+    yaml::{Room, Value},
 };
 use model::function::nearest;
 use std::collections::BTreeMap;
@@ -68,27 +68,10 @@ fn variable(item: &Value, problems: &mut Problems) -> Option<Variable> {
     Some(Variable { name, value: None, value_from: Some(value_from) })
 }
 
-/// Bytes that nodes may copy from ConfigMaps, all together: a few lines of YAML name a long value very often.
-pub(crate) struct Copies(usize);
-
-impl Default for Copies {
-    fn default() -> Self {
-        Self(16 << 20)
-    }
-}
-
-impl Copies {
-    /// A copy of `value`, or why there is none.
-    pub(crate) fn take(&mut self, value: &str) -> Result<String, &'static str> {
-        self.0 = self.0.checked_sub(value.len()).ok_or("these files copy more than 16 MiB out of ConfigMaps")?;
-        Ok(value.to_owned())
-    }
-}
-
 /// What the ConfigMaps and Secrets of the same files say; `at`: where the variables are written.
 pub(crate) fn resolve<S>(
     node: &mut Node,
-    copies: &mut Copies,
+    room: &mut Room,
     at: &BTreeMap<String, At>,
     config_maps: &BTreeMap<String, BTreeMap<String, String>>,
     secrets: &BTreeMap<String, BTreeMap<String, S>>,
@@ -116,7 +99,7 @@ pub(crate) fn resolve<S>(
         match value_from {
             Some(ValueFrom::ConfigMap { key, value }) => {
                 let map = config_maps.get(&key.name);
-                match map.and_then(|map| map.get(&key.key)).map(|found| copies.take(found)) {
+                match map.and_then(|map| map.get(&key.key)).map(|found| room.copy(found)) {
                     Some(Ok(copy)) => *value = Some(copy),
                     Some(Err(why)) => return problems.error(at.get(name).copied().unwrap_or(origin), why),
                     None => {
@@ -253,12 +236,5 @@ mod tests {
         let copies = (0..6).map(|n| variable(&format!("C{n}"), "$(A)"));
         let many: Vec<_> = std::iter::once(variable("A", &long)).chain(copies).collect();
         assert!(given(&many).unwrap_err().starts_with("the variables have more than"));
-    }
-
-    #[test]
-    fn what_is_copied_out_of_config_maps_has_a_bound() {
-        let (mut copies, value) = (Copies::default(), "x".repeat(1 << 20));
-        assert!((0..16).all(|_| copies.take(&value).is_ok()));
-        assert!(copies.take(&value).is_err());
     }
 }

@@ -6,7 +6,7 @@ pub const MANIFEST_BYTES_MAX: usize = 4 << 20;
 const DOCUMENTS_MAX: usize = 10_000;
 /// Values of all documents; those that an alias stands for are counted each time, and those that have an anchor once more.
 const VALUES_MAX: usize = 200_000;
-/// Bytes of all scalars, counted likewise.
+/// Bytes of all scalars, counted likewise, and of what is copied out of ConfigMaps: a few lines name a long value very often.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// What is left of what may be read. Parts of one input share it, so that many small ones are no way around the limits.
@@ -77,8 +77,26 @@ impl Room {
         })
     }
 
+    /// A copy of a text for one more place that names it.
+    pub(crate) fn copy(&mut self, text: &str) -> Result<String, String> {
+        self.count(0, text.len())?;
+        Ok(text.to_owned())
+    }
+
     fn check(&mut self, is_over: bool, why: impl FnOnce(&Used) -> String) -> Result<(), String> {
         self.is_full |= is_over;
         if is_over { Err(why(&self.limits)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_copied_out_of_config_maps_has_a_bound() {
+        let (mut room, value) = (Room::default(), "x".repeat(1 << 20));
+        assert!((0..16).all(|_| room.copy(&value).is_ok()));
+        assert!(room.copy(&value).is_err() && room.is_full());
     }
 }
