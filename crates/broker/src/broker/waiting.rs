@@ -15,6 +15,8 @@ use crate::{
 
 /// How many topics a shard is asked of at once; what others want of it comes in between.
 const ASKED_TOGETHER: usize = 200;
+/// Oldest messages that are read from disk at once: consumers read beside them.
+const READ_TOGETHER: usize = 32;
 
 impl Broker {
     /// What waits on each of these subscriptions, by topic and name, in their order. A topic that is not there has nothing, and where the
@@ -45,21 +47,26 @@ impl Broker {
                 }));
             }
         }
-        let mut on_disk = JoinSet::new();
+        let mut reads = Vec::new();
         for answer in answers {
             for (n, topic, subscription, found) in answer.await.unwrap_or_default() {
                 all[n] = match found {
                     Ok((waiting, Oldest::None)) => Ok(waiting),
                     Ok((waiting, Oldest::At(ms))) => Ok(Waiting { oldest_ms: Some(ms), ..waiting }),
                     Ok((waiting, Oldest::Read(at, request))) => {
-                        on_disk.spawn(async move { (n, waiting, topic, subscription, at, request.run().await) });
+                        reads.push(async move { (n, waiting, topic, subscription, at, request.run().await) });
                         continue;
                     }
                     Err(error) => Err(error),
                 };
             }
         }
+        let mut reads = reads.into_iter();
+        let mut on_disk: JoinSet<_> = reads.by_ref().take(READ_TOGETHER).collect();
         while let Some(read) = on_disk.join_next().await {
+            if let Some(next) = reads.next() {
+                on_disk.spawn(next);
+            }
             let Ok((n, waiting, topic, subscription, at, read)) = read else { continue };
             let oldest_ms = read.map(|entries| entries.first().map(published_ms));
             if let Ok(Some(ms)) = oldest_ms {
