@@ -916,6 +916,9 @@ fn redeliver(consumer_id: u64, message_ids: Vec<proto::MessageIdData>, consumer_
 }
 
 #[cfg(test)]
+mod closed;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use bytes::BytesMut;

@@ -15,6 +15,8 @@ mod config;
 mod connection;
 mod consumer;
 mod error;
+#[cfg(test)]
+mod greeting;
 pub mod hot;
 mod message;
 mod outbox;

@@ -1,7 +1,7 @@
 //! Who gets what of a subscription that many share: consumers of functions have no more than they work on, those that can give back what
 //! they have not begun, chunks of one message stay together.
 
-use broker::ConsumerHandle;
+use broker::{ConsumerHandle, ProducerHandle};
 use std::collections::VecDeque;
 
 use super::*;
@@ -219,17 +219,23 @@ fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
+/// Consumer 1 has the first two of the `of` chunks of message `m-` and no more permits; consumer 2 has many.
+async fn begun(connection: &mut Connection, of: i32) -> (ProducerHandle, ConsumerHandle) {
+    let producer = connection.producer("t", 1).await;
+    let first = subscribe(connection, new_consumer("t", Shared, 1), 2).await;
+    for number in 0..2 {
+        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, of));
+    }
+    connection.receive(1, 2).await;
+    subscribe(connection, new_consumer("t", Shared, 2), 100).await;
+    (producer, first)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn chunks_wait_for_permits_of_their_consumer_and_nothing_else_does() {
     let test = TestBroker::start().await;
     let mut connection = test.connect();
-    let producer = connection.producer("t", 1).await;
-    let first = subscribe(&connection, new_consumer("t", Shared, 1), 2).await;
-    for number in 0..2 {
-        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 6));
-    }
-    connection.receive(1, 2).await;
-    subscribe(&connection, new_consumer("t", Shared, 2), 100).await;
+    let (producer, first) = begun(&mut connection, 6).await;
     for number in 2..5 {
         connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 6));
         connection.send(&producer, 10 + number, 1, entry(10 + number, "k", &format!("other{number}")));
@@ -251,13 +257,7 @@ async fn chunks_wait_for_permits_of_their_consumer_and_nothing_else_does() {
 async fn chunks_that_wait_go_to_another_when_their_consumer_leaves() {
     let test = TestBroker::start().await;
     let mut connection = test.connect();
-    let producer = connection.producer("t", 1).await;
-    let first = subscribe(&connection, new_consumer("t", Shared, 1), 2).await;
-    for number in 0..2 {
-        connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 5));
-    }
-    connection.receive(1, 2).await;
-    subscribe(&connection, new_consumer("t", Shared, 2), 100).await;
+    let (producer, first) = begun(&mut connection, 5).await;
     for number in 2..5 {
         connection.send(&producer, number, 1, chunk(number, "m-", number as i32, 5));
     }

@@ -1,8 +1,7 @@
 //! A consumer that the broker closes while an acknowledgement waits, against a peer that answers as Pulsar does: not at all.
 
 use bytes::BytesMut;
-use client::{Client, Error};
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -12,6 +11,8 @@ use wire::{
     Incoming, encode,
     proto::{self, BaseCommand, base_command::Type},
 };
+
+use crate::{Client, Error, greeting};
 
 /// A broker of one connection.
 struct Peer {
@@ -50,37 +51,11 @@ impl Peer {
     }
 
     /// Answers what comes until an acknowledgement does, whose consumer it says.
-    async fn until_ack(&mut self, address: &str) -> u64 {
+    async fn until_ack(&mut self, address: SocketAddr) -> u64 {
         loop {
             let command = self.next().await;
             let answer = match Type::try_from(command.r#type).unwrap() {
                 Type::Ack => return command.ack.unwrap().consumer_id,
-                Type::Connect => BaseCommand {
-                    r#type: Type::Connected as i32,
-                    connected: Some(proto::CommandConnected { server_version: "test".into(), ..Default::default() }),
-                    ..Default::default()
-                },
-                Type::PartitionedMetadata => BaseCommand {
-                    r#type: Type::PartitionedMetadataResponse as i32,
-                    partition_metadata_response: Some(proto::CommandPartitionedTopicMetadataResponse {
-                        partitions: Some(0),
-                        request_id: command.partition_metadata.unwrap().request_id,
-                        response: Some(proto::command_partitioned_topic_metadata_response::LookupType::Success as i32),
-                        ..Default::default()
-                    }),
-                    ..Default::default()
-                },
-                Type::Lookup => BaseCommand {
-                    r#type: Type::LookupResponse as i32,
-                    lookup_topic_response: Some(proto::CommandLookupTopicResponse {
-                        broker_service_url: Some(format!("pulsar://{address}")),
-                        response: Some(proto::command_lookup_topic_response::LookupType::Connect as i32),
-                        request_id: command.lookup_topic.unwrap().request_id,
-                        authoritative: Some(true),
-                        ..Default::default()
-                    }),
-                    ..Default::default()
-                },
                 Type::Subscribe => BaseCommand {
                     r#type: Type::Success as i32,
                     success: Some(proto::CommandSuccess {
@@ -89,7 +64,10 @@ impl Peer {
                     }),
                     ..Default::default()
                 },
-                _ => continue,
+                _ => match greeting::answer(&command, address, 5 << 20) {
+                    Some(answer) => answer,
+                    None => continue,
+                },
             };
             self.say(answer).await;
         }
@@ -99,7 +77,7 @@ impl Peer {
 #[tokio::test]
 async fn an_acknowledgement_does_not_wait_for_a_broker_that_has_closed_the_consumer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let address = listener.local_addr().unwrap();
     let client = async {
         let client = Client::connect(&format!("pulsar://{address}")).await.unwrap();
         let consumer = client.consumer("t", "s").subscribe().await.unwrap();
@@ -111,7 +89,7 @@ async fn an_acknowledgement_does_not_wait_for_a_broker_that_has_closed_the_consu
     };
     let broker = async {
         let mut peer = Peer::accept(&listener).await;
-        let consumer_id = peer.until_ack(&address).await;
+        let consumer_id = peer.until_ack(address).await;
         peer.say(BaseCommand {
             r#type: Type::CloseConsumer as i32,
             close_consumer: Some(proto::CommandCloseConsumer {

@@ -1,7 +1,7 @@
 //! What producers make of what brokers answer, against one that answers as the test says.
 
 use super::*;
-use crate::{Backoff, Client, Config};
+use crate::{Backoff, Client, Config, greeting};
 use std::{net::SocketAddr, sync::atomic::AtomicUsize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -65,36 +65,11 @@ async fn speak(mut stream: TcpStream, address: SocketAddr, topic: Arc<Topic>) {
 }
 
 fn answer(asked: &BaseCommand, entry_bytes: usize, address: SocketAddr, topic: &Topic) -> Option<BaseCommand> {
+    let greeting = greeting::answer(asked, address, topic.max_message_bytes.load(Ordering::Relaxed));
+    if greeting.is_some() {
+        return greeting;
+    }
     let answer = match asked.r#type() {
-        Type::Connect => BaseCommand {
-            r#type: Type::Connected as i32,
-            connected: Some(proto::CommandConnected {
-                server_version: "test".into(),
-                protocol_version: Some(wire::PROTOCOL_VERSION),
-                max_message_size: Some(topic.max_message_bytes.load(Ordering::Relaxed) as i32),
-                ..Default::default()
-            }),
-            ..Default::default()
-        },
-        Type::PartitionedMetadata => BaseCommand {
-            r#type: Type::PartitionedMetadataResponse as i32,
-            partition_metadata_response: Some(proto::CommandPartitionedTopicMetadataResponse {
-                partitions: Some(0),
-                request_id: asked.partition_metadata.as_ref()?.request_id,
-                ..Default::default()
-            }),
-            ..Default::default()
-        },
-        Type::Lookup => BaseCommand {
-            r#type: Type::LookupResponse as i32,
-            lookup_topic_response: Some(proto::CommandLookupTopicResponse {
-                broker_service_url: Some(format!("pulsar://{address}")),
-                response: Some(proto::command_lookup_topic_response::LookupType::Connect as i32),
-                request_id: asked.lookup_topic.as_ref()?.request_id,
-                ..Default::default()
-            }),
-            ..Default::default()
-        },
         Type::Producer => BaseCommand {
             r#type: Type::ProducerSuccess as i32,
             producer_success: Some(proto::CommandProducerSuccess {

@@ -1,9 +1,7 @@
-//! The client against a running broker, Apache Pulsar or Geminga. By hand, since it needs one, but for `closed`:
+//! The client against a running broker, Apache Pulsar or Geminga. By hand, since it needs one:
 //! `GEMINGA_TEST_URL=pulsar://127.0.0.1:6650 GEMINGA_TEST_WEB=127.0.0.1:8080 cargo test -p client --test it -- --ignored`.
 
 #![allow(clippy::unwrap_used)]
-
-mod closed;
 
 use client::{Batching, Client, CompressionType, Consumer, Error, Message, Outgoing, Result, Seek, Start};
 use model::{AccessMode, InitialPosition, SubscriptionType};

@@ -127,24 +127,11 @@ fn number(ledger: u64, entry: i64) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use std::sync::Arc;
+    use crate::testing;
 
     fn message(input: InputId, entry: i64, batch_index: i32) -> Message {
-        Message {
-            input,
-            topic: Arc::new("persistent://public/default/in".parse().unwrap()),
-            id: MessageId { ledger: 1, entry, partition: -1, batch_index, batch_size: 0 },
-            key: None,
-            properties: Vec::new(),
-            event_time_ms: 0,
-            publish_time_ms: 0,
-            producer: "p".into(),
-            sequence_id: 0,
-            redelivery_count: 0,
-            schema_version: Bytes::new(),
-            payload: Bytes::new(),
-        }
+        let message = testing::message(input, entry);
+        Message { id: MessageId { batch_index, ..message.id }, ..message }
     }
 
     fn entries(arrived: &[Message]) -> Entries<char> {

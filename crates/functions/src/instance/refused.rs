@@ -105,24 +105,12 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     const S: Duration = Duration::from_secs(1);
 
     fn message(input: InputId, entry: i64) -> Arc<Message> {
-        Arc::new(Message {
-            input,
-            topic: Arc::new("persistent://public/default/in".parse().unwrap()),
-            id: MessageId { ledger: 1, entry, partition: -1, batch_index: -1, batch_size: 0 },
-            key: None,
-            properties: Vec::new(),
-            event_time_ms: 0,
-            publish_time_ms: 0,
-            producer: "p".into(),
-            sequence_id: 0,
-            redelivery_count: 3,
-            schema_version: bytes::Bytes::new(),
-            payload: vec![0; 10].into(),
-        })
+        Arc::new(Message { redelivery_count: 3, payload: vec![0; 10].into(), ..testing::message(input, entry) })
     }
 
     #[test]

@@ -8,12 +8,33 @@ pub use log::MemoryLog;
 pub use runtime::{Echo, Refuses, Toil};
 pub use tables::MemoryTables;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use bytes::Bytes;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::{
     FunctionSpec, Kind, Language,
+    message::{InputId, Message, MessageId},
     spec::{Code, InputConfig, OutputConfig},
 };
+
+/// An empty message of topic `in`: entry `entry` of ledger 1.
+#[must_use]
+pub fn message(input: InputId, entry: i64) -> Message {
+    Message {
+        input,
+        topic: Arc::new("persistent://public/default/in".parse().expect("a topic")),
+        id: MessageId { ledger: 1, entry, partition: -1, batch_index: -1, batch_size: 0 },
+        key: None,
+        properties: Vec::new(),
+        event_time_ms: 0,
+        publish_time_ms: 0,
+        producer: "p".into(),
+        sequence_id: 0,
+        redelivery_count: 0,
+        schema_version: Bytes::new(),
+        payload: Bytes::new(),
+    }
+}
 
 /// A function `public/default/{name}` from topic `in` to topic `out`, with one instance.
 #[must_use]

@@ -141,6 +141,15 @@ impl Bench {
         }
     }
 
+    /// One whose effects happen once, in order.
+    fn once(&self) -> FunctionSpec {
+        FunctionSpec {
+            guarantee: Guarantee::EffectivelyOnce,
+            subscription_type: SubscriptionType::Failover,
+            ..self.function()
+        }
+    }
+
     fn run(
         &self,
         function: &FunctionSpec,
@@ -349,11 +358,7 @@ async fn a_broker_that_is_killed_costs_no_message_and_no_code() {
 async fn effects_happen_once_and_in_order_where_that_is_asked_for() {
     let mut bench = Bench::start().await;
     bench.deduplicate().await;
-    let function = FunctionSpec {
-        guarantee: Guarantee::EffectivelyOnce,
-        subscription_type: SubscriptionType::Failover,
-        ..bench.function()
-    };
+    let function = bench.once();
     let does = |message: &Message| {
         std::thread::sleep(Duration::from_millis(1));
         let mut outcome = exclaims(message);
@@ -427,11 +432,7 @@ async fn publish_chunks(bench: &Bench, chunks: &[(&str, i32, i32, Vec<u8>)]) {
 async fn once_and_in_order_no_message_in_chunks_is_lost_for_want_of_room() {
     let bench = Bench::start().await;
     bench.deduplicate().await;
-    let function = FunctionSpec {
-        guarantee: Guarantee::EffectivelyOnce,
-        subscription_type: SubscriptionType::Failover,
-        ..bench.function()
-    };
+    let function = bench.once();
     // Together they are more than an instance keeps; the younger one ends first, and others follow it.
     let part = |of: u8| vec![of; 9 << 19];
     let mut chunks = Vec::new();
@@ -461,11 +462,7 @@ async fn once_and_in_order_no_message_in_chunks_is_lost_for_want_of_room() {
 async fn what_cannot_be_published_is_not_taken_for_a_duplicate_when_it_comes_again() {
     let bench = Bench::start().await;
     bench.deduplicate().await;
-    let function = FunctionSpec {
-        guarantee: Guarantee::EffectivelyOnce,
-        subscription_type: SubscriptionType::Failover,
-        ..bench.function()
-    };
+    let function = bench.once();
     // An entry of the input for each message, so that much is on its way after the one that fails.
     let producer = bench.client.producer(&bench.topic("in")).create().await.unwrap();
     bench.publish(&producer, 0..100).await;

@@ -69,13 +69,18 @@ impl Farm {
         Self::again(self.toil, self.tables, self.log, self.dir).await
     }
 
-    async fn create(&self, name: &str, more: serde_json::Value) {
+    /// A configuration with what all have and with `more`, and its code.
+    async fn given(&self, more: serde_json::Value) -> (String, Given) {
         let mut config = json!({"className": "code.F", "inputs": ["in"], "output": "out", "py": "code.py"});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let mut upload = self.worker.packages().receive("code.py").await.unwrap();
         upload.write(b"code").await.unwrap();
-        let code = Given::Uploaded(upload.finish().await.unwrap());
-        self.worker.create(Kind::Function, named(name), config.to_string(), code).await.unwrap();
+        (config.to_string(), Given::Uploaded(upload.finish().await.unwrap()))
+    }
+
+    async fn create(&self, name: &str, more: serde_json::Value) {
+        let (config, code) = self.given(more).await;
+        self.worker.create(Kind::Function, named(name), config, code).await.unwrap();
     }
 
     /// A function that does ten messages a second, and scales by these rules.
@@ -337,28 +342,30 @@ async fn small(instances: u32, policy: serde_json::Value) -> Farm {
 /// The same with all words of a VPA, and what an instance may have at most.
 async fn limited(instances: u32, vpa: serde_json::Value, limits: Option<Resources>) -> Farm {
     let farm = Farm::open(Toil::new(Duration::from_millis(1)).using(0.5, 600 << 20)).await;
-    let mut upload = farm.worker.packages().receive("code.py").await.unwrap();
-    upload.write(b"code").await.unwrap();
-    let config = json!({
-        "className": "code.F", "inputs": ["in"], "output": "out", "py": "code.py",
-        "resources": {"cpu": 0.1, "ram": 128 << 20}, "parallelism": instances,
-    });
+    let config = json!({"resources": {"cpu": 0.1, "ram": 128 << 20}, "parallelism": instances});
     let vpa = Some(serde_json::from_value(vpa).unwrap());
-    let declaration = Declaration {
-        kind: Kind::Function,
-        name: named("f"),
-        config: config.to_string(),
-        given: Given::Uploaded(upload.finish().await.unwrap()),
-        apart: Default::default(),
-        limits,
-        scaling: Some(Spec { vpa, ..Spec::new(instances, instances, autoscale::PolicySpec::default()) }),
-        replicas: None,
-    };
+    let scaling = Spec { vpa, ..Spec::new(instances, instances, autoscale::PolicySpec::default()) };
+    let declaration = Declaration { limits, ..farm.declaration(config, scaling).await };
     farm.worker.declare(declaration).await.unwrap();
     farm
 }
 
 impl Farm {
+    /// What a mesh says of function `f`: a configuration with this, and rules.
+    async fn declaration(&self, more: serde_json::Value, scaling: Spec) -> Declaration {
+        let (config, given) = self.given(more).await;
+        Declaration {
+            kind: Kind::Function,
+            name: named("f"),
+            config,
+            given,
+            apart: Default::default(),
+            limits: None,
+            scaling: Some(scaling),
+            replicas: None,
+        }
+    }
+
     /// Cores and bytes that each instance was started to be expected to use.
     fn requests(&self) -> Vec<(Option<f64>, Option<u64>)> {
         let function = self.worker.shared.functions.read()[&named("f")].clone();
@@ -475,20 +482,8 @@ fn what_reads_something_else_while_it_sleeps_is_woken_by_that() {
     virtually(async {
         let farm = Farm::open(Toil::new(Duration::from_millis(1))).await;
         let declare = async |input: &str| {
-            let mut upload = farm.worker.packages().receive("code.py").await.unwrap();
-            upload.write(b"code").await.unwrap();
-            let config = json!({"className": "code.F", "inputs": [input], "output": "out", "py": "code.py"});
-            let declaration = Declaration {
-                kind: Kind::Function,
-                name: named("f"),
-                config: config.to_string(),
-                given: Given::Uploaded(upload.finish().await.unwrap()),
-                apart: Default::default(),
-                limits: None,
-                scaling: Some(rules(0)),
-                replicas: Some(0),
-            };
-            farm.worker.declare(declaration).await.unwrap();
+            let declaration = farm.declaration(json!({"inputs": [input]}), rules(0)).await;
+            farm.worker.declare(Declaration { replicas: Some(0), ..declaration }).await.unwrap();
         };
         declare("in").await;
         sleep(Duration::from_secs(60)).await;
