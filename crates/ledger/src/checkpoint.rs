@@ -153,16 +153,17 @@ impl Inner {
             let mut busy = Vec::new();
             for topic in waiting {
                 let mut state = topic.state.lock();
+                // A topic no commit has made yet has nothing to be written, and will be marked by the one that makes it.
+                if state.uncommitted && state.lsn == 0 {
+                    state.dirty = false;
+                    continue;
+                }
                 if state.uncommitted && !state.deleted && !force {
                     drop(state);
                     busy.push(topic);
                     continue;
                 }
                 state.dirty = false;
-                // A topic no commit has made yet has nothing to be written, and will be marked by the one that makes it.
-                if state.uncommitted && state.lsn == 0 {
-                    continue;
-                }
                 if !state.deleted {
                     needed = needed.max(state.lsn);
                     let name = topic.name.to_string();
