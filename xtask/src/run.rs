@@ -2,10 +2,9 @@
 //! is killed with everything it started when it takes too long.
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
-    os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -31,7 +30,6 @@ pub(crate) fn run(command: &mut Command, log: &Path, silence: Option<Duration>) 
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file.try_clone()?)
-        .process_group(0)
         .spawn()
         .with_context(|| format!("run {command:?}"))?;
     let ended = wait(&mut child, &file, silence)?;
@@ -64,12 +62,35 @@ fn wait(child: &mut Child, log: &File, silence: Option<Duration>) -> Result<Resu
             std::thread::sleep(LOOK_EVERY);
             continue;
         };
-        if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL); // it may have ended meanwhile
+        // They are in the terminal's process group, so that an interrupt ends them too: each is killed by itself.
+        for pid in descendants(child.id())? {
+            let _ = kill_process(pid, Signal::KILL); // it may have ended meanwhile
         }
+        child.kill()?;
         child.wait()?;
         return Ok(Err(why));
     }
+}
+
+/// All that a process started, and these in turn.
+fn descendants(of: u32) -> Result<Vec<Pid>> {
+    let listed = Command::new("ps").args(["-A", "-o", "pid=,ppid="]).output().context("run ps")?;
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let number = |word: Option<&str>| word.and_then(|word| word.parse::<u32>().ok());
+    let pairs: Vec<(u32, u32)> = text
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((number(words.next())?, number(words.next())?))
+        })
+        .collect();
+    let mut found = vec![of];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(pairs.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    Ok(found[1..].iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)).collect())
 }
 
 #[cfg(test)]
@@ -102,5 +123,13 @@ mod tests {
         let ended = shell("silent", "echo begun; sleep 600", Duration::from_secs(1));
         assert!(!ended.passed);
         assert!(ended.text.contains("begun") && ended.text.contains("nothing for 1 seconds"), "{}", ended.text);
+    }
+
+    #[test]
+    fn what_a_killed_one_started_is_killed_too() {
+        let ended = shell("family", "sh -c 'sleep 600 & echo $!; wait'; true", Duration::from_secs(1));
+        let pid = ended.text.lines().next().unwrap();
+        let state = Command::new("ps").args(["-o", "stat=", "-p", pid]).output().unwrap().stdout;
+        assert!(state.is_empty() || state.starts_with(b"Z"), "{pid}: {}", String::from_utf8_lossy(&state));
     }
 }
