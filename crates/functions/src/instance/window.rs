@@ -231,8 +231,12 @@ impl Windows {
         let at_ms = match (self.config.event_time, message.event_time_ms) {
             (true, 0) => message.publish_time_ms,
             (true, event_time_ms) => event_time_ms.min(now_ms.saturating_add(FUTURE_MS_MAX)),
-            // A clock that was set back does not change what came first.
-            (false, _) => now_ms.max(self.elements.last_key_value().map_or(0, |(order, _)| order.0)),
+            // A clock that was set back does not change what came first. What comes in the millisecond in which a window closed is in the
+            // next one.
+            (false, _) => {
+                let last = self.elements.last_key_value().map_or(0, |(order, _)| order.0);
+                now_ms.max(last).max(self.first_open_ms())
+            }
         };
         if self.config.event_time && at_ms < self.mark.watermark_ms {
             return None;
@@ -625,6 +629,21 @@ mod tests {
             6: [5] less 5
             1 stored"#]],
         );
+    }
+
+    #[test]
+    fn what_comes_in_the_millisecond_in_which_a_window_closed_is_in_the_next_one() {
+        let mut windows = Windows::new("w".into(), 0, 1, config(ms(100), ms(100)));
+        let shown = |fired: Vec<Fired>| -> Vec<Vec<u64>> {
+            fired.iter().map(|fired| fired.elements.iter().map(|element| element.sequence_id).collect()).collect()
+        };
+        windows.add(element(1, "in", 0), 50).unwrap();
+        assert_eq!(shown(windows.due(100)), [[1]]);
+        windows.add(element(2, "in", 0), 100).unwrap();
+        // As by a clock that was set back.
+        windows.add(element(3, "in", 0), 80).unwrap();
+        assert_eq!(shown(windows.due(200)), [[2, 3]]);
+        assert!(windows.elements.is_empty());
     }
 
     #[test]
