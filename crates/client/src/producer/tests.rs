@@ -1,15 +1,18 @@
 //! What producers make of what brokers answer, against one that answers as the test says.
 
-use super::*;
+use super::{lane::Link, *};
 use crate::{Backoff, Client, Config, greeting};
-use std::{net::SocketAddr, sync::atomic::AtomicUsize};
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use prost::Message as _;
+use std::{net::SocketAddr, sync::atomic::AtomicUsize, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
     time::timeout,
 };
-use wire::proto::{BaseCommand, base_command::Type};
+use wire::proto::{BaseCommand, ServerError, base_command::Type};
 
 /// Longer than anything takes on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(30);
