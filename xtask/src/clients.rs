@@ -183,6 +183,10 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
     report.step(&format!("functions: every effect once over {kills} kills of the broker"), &mut command);
     let mut command = program("scaling.py", "scaling");
     report.step("functions: they scale to nothing and back, exact while instances are killed", &mut command);
+    if component.is_some() {
+        let mut command = program("thousand.py", "thousand");
+        report.step("a thousand functions: deployed, asleep, woken, restored after a kill", &mut command);
+    }
     let mut command = program("localrun.py", "localrun");
     command.args(["--kills", &kills.min(LOCALRUN_KILLS).to_string()]);
     report.step("functions outside of the broker, which is killed under them", &mut command);

@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args, root: &Path) -> Result<()> {
     succeed(&mut compared)
 }
 
-fn succeed(command: &mut Command) -> Result<()> {
+pub(super) fn succeed(command: &mut Command) -> Result<()> {
     if !command.status().with_context(|| format!("{command:?}"))?.success() {
         bail!("{command:?} failed");
     }

@@ -5,6 +5,7 @@ mod elasticity;
 mod functions;
 mod limits;
 mod server;
+mod thousand;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -45,6 +46,8 @@ enum Part {
     Functions(functions::Args),
     /// Scaling: our policy beside Kubernetes', KEDA's and Knative's
     Elasticity(elasticity::Args),
+    /// A thousand functions on one server
+    Thousand(thousand::Args),
 }
 
 /// A number of a report of `geminga perf`: what it is called, and where it is.
@@ -165,6 +168,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     match &args.part {
         Some(Part::Functions(args)) => functions::run(args, root),
         Some(Part::Elasticity(args)) => elasticity::run(args, root),
+        Some(Part::Thousand(args)) => thousand::run(args, root),
         None => run_broker(args, root),
     }
 }

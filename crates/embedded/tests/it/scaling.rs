@@ -53,14 +53,6 @@ fn asleep(worker: &Worker) -> usize {
     worker.scaling_of_all().iter().filter(|one| sleeps(one)).count()
 }
 
-/// CPU time of this process.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn functions_sleep_and_an_event_wakes_each() {
     const MANY: usize = 50;
@@ -79,49 +71,5 @@ async fn functions_sleep_and_an_event_wakes_each() {
             assert_eq!(texts(&node.read(&format!("out-{n}"), 1).await), [format!("{round}")]);
         }
     }
-    worker.close().await;
-}
-
-/// `cargo test -p embedded --test it -- --ignored --nocapture what_it_costs`: prints, for docs and reports. With optimization where the
-/// figures are to count, by `CARGO_PROFILE_DEV_OPT_LEVEL=2`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn what_it_costs() {
-    const MANY: usize = 1000;
-    const FOR: Duration = Duration::from_secs(20);
-    let node = Node::start().await;
-    let worker = node.worker(Arc::new(Echo)).await;
-    let share = async |what: &str| {
-        let (began, before) = (Instant::now(), cpu());
-        tokio::time::sleep(FOR).await;
-        let share = (cpu() - before).as_secs_f64() / began.elapsed().as_secs_f64();
-        println!("{what}: {:.2} % of a core", share * 100.0);
-    };
-    share("nothing").await;
-    for n in 0..MANY {
-        create(&worker, n, None).await;
-    }
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    share("a thousand that are idle and do not scale").await;
-    for n in 0..MANY {
-        worker.set_scaling(Kind::Function, name(n), Some(rules(1))).await.unwrap();
-    }
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    share("a thousand that are awake and idle, looked at each second").await;
-    for n in 0..MANY {
-        worker.set_scaling(Kind::Function, name(n), Some(rules(0))).await.unwrap();
-    }
-    until("all sleep", || asleep(&worker) == MANY).await;
-    share("a thousand that sleep").await;
-    let mut took = Vec::new();
-    for n in 0..100 {
-        let mut reader = node.reader(&format!("out-{n}")).await;
-        let began = Instant::now();
-        node.publish(&format!("in-{n}"), ["x"]).await;
-        while !matches!(reader.next().await.unwrap(), Arrived::Messages(_)) {}
-        took.push(began.elapsed());
-    }
-    took.sort();
-    println!("event to output of one that sleeps: median {:?}, longest {:?}", took[50], took[99]);
     worker.close().await;
 }
