@@ -7,10 +7,7 @@ use functions::{
     testing::Echo,
     worker::{Given, Name, Worker, scaling::Phase},
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::support::{Node, texts};
 
