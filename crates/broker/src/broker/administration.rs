@@ -9,7 +9,7 @@ use ledger::Read;
 use model::{NamespaceName, NamespacePolicies, Position, TopicLevelPolicies, TopicName};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::Broker;
+use super::{Broker, going::Whole};
 use crate::{
     error::{Error, Result},
     requests::LastMessageId,
@@ -145,6 +145,7 @@ impl Broker {
     /// # Errors
     /// [`Error::Conflict`] when it is not empty.
     pub async fn delete_namespace(&self, namespace: &NamespaceName, force: bool) -> Result<()> {
+        let _deleting = self.inner.going.delete(Whole::Namespace(namespace.clone()))?;
         let (topics, partitioned) =
             (self.topics_of_namespace(namespace).await?, self.partitioned_topics(namespace).await?);
         if !force && (!topics.is_empty() || !partitioned.is_empty()) {

@@ -1,6 +1,7 @@
 //! The broker as the rest of the program holds it: a cheap handle that routes each request to the shard of its topic.
 
 mod administration;
+mod going;
 mod schemas;
 mod topics;
 mod transactions;
@@ -66,6 +67,7 @@ struct Inner {
     next_peer: AtomicU64,
     publish_buffer: Arc<PublishBuffer>,
     changes: broadcast::Sender<TopicChange>,
+    going: Arc<going::Going>,
 }
 
 impl Broker {
@@ -129,6 +131,7 @@ impl Broker {
             next_peer: AtomicU64::new(0),
             publish_buffer,
             changes,
+            going: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -6,7 +6,7 @@ use ledger::Batch;
 use model::{NamespaceName, TopicLevelPolicies, TopicName};
 use std::collections::BTreeMap;
 
-use super::{Broker, TopicChange};
+use super::{Broker, TopicChange, going::Whole};
 use crate::{
     error::{Error, Result},
     shard::Shard,
@@ -119,12 +119,16 @@ impl Broker {
             if self.inner.store.partitions(topic)?.is_some() {
                 return Err(Error::TopicExists(name));
             }
-            return self
-                .shard(topic)
-                .call(move |shard| shard.create_non_persistent(&name, properties).map(drop))
-                .await?;
+            let going = self.inner.going.clone();
+            let create = move |shard: &mut Shard| {
+                going.check(&name)?;
+                shard.create_non_persistent(&name, properties).map(drop)
+            };
+            return self.shard(topic).call(create).await?;
         }
+        let going = self.inner.going.clone();
         let create = move |store: &ledger::Store, batch: &mut Batch| {
+            going.check(&name)?;
             if store.partitions(&name)?.is_some() {
                 return Err(Error::TopicExists(name));
             }
@@ -217,8 +221,9 @@ impl Broker {
             return Err(Error::TopicExists(topic.clone()));
         }
         self.check_room(topic.namespace(), partitions as usize)?;
-        let name = topic.clone();
+        let (name, going) = (topic.clone(), self.inner.going.clone());
         self.change(topic, move |store, batch| {
+            going.check(&name)?;
             if store.exists(&name)? || store.partitions(&name)?.is_some() {
                 return Err(Error::TopicExists(name));
             }
@@ -235,13 +240,18 @@ impl Broker {
     /// [`Error::TopicNotFound`] when the topic is not partitioned.
     pub async fn create_missed_partitions(&self, topic: &TopicName) -> Result<()> {
         let n = self.inner.store.partitions(topic)?.ok_or_else(|| Error::TopicNotFound(topic.clone()))?;
+        self.create_partitions(topic, 0..n).await
+    }
+
+    /// Creates those that do not exist yet.
+    async fn create_partitions(&self, topic: &TopicName, indexes: std::ops::Range<u32>) -> Result<()> {
         if !topic.is_persistent() {
             // They come with their clients.
             return Ok(());
         }
         // Many at a time share commits: one after the other, thousands take longer than a client waits.
         let mut creating = tokio::task::JoinSet::new();
-        for index in 0..n {
+        for index in indexes {
             if creating.len() >= CREATE_AT_A_TIME {
                 created(creating.join_next().await)?;
             }
@@ -254,10 +264,13 @@ impl Broker {
         Ok(())
     }
 
-    /// Raises the number of partitions; subscriptions of the first partition are created on the new ones.
+    /// Raises the number of partitions; subscriptions of the first partition are created on the new ones, at their beginning.
+    ///
+    /// The number comes last: nobody publishes to a partition that a subscription may miss, and what ends half way is done by asking
+    /// again.
     ///
     /// # Errors
-    /// [`Error::Precondition`] when the number does not grow.
+    /// [`Error::Precondition`] when the number does not grow; [`Error::Conflict`] when somebody else changes it.
     pub async fn update_partitions(&self, topic: &TopicName, partitions: u32) -> Result<()> {
         let now = self.inner.store.partitions(topic)?.ok_or_else(|| Error::TopicNotFound(topic.clone()))?;
         let max = self.inner.config.max_partitions_per_topic;
@@ -266,20 +279,32 @@ impl Broker {
                 "Desired partitions {partitions} can't be less than the current partitions {now} or more than {max}."
             )));
         }
-        let name = topic.clone();
-        self.change(topic, move |store, batch| Ok(store.set_partitions(batch, &name, Some(partitions))?)).await?;
-        let created = self.create_added_partitions(topic, now..partitions).await;
+        self.create_partitions(topic, 0..partitions).await?;
+        self.copy_subscriptions(topic, now..partitions).await?;
+        let (name, going) = (topic.clone(), self.inner.going.clone());
+        self.change(topic, move |store, batch| {
+            going.check(&name)?;
+            if store.partitions(&name)? != Some(now) {
+                return Err(Error::Conflict(format!("the number of partitions of {name} was changed meanwhile")));
+            }
+            Ok(store.set_partitions(batch, &name, Some(partitions))?)
+        })
+        .await?;
         // Who sleeps on the topic looks which partitions it has.
         let first = topic.with_partition(0);
-        self.shard(&first.clone()).call(move |shard| shard.cx.bells.ring(&first, |_, _| true)).await?;
-        created
+        self.shard(&first.clone()).call(move |shard| shard.cx.bells.ring(&first, |_, _| true)).await
     }
 
-    async fn create_added_partitions(&self, topic: &TopicName, added: std::ops::Range<u32>) -> Result<()> {
-        let subscriptions = self.subscriptions(&topic.with_partition(0)).await.unwrap_or_default();
-        self.create_missed_partitions(topic).await?;
-        for index in added {
-            let partition = topic.with_partition(index);
+    /// Creates what the first partition has on others that are new.
+    async fn copy_subscriptions(&self, topic: &TopicName, added: std::ops::Range<u32>) -> Result<()> {
+        if !topic.is_persistent() {
+            return Ok(());
+        }
+        let subscriptions = match self.subscriptions(&topic.with_partition(0)).await {
+            Err(Error::TopicNotFound(_)) => return Ok(()),
+            found => found?,
+        };
+        for partition in added.map(|index| topic.with_partition(index)) {
             for subscription in &subscriptions {
                 let earliest = crate::SeekTarget::Earliest;
                 match self.create_subscription(&partition, subscription, earliest, BTreeMap::new()).await {
@@ -349,6 +374,7 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicNotFound`]; [`Error::Precondition`] when a partition is in use.
     pub async fn delete_partitioned_topic(&self, topic: &TopicName, force: bool) -> Result<()> {
+        let _deleting = self.inner.going.delete(Whole::Topic(topic.clone()))?;
         let n = self.inner.store.partitions(topic)?.ok_or_else(|| Error::TopicNotFound(topic.clone()))?;
         if !force {
             for index in 0..n {

@@ -38,8 +38,8 @@ impl Shard {
     /// Gives every loaded topic of a namespace its policies anew.
     pub(crate) fn policies_changed(&mut self, namespace: &model::NamespaceName) {
         for topic in self.topics.values_mut().filter(|t| t.name().namespace() == namespace) {
-            topic.policies = self.cx.metadata.topic_policies(topic.name());
-            topic.maintain(&mut self.cx);
+            let policies = self.cx.metadata.topic_policies(topic.name());
+            topic.change_policies(&mut self.cx, policies);
         }
     }
 
@@ -48,8 +48,8 @@ impl Shard {
         for topic in self.topics.values_mut() {
             let name = topic.name();
             if name == whole || name.namespace() == whole.namespace() && name.partitioned() == *whole {
-                topic.policies = self.cx.metadata.topic_policies(name);
-                topic.maintain(&mut self.cx);
+                let policies = self.cx.metadata.topic_policies(name);
+                topic.change_policies(&mut self.cx, policies);
             }
         }
     }

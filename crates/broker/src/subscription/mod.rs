@@ -552,6 +552,19 @@ impl Subscription {
         consumer.blocked || consumer.permits > 0 || self.blocked
     }
 
+    /// What consumers hold up to `position` was acknowledged without them. Source: Pulsar's `PendingAcksMap.removeAllUpTo`.
+    fn forget_up_to(&mut self, position: Position) {
+        let held: Vec<_> = self.pending.extract_if(|at, _| *at <= position).collect();
+        for (_, pending) in held {
+            self.unacked -= i64::from(pending.messages);
+            self.release_hash(pending.hash);
+            if let Some(consumer) = self.consumer_mut(pending.consumer) {
+                consumer.let_go(i64::from(pending.messages), 1, u32::from(pending.is_chunk));
+            }
+        }
+        self.redeliveries.retain(|at, _| *at > position);
+    }
+
     fn update_blocked(&mut self, (per_consumer, per_subscription): (u32, u32)) {
         for consumer in &mut self.consumers {
             consumer.max_unacked = i64::from(per_consumer);
@@ -564,7 +577,7 @@ impl Subscription {
         }
         if per_subscription > 0 && !self.blocked && self.unacked >= i64::from(per_subscription) {
             self.blocked = true;
-        } else if self.blocked && self.unacked < i64::from(per_subscription / 2) {
+        } else if self.blocked && (per_subscription == 0 || self.unacked <= i64::from(per_subscription / 2)) {
             self.blocked = false;
         }
     }

@@ -113,6 +113,7 @@ impl Subscription {
     /// Expired messages are passed over by the dispatcher, and counted.
     pub(crate) fn expired_up_to(&mut self, position: Position, entries: u64, now_ms: u64) {
         self.expired.add(entries, now_ms);
+        self.forget_up_to(position);
         self.buffer.drop_to(position);
         // What waits there may be acknowledged now, and make room.
         self.replay.stirred = true;

@@ -3,9 +3,13 @@
 //! Source: Pulsar's `PersistentTopic.checkMessageExpiry`, `BacklogQuotaManager`.
 
 use model::{BacklogQuota, Position, RetentionPolicy};
+use std::sync::Arc;
 
 use super::{Topic, seek};
-use crate::shard::{Context, Event};
+use crate::{
+    metadata::TopicPolicies,
+    shard::{Context, Event},
+};
 
 impl Topic {
     /// One round of what time does to a topic.
@@ -28,6 +32,14 @@ impl Topic {
         }
         let retention = self.policies.retention;
         self.ledger.trim(&mut cx.batch, retention);
+    }
+
+    /// Takes other policies; they count at once.
+    pub(crate) fn change_policies(&mut self, cx: &mut Context, policies: Arc<TopicPolicies>) {
+        self.policies = policies;
+        self.maintain(cx);
+        // A bound that was raised may hold nobody any more.
+        self.set_ready(cx);
     }
 
     pub(crate) fn has_ephemeral(&self) -> bool {

@@ -73,6 +73,21 @@ impl Topic {
         }
         let name = request.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(generated_name);
         self.replace_same_name(cx, peer, &request, &name)?;
+        let added = self.add_named(cx, peer, request, name);
+        if added.is_err() {
+            // It may have been replaced all the same.
+            self.promote(cx);
+        }
+        added
+    }
+
+    fn add_named(
+        &mut self,
+        cx: &mut Context,
+        peer: &Arc<Peer>,
+        request: NewProducer,
+        name: String,
+    ) -> Result<(u64, ProducerCreated)> {
         if let (Some(theirs), Some(ours)) = (request.topic_epoch, self.epoch)
             && theirs < ours
             && request.access_mode != AccessMode::Shared
@@ -273,7 +288,11 @@ impl Topic {
             self.exclusive = None;
         }
         self.touch(cx);
-        // Whoever waited longest gets its turn.
+        self.promote(cx);
+    }
+
+    /// Whoever waited longest gets its turn where the topic is free.
+    fn promote(&mut self, cx: &mut Context) {
         while self.exclusive.is_none() && self.producers.is_empty() {
             let Some(waiting) = self.waiting.pop_front() else { break };
             if !waiting.peer.is_open() {

@@ -4,6 +4,7 @@
 
 mod harness;
 mod keys;
+mod partitions;
 mod producers;
 mod schemas;
 mod sharing;

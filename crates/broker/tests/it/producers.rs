@@ -111,3 +111,23 @@ async fn deduplication_forgets_a_producer_that_stays_away() {
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(last(&connection).await, -1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exclusive_producer_that_comes_back_behind_one_that_waits_leaves_the_topic_to_it() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let generated = |access_mode, id, epoch| NewProducer {
+        name: Some("generated".into()),
+        user_provided_name: false,
+        epoch,
+        ..with(id, access_mode)
+    };
+    test.broker.create_producer(&connection.peer, generated(Exclusive, 1, 0)).await.unwrap();
+    let (_, created) = test.broker.create_producer(&connection.peer, with(2, WaitForExclusive)).await.unwrap();
+    assert!(!created.ready);
+    // It reconnects before the broker has seen its old connection end.
+    let again = test.connect();
+    let refused = test.broker.create_producer(&again.peer, generated(Exclusive, 1, 1)).await;
+    assert!(matches!(refused, Err(Error::ProducerFenced(_))), "{refused:?}");
+    connection.next(|o| matches!(o, Outgoing::ProducerReady { request_id: 2, .. })).await;
+}

@@ -1,7 +1,7 @@
 //! Dispatch where several consumers share a subscription.
 
 use broker::{Config, NewConsumer, Outgoing};
-use model::SubscriptionType::*;
+use model::{NamespaceName, NamespacePolicies, SubscriptionType::*};
 use std::time::{Duration, Instant};
 
 use crate::harness::{TestBroker, new_consumer, text, topic};
@@ -216,4 +216,72 @@ async fn many_subscriptions_get_what_each_asks_for() {
         assert_eq!(connection.texts(n as u64, 3).await, ["m0", "m1", "m2"]);
     }
     connection.silent().await;
+}
+
+async fn bound(test: &TestBroker, unacknowledged: u32) {
+    let namespace: NamespaceName = "public/default".parse().unwrap();
+    let change =
+        |policies: &mut NamespacePolicies| policies.max_unacked_messages_per_subscription = Some(unacknowledged);
+    test.broker.update_policies(&namespace, change).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_of_one_unacknowledged_message_lets_one_after_the_other_through() {
+    let test = TestBroker::start().await;
+    bound(&test, 1).await;
+    let mut connection = test.connect();
+    let consumer = connection.consumer("t", Shared, 1).await;
+    let producer = connection.producer("t", 1).await;
+    connection.publish(&producer, 0..1, &["k"]).await;
+    for n in 1..4 {
+        let got = connection.receive(1, 1).await;
+        connection.publish(&producer, n..n + 1, &["k"]).await;
+        connection.silent().await;
+        connection.ack(&consumer, &[got[0].position]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_that_is_taken_away_holds_nobody_any_more() {
+    let test = TestBroker::start().await;
+    bound(&test, 1).await;
+    let mut connection = test.connect();
+    connection.consumer("t", Shared, 1).await;
+    let producer = connection.producer("t", 1).await;
+    connection.publish(&producer, 0..1, &["k"]).await;
+    connection.receive(1, 1).await;
+    connection.publish(&producer, 1..3, &["k"]).await;
+    connection.silent().await;
+    bound(&test, 0).await;
+    connection.receive(1, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_skipped_is_held_by_nobody() {
+    let test = TestBroker::start().await;
+    bound(&test, 2).await;
+    let mut connection = test.connect();
+    connection.consumer("t", Shared, 1).await;
+    let producer = connection.producer("t", 1).await;
+    connection.publish(&producer, 0..2, &["k"]).await;
+    connection.receive(1, 2).await;
+    test.broker.skip_all(&topic("t"), "s").await.unwrap();
+    connection.publish(&producer, 2..3, &["k"]).await;
+    connection.receive(1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_messages_were_skipped_goes_to_its_next_owner() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let first = test.broker.subscribe(&connection.peer, new_consumer("t", KeyShared, 1)).await.unwrap();
+    first.flow(8);
+    let producer = connection.producer("t", 1).await;
+    connection.publish(&producer, 0..8, &keys).await;
+    connection.receive(1, 8).await;
+    connection.consumer("t", KeyShared, 2).await;
+    test.broker.skip_all(&topic("t"), "s").await.unwrap();
+    connection.publish(&producer, 8..16, &keys).await;
+    connection.next(|o| matches!(o, Outgoing::Deliver { consumer_id: 2, .. })).await;
 }

@@ -1,0 +1,86 @@
+//! Partitioned topics that grow and go while clients use them.
+
+use broker::{Config, Error, SeekTarget};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use crate::harness::{TestBroker, new_producer, topic};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_added_has_the_subscriptions_before_anybody_can_publish_to_it() {
+    let test = Arc::new(TestBroker::start().await);
+    let name = topic("t");
+    test.broker.create_partitioned_topic(&name, 1).await.unwrap();
+    let names: Vec<_> = (0..10).map(|n| format!("s{n}")).collect();
+    for name in &names {
+        let first = topic("t-partition-0");
+        test.broker.create_subscription(&first, name, SeekTarget::Earliest, Default::default()).await.unwrap();
+    }
+    // As a crash half way leaves it: the partition is there, the number is not.
+    test.broker.create_topic(&topic("t-partition-1"), Default::default()).await.unwrap();
+    let seen = tokio::spawn({
+        let (test, name) = (test.clone(), name.clone());
+        async move {
+            while test.broker.partitions(&name).unwrap() != Some(3) {
+                tokio::task::yield_now().await;
+            }
+            let mut seen = Vec::new();
+            for partition in 0..3 {
+                seen.push(test.broker.subscriptions(&name.with_partition(partition)).await.unwrap());
+            }
+            seen
+        }
+    });
+    test.broker.update_partitions(&name, 3).await.unwrap();
+    assert_eq!(seen.await.unwrap(), [names.clone(), names.clone(), names]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_those_who_change_the_number_of_partitions_at_the_same_time_none_lowers_it() {
+    let test = TestBroker::start().await;
+    for n in 0..20 {
+        let name = topic(&format!("t{n}"));
+        test.broker.create_partitioned_topic(&name, 1).await.unwrap();
+        let (five, nine) =
+            tokio::join!(test.broker.update_partitions(&name, 5), test.broker.update_partitions(&name, 9));
+        let most = [(five, 5), (nine, 9)].into_iter().filter(|(done, _)| done.is_ok()).map(|(_, n)| n).max().unwrap();
+        assert_eq!(test.broker.partitioned_metadata(&name, false).await.unwrap(), most);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_come_back_do_not_revive_what_is_being_deleted() {
+    let config = Config { allow_auto_topic_creation: false, ..Config::default() };
+    let test = Arc::new(TestBroker::start_with(config).await);
+    let namespace = "public/going".parse().unwrap();
+    for round in 0..10 {
+        test.broker.create_namespace(&namespace, Default::default()).await.unwrap();
+        let name = topic(&format!("public/going/t{round}"));
+        test.broker.create_partitioned_topic(&name, 8).await.unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let client = tokio::spawn({
+            let (test, over, name) = (test.clone(), over.clone(), name.clone());
+            async move {
+                let connection = test.connect();
+                let first = name.with_partition(0).to_string();
+                while !over.load(Relaxed) {
+                    let _ = test.broker.create_producer(&connection.peer, new_producer(&first, 1)).await; // refused, at times
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        if round % 2 == 0 {
+            test.broker.delete_partitioned_topic(&name, true).await.unwrap();
+            assert_eq!(test.broker.topics(&namespace).await.unwrap(), [], "round {round}");
+        }
+        test.broker.delete_namespace(&namespace, true).await.unwrap();
+        over.store(true, Relaxed);
+        client.await.unwrap();
+        assert!(matches!(test.broker.topics(&namespace).await, Err(Error::NamespaceNotFound(_))));
+        test.broker.create_namespace(&namespace, Default::default()).await.unwrap();
+        assert_eq!(test.broker.topics(&namespace).await.unwrap(), [], "round {round}");
+        test.broker.delete_namespace(&namespace, true).await.unwrap();
+    }
+}
