@@ -107,7 +107,11 @@ fn subject(id: &mesh::Id) -> Option<(Kind, worker::Name)> {
     Some((kind, worker::Name::new(tenant, namespace, name).ok()?))
 }
 
+/// An environment may hold what only its function is to know: that it changes is told, not what it is.
 fn told(change: mesh::Change) -> Change {
+    if change.field.starts_with("env") {
+        return untold(&change.field);
+    }
     Change { field: change.field, old: shortened(change.old), new: shortened(change.new) }
 }
 

@@ -333,7 +333,7 @@ impl State {
 
     /// Tells those that run how many they are.
     fn share(&self, wanted: &Wanted) {
-        let all = self.sharing(wanted);
+        let all = wanted.told(self.sharing(wanted));
         for kept in self.running.lock().values() {
             if let Some(instance) = &kept.instance {
                 instance.share(all);
@@ -472,7 +472,7 @@ async fn begin(
             failure: None,
             retry_at: None,
         };
-        revive_one(around, state.sharing(wanted), wanted, id, &mut kept)?;
+        revive_one(around, wanted.told(state.sharing(wanted)), wanted, id, &mut kept)?;
         state.running.lock().insert(id, kept);
     }
     state.count();
@@ -481,7 +481,7 @@ async fn begin(
 
 /// Starts instances again that are due.
 fn revive(around: &Arc<Around>, state: &State, wanted: &Wanted) {
-    let (now, sharing) = (tokio::time::Instant::now(), state.sharing(wanted));
+    let (now, sharing) = (tokio::time::Instant::now(), wanted.told(state.sharing(wanted)));
     for (id, kept) in state.running.lock().iter_mut() {
         if kept.retry_at.is_some_and(|at| at <= now)
             && let Err(why) = revive_one(around, sharing, wanted, *id, kept)

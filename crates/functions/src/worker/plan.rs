@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::FunctionSpec;
+use crate::{FunctionSpec, spec::Kind};
 
 /// What should run of one function.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub(super) struct Slot {
 pub(super) struct Made {
     pub(super) version: u64,
     pub(super) restarts: u64,
+    /// Of a source: among how many instances it divides what there is to read.
+    pub(super) among: Option<u32>,
 }
 
 /// What to do next.
@@ -50,7 +52,17 @@ impl Wanted {
     /// Of what an instance should be made, if it should run.
     pub(super) fn made(&self, id: u32) -> Option<Made> {
         let slot = self.instances.get(id as usize).filter(|slot| !slot.is_stopped)?;
-        Some(Made { version: self.spec.version, restarts: slot.restarts })
+        Some(Made { version: self.spec.version, restarts: slot.restarts, among: self.among() })
+    }
+
+    /// No subscription shares out what sources read: each takes a part that its number and their number say.
+    fn among(&self) -> Option<u32> {
+        (self.spec.kind == Kind::Source).then(|| u32::try_from(self.instances.len()).unwrap_or(u32::MAX))
+    }
+
+    /// How many instances one is told that there are, where `sharing` are wanted or have not ended.
+    pub(super) fn told(&self, sharing: u32) -> u32 {
+        self.among().unwrap_or(sharing)
     }
 
     /// The next step, if there is one. Of those that are going none is started before it has gone. `is_up` says whether an instance works: one that does not goes first, since nothing is
@@ -61,13 +73,18 @@ impl Wanted {
         going: &BTreeSet<u32>,
         is_up: impl Fn(u32) -> bool,
     ) -> Option<Step> {
-        let surplus: Vec<u32> = running.keys().copied().filter(|id| self.made(*id).is_none()).collect();
+        // Sources that divide things otherwise than is wanted go all at once, so that no two of them read the same.
+        let is_surplus = |(id, made): &(&u32, &Made)| self.made(**id).is_none_or(|wanted| wanted.among != made.among);
+        let surplus: Vec<u32> = running.iter().filter(is_surplus).map(|(id, _)| *id).collect();
         if !surplus.is_empty() {
             return Some(Step::Stop(surplus));
         }
         let all = 0..u32::try_from(self.instances.len()).unwrap_or(u32::MAX);
         let is_missing = |id: &u32| self.made(*id).is_some() && !running.contains_key(id) && !going.contains(id);
         let missing: Vec<u32> = all.filter(is_missing).collect();
+        if self.among().is_some() && !going.is_empty() {
+            return None;
+        }
         if !missing.is_empty() {
             return Some(Step::Start(missing));
         }
@@ -93,7 +110,7 @@ mod tests {
     }
 
     fn running(versions: &[(u32, u64)]) -> BTreeMap<u32, Made> {
-        versions.iter().map(|(id, version)| (*id, Made { version: *version, restarts: 0 })).collect()
+        versions.iter().map(|(id, version)| (*id, Made { version: *version, restarts: 0, among: None })).collect()
     }
 
     fn check(wanted: &Wanted, runs: &[(u32, u64)], down: &[u32], step: Option<Step>) {
@@ -130,6 +147,22 @@ mod tests {
         check(&wanted(1, &["run", "run"]), &[(0, 0), (1, 0)], &[1], Some(Step::Replace(1)));
         // The second try of a bad update: what the first one broke is mended although it is not up.
         check(&wanted(2, &["run", "run"]), &[(0, 1), (1, 0)], &[0], Some(Step::Replace(0)));
+    }
+
+    #[test]
+    fn sources_divide_things_anew_when_none_is_left_that_divides_them_otherwise() {
+        let spec = FunctionSpec { kind: Kind::Source, ..testing::spec("f") };
+        let two = Wanted { spec: Arc::new(spec), instances: vec![Slot::default(); 2] };
+        let among = |ids: &[u32], among| ids.iter().map(|id| (*id, Made { version: 0, restarts: 0, among })).collect();
+        let next = |running: &BTreeMap<u32, Made>, going: &[u32]| {
+            two.next(running, &going.iter().copied().collect(), |_| true)
+        };
+        assert_eq!(next(&among(&[0, 1, 2], Some(3)), &[]), Some(Step::Stop(vec![0, 1, 2])));
+        assert_eq!(next(&among(&[0], Some(1)), &[]), Some(Step::Stop(vec![0])));
+        assert_eq!(next(&BTreeMap::new(), &[2]), None);
+        assert_eq!(next(&BTreeMap::new(), &[]), Some(Step::Start(vec![0, 1])));
+        assert_eq!(next(&among(&[0, 1], Some(2)), &[]), None);
+        assert_eq!(two.told(3), 2);
     }
 
     #[test]
