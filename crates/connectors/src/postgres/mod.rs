@@ -135,19 +135,17 @@ impl Config {
         while let Some(batch) = intake.next(self.batch_max).await {
             let began = Instant::now();
             let mut pause = PAUSE.0;
-            let fates = loop {
-                let trouble = match self.write(&mut session, &batch).await {
-                    Ok(fates) => break fates,
-                    Err(trouble) => trouble.text(),
-                };
+            let mut fates = Vec::with_capacity(batch.len());
+            while let Err(trouble) = self.write(&mut session, &batch, &mut fates).await {
                 session = None;
-                intake.warn(format!("{} rows are written again: {trouble}", batch.len())).await;
+                let left = batch.len() - fates.len();
+                intake.warn(format!("{left} rows are written again: {}", trouble.text())).await;
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = intake.abandoned() => return Ok(()),
                 }
                 pause = (pause * 2).min(PAUSE.1);
-            };
+            }
             intake.done(batch.into_iter().zip(fates), began).await?;
         }
         Ok(())
@@ -168,36 +166,47 @@ impl Config {
             .unwrap_or_else(|_| Err(Trouble::Connection("PostgreSQL: no connection in time".to_owned())))
     }
 
-    /// The fate of each message, in order.
-    async fn write(&self, session: &mut Option<Session>, batch: &[Delivery]) -> Result<Vec<Fate>, Trouble> {
+    /// Adds the fates of messages, in order, to those that are known; who comes again with them after an error goes on behind them.
+    async fn write(
+        &self,
+        session: &mut Option<Session>,
+        batch: &[Delivery],
+        fates: &mut Vec<Fate>,
+    ) -> Result<(), Trouble> {
         let open = match session {
             Some(open) => open,
             None => session.insert(self.connect().await?),
         };
         let rows: Vec<Result<Row, String>> =
             batch.iter().map(|Delivery { message, .. }| self.rows.row(&open.table, message)).collect();
-        let writing = async {
+        if fates.is_empty() {
             let fit: Vec<&Row> = rows.iter().flatten().collect();
-            match open.transaction(&fit).await {
-                Ok(()) => return Ok(rows.iter().map(|row| row.as_ref().map(|_| ()).map_err(Clone::clone)).collect()),
+            match self.transaction(open, &fit).await {
+                Ok(()) => {
+                    fates.extend(rows.into_iter().map(|row| row.map(drop)));
+                    return Ok(());
+                }
                 Err(Trouble::Row(_)) => {}
                 Err(trouble) => return Err(trouble),
             }
-            let mut fates = Vec::with_capacity(rows.len());
-            for row in &rows {
-                let fate = match row {
-                    Err(problem) => Err(problem.clone()),
-                    Ok(row) => match open.transaction(&[row]).await {
-                        Ok(()) => Ok(()),
-                        Err(Trouble::Row(refusal)) => Err(refusal),
-                        Err(trouble) => return Err(trouble),
-                    },
-                };
-                fates.push(fate);
-            }
-            Ok(fates)
-        };
-        tokio::time::timeout(self.timeout, writing)
+        }
+        // One is refused: each by itself.
+        for row in &rows[fates.len()..] {
+            let fate = match row {
+                Err(problem) => Err(problem.clone()),
+                Ok(row) => match self.transaction(open, &[row]).await {
+                    Ok(()) => Ok(()),
+                    Err(Trouble::Row(refusal)) => Err(refusal),
+                    Err(trouble) => return Err(trouble),
+                },
+            };
+            fates.push(fate);
+        }
+        Ok(())
+    }
+
+    async fn transaction(&self, session: &mut Session, rows: &[&Row]) -> Result<(), Trouble> {
+        tokio::time::timeout(self.timeout, session.transaction(rows))
             .await
             .unwrap_or_else(|_| Err(Trouble::Connection("PostgreSQL: no commit in time".to_owned())))
     }

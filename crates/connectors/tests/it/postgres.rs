@@ -233,6 +233,24 @@ async fn a_row_that_is_refused_keeps_no_other_from_arriving() {
 }
 
 #[tokio::test]
+async fn rows_beside_one_that_is_refused_are_written_once_however_long_all_of_them_take() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let seen = cluster.table("slow", "n int NOT NULL").await;
+    let slow =
+        "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.6); RETURN NEW; END';
+                CREATE TRIGGER nap BEFORE INSERT ON slow FOR EACH ROW WHEN (NEW.n IS NOT NULL) EXECUTE FUNCTION nap()";
+    seen.client.batch_execute(slow).await.unwrap();
+    let mut sink = kit::sink("postgres", cluster.configs("slow", json!({"operationTimeoutMs": 2000}))).await;
+    let values = [json!(null), json!(1), json!(2), json!(3), json!(4), json!(5)];
+    sink.invoke(rows(values.map(|n| json!({"n": n})))).await;
+    let fates = sink.fates(6).await;
+    assert!(fates[0].1.as_ref().unwrap_err().starts_with("PostgreSQL: 23502 "), "{fates:?}");
+    assert!(fates[1..].iter().all(|(_, fate)| fate.is_ok()), "{fates:?}");
+    assert_eq!(seen.rows("n").await, (1..6).map(|n| json!({"n": n})).collect::<Vec<_>>());
+    sink.stop().await;
+}
+
+#[tokio::test]
 async fn rows_of_one_key_are_written_in_order_and_twice_is_as_once() {
     let Some(cluster) = Cluster::shared() else { return };
     let seen = cluster.table("keyed", "id text PRIMARY KEY, n int, other int DEFAULT 7").await;
