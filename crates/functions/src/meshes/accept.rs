@@ -169,7 +169,7 @@ impl Meshes {
         for step in steps.iter().filter(|step| step.action == Action::Create) {
             let (_, function) = subject(step)?;
             let Some((order, wish)) = goal.get(&function) else { continue };
-            let claim = Applied { at: version, stamp: None, node: wish.node.clone(), order };
+            let claim = Applied { at: version, stamp: None, node: wish.node.clone(), order, left: Vec::new() };
             // A node of another kind keeps its row until it is gone.
             if nodes.get(&function).is_some_and(|row| goal::kind(&row.node) != wish.kind) {
                 continue;

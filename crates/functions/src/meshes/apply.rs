@@ -179,7 +179,10 @@ impl Meshes {
         mesh.tell(list, number, Progress::Running, "");
         let done = match step.action {
             Action::Delete => self.delete_node(mesh, kind, &name, row.is_none_or(|row| row.stamp.is_some())).await,
-            _ => self.make_node(mesh, goal, kind, &name, stored.head.version).await,
+            _ => {
+                let keeps = list == List::Forward && stored.progress.rolls_back;
+                self.make_node(mesh, goal, kind, &name, stored.head.version, keeps).await
+            }
         };
         match done {
             Ok(()) => {
@@ -194,7 +197,16 @@ impl Meshes {
         }
     }
 
-    async fn make_node(&self, mesh: &Mesh, goal: &Goal, kind: Kind, name: &worker::Name, version: u64) -> Result<()> {
+    /// `keeps`: subscriptions it has no more use for stay until all is done.
+    async fn make_node(
+        &self,
+        mesh: &Mesh,
+        goal: &Goal,
+        kind: Kind,
+        name: &worker::Name,
+        version: u64,
+        keeps: bool,
+    ) -> Result<()> {
         let (order, wish) = goal.get(name).ok_or_else(|| Error::Invalid("it is not in the manifest".to_owned()))?;
         let declaration = Declaration {
             kind,
@@ -206,8 +218,15 @@ impl Meshes {
             scaling: wish.node.scaling.clone(),
             replicas: Some(wish.node.replicas),
         };
-        let (_, stamp) = self.shared.worker.declare(declaration).await?;
-        let applied = Applied { at: version, stamp: Some(stamp), node: wish.node.clone(), order };
+        let mut left = mesh.stored.lock().nodes.get(name).map(|row| row.left.clone()).unwrap_or_default();
+        let stamp = if keeps {
+            let (_, stamp, leftover) = self.shared.worker.declare_for_now(declaration).await?;
+            left.extend((!leftover.is_empty()).then_some(leftover));
+            stamp
+        } else {
+            self.shared.worker.declare(declaration).await?.1
+        };
+        let applied = Applied { at: version, stamp: Some(stamp), node: wish.node.clone(), order, left };
         self.write_node(mesh, name, Some(applied)).await
     }
 
@@ -277,7 +296,12 @@ impl Meshes {
 
     /// Nothing is left to do, and nothing to go back to.
     async fn settle(&self, mesh: &Mesh, state: State, error: String) -> Result<()> {
-        let old = mesh.stored.lock().clone();
+        let mut old = mesh.stored.lock().clone();
+        for (name, applied) in old.nodes.iter_mut().filter(|(_, applied)| !applied.left.is_empty()) {
+            let left = std::mem::take(&mut applied.left);
+            self.shared.worker.leave_behind(super::goal::kind(&applied.node), name, &left).await;
+            self.write_node(mesh, name, Some(applied.clone())).await?;
+        }
         let progress = row::Progress { state, error, ..old.progress.clone() };
         let mut changes = vec![row::progress(&mesh.name, Some(&progress))?, row::before(&mesh.name, None)?];
         for version in row::secret_versions(&**self.shared.worker.tables(), &mesh.name).await? {

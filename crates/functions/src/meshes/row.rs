@@ -22,7 +22,7 @@ use super::Name;
 use crate::{
     Result, Tables,
     event_log::{RowChange, TableChange},
-    worker::{self, Stamp},
+    worker::{self, Leftover, Stamp},
 };
 
 const MESHES: &str = "meshes";
@@ -69,6 +69,9 @@ pub(super) struct Applied {
     pub(super) node: mesh::Node,
     /// Its place in the order in which nodes are made.
     pub(super) order: usize,
+    /// Subscriptions it had, for who goes back to what was before; nobody needs them once nothing is left to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) left: Vec<Leftover>,
 }
 
 /// Values of Secret documents: by the document's name and the key.

@@ -353,6 +353,34 @@ async fn what_fails_half_way_is_undone_when_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn what_waits_on_an_input_that_is_given_up_is_there_when_all_is_undone() {
+    let node = Node::start().await;
+    let chain = CHAIN.replace("name: second\n", "name: second\n      cleanupSubscription: true\n");
+    node.apply(&chain).await.unwrap();
+    let subscribed = |topic: &str| !node.log.subscriptions(&format!("persistent://public/default/{topic}")).is_empty();
+    let moved = chain.replace("topics: [b]", "topics: [d]");
+    let never_up =
+        moved.replacen("python: {py: code.py}", "genericRuntime: {functionFile: code.py, language: wasm}", 1);
+    let request = node.request(&never_up).await;
+    let request = Request { rollback: true, timeout_ms: Some(8000), ..request };
+    node.meshes.apply(&app(), request).await.unwrap();
+    let is_waiting = async {
+        while !node.meshes.mesh(&app()).unwrap().task.lock().as_ref().is_some_and(|task| task.only_waits) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_waiting).await.unwrap();
+    assert_eq!((subscribed("b"), subscribed("d")), (true, true));
+    let status = node.rests().await;
+    assert_eq!(status.state, State::RolledBack, "{status:?}");
+    assert_eq!((subscribed("b"), subscribed("d")), (true, false));
+    // Where nothing is to be undone any more, it is given up.
+    let request = Request { rollback: true, ..node.request(&moved).await };
+    assert_eq!(node.apply_request(request).await.unwrap().state, State::Applied);
+    assert_eq!((subscribed("b"), subscribed("d")), (false, true));
+}
+
+#[tokio::test]
 async fn nothing_is_undone_where_there_is_nothing_whole_to_go_back_to() {
     let node = Node::start().await;
     let bad = CHAIN.replacen("python: {py: code.py}", "java: {jar: code.py}", 1);

@@ -64,6 +64,17 @@ impl Worker {
     /// # Errors
     /// [`Error::Invalid`] with what is wrong with configuration, secrets or code; [`Error::Exists`]: something of another kind has the name.
     pub async fn declare(&self, declaration: Declaration) -> Result<(Done, Stamp)> {
+        let (done, stamp, _) = self.declare_and(declaration, true).await?;
+        Ok((done, stamp))
+    }
+
+    /// The same; subscriptions that nobody reads any more stay, and are said, for [`Self::leave_behind`] when it is sure that nobody goes
+    /// back to them.
+    pub(crate) async fn declare_for_now(&self, declaration: Declaration) -> Result<(Done, Stamp, Leftover)> {
+        self.declare_and(declaration, false).await
+    }
+
+    async fn declare_and(&self, declaration: Declaration, leaves: bool) -> Result<(Done, Stamp, Leftover)> {
         let worker = self.clone();
         self.deploy(async move {
             let Declaration { kind, name, config, given, apart, limits, scaling, replicas } = declaration;
@@ -86,7 +97,7 @@ impl Worker {
                 tracing::info!(function = %name, %kind, "created");
                 let stamp = row.stamp();
                 worker.admit(row, false).await;
-                return Ok((Done::Created, stamp));
+                return Ok((Done::Created, stamp, Leftover::default()));
             };
             let old = function.row.lock().clone();
             let scaling = Scaling { spec: scaling, ..old.scaling.clone() };
@@ -103,14 +114,14 @@ impl Worker {
                 && apart == worker.shared.around.secrets.of(&name)
             {
                 if config == old.config && scaling == old.scaling {
-                    return Ok((Done::Unchanged, old.stamp()));
+                    return Ok((Done::Unchanged, old.stamp(), Leftover::default()));
                 }
                 let row = Row { config, scaling, scaled_to, size, ..old };
                 let _deploying = worker.must_run(&row, &turn).await?;
                 row.write(&*worker.shared.tables).await?;
                 let stamp = row.stamp();
                 worker.put(&name, &function, row).await?;
-                return Ok((Done::Scaled, stamp));
+                return Ok((Done::Scaled, stamp, Leftover::default()));
             }
             let row = Row {
                 version: old.version + 1,
@@ -130,6 +141,7 @@ impl Worker {
                 // What does not run has nothing open.
                 _ => Left::default(),
             };
+            let kept = if leaves { Leftover::default() } else { left.subscriptions.clone() };
             if left.is_nothing() {
                 worker.write_declared(&row, &apart).await?;
                 worker.subscribe(&row, false).await;
@@ -139,7 +151,8 @@ impl Worker {
                 if let Ok(keeper) = &function.keeper {
                     keeper.close().await;
                 }
-                let written = match worker.leave(&left).await {
+                let left = if leaves { worker.leave(&left.subscriptions).await } else { Ok(()) };
+                let written = match left {
                     Ok(()) => worker.write_declared(&row, &apart).await,
                     Err(error) => Err(error),
                 };
@@ -152,9 +165,30 @@ impl Worker {
             }
             tracing::info!(function = %name, %kind, version = stamp.version, "changed");
             worker.sweep().await;
-            Ok((Done::Changed, stamp))
+            Ok((Done::Changed, stamp, kept))
         })
         .await
+    }
+
+    /// Unsubscribes from what a function left, unless it reads that again. What cannot be removed is told, and stays.
+    pub(crate) async fn leave_behind(&self, kind: Kind, name: &Name, left: &[Leftover]) {
+        let now = match self.function(kind, name) {
+            Ok(function) => {
+                let row = function.row.lock().clone();
+                self.spec(&row).await.ok()
+            }
+            Err(_) => None,
+        };
+        for left in left {
+            let is_read = |topic: &String| {
+                now.as_ref()
+                    .is_some_and(|spec| spec.subscription == left.subscription && spec.inputs.contains_key(topic))
+            };
+            let topics = left.topics.iter().filter(|(topic, _)| !is_read(topic)).cloned().collect();
+            if let Err(error) = self.leave(&Leftover { topics, ..left.clone() }).await {
+                tracing::warn!(function = %name, subscription = left.subscription, %error, "a subscription that nobody reads stays");
+            }
+        }
     }
 
     /// Which function there is under this name, if there is one of this kind.
@@ -183,7 +217,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn leave(&self, left: &Left) -> Result<()> {
+    async fn leave(&self, left: &Leftover) -> Result<()> {
         for (topic, is_pattern) in &left.topics {
             self.unsubscribe_from(topic, *is_pattern, &left.subscription).await?;
         }
@@ -202,9 +236,21 @@ impl Row {
 struct Left {
     /// Old and new instances would get in each other's way.
     must_stop: bool,
+    subscriptions: Leftover,
+}
+
+/// Subscriptions to be removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Leftover {
     subscription: String,
-    /// Each with whether it is a pattern; to be unsubscribed from.
+    /// Each with whether it is a pattern.
     topics: BTreeSet<(String, bool)>,
+}
+
+impl Leftover {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
 }
 
 impl Left {
@@ -215,9 +261,11 @@ impl Left {
         let gone: BTreeSet<_> = gone.map(|(topic, config)| (topic.clone(), config.is_pattern)).collect();
         Self {
             must_stop: is_renamed || old.subscription_type != new.subscription_type || !gone.is_empty(),
-            subscription: old.subscription.clone(),
-            // As when it is deleted: who wants to keep its place says so.
-            topics: if new.cleanup_subscription { gone } else { BTreeSet::new() },
+            subscriptions: Leftover {
+                subscription: old.subscription.clone(),
+                // As when it is deleted: who wants to keep its place says so.
+                topics: if new.cleanup_subscription { gone } else { BTreeSet::new() },
+            },
         }
     }
 
@@ -249,17 +297,17 @@ mod tests {
         assert!(Left::between(&old, &reads(&["a", "b", "c"])).is_nothing());
         let exclusive = model::SubscriptionType::Exclusive;
         let other_way = Left::between(&old, &FunctionSpec { subscription_type: exclusive, ..old.clone() });
-        assert!(other_way.must_stop && other_way.topics.is_empty());
+        assert!(other_way.must_stop && other_way.subscriptions.topics.is_empty());
     }
 
     #[test]
     fn what_is_read_no_more_is_left_unless_its_place_is_to_be_kept() {
         let old = reads(&["a", "b"]);
         let left = Left::between(&old, &reads(&["b"]));
-        assert_eq!((left.must_stop, left.topics), (true, BTreeSet::from([("a".to_owned(), false)])));
+        assert_eq!((left.must_stop, left.subscriptions.topics), (true, BTreeSet::from([("a".to_owned(), false)])));
         let keeps = FunctionSpec { cleanup_subscription: false, ..reads(&["b"]) };
-        assert!(Left::between(&old, &keeps).topics.is_empty());
+        assert!(Left::between(&old, &keeps).subscriptions.topics.is_empty());
         let renamed = FunctionSpec { subscription: "other".to_owned(), ..old.clone() };
-        assert_eq!(Left::between(&old, &renamed).topics.len(), 2);
+        assert_eq!(Left::between(&old, &renamed).subscriptions.topics.len(), 2);
     }
 }

@@ -32,6 +32,7 @@ mod trigger;
 mod vault;
 
 pub use config::Config;
+pub(crate) use declare::Leftover;
 pub use declare::{Declaration, Done, Stamp, secret_values};
 pub(crate) use deploy::whole;
 pub use deploy::{Given, NO_CHANGE};
