@@ -174,6 +174,15 @@ def an_exception_takes_its_effects_with_it(box):
 
 
 @scenario
+def dead_letters_have_a_topic_where_none_is_given(box):
+    box.create("throw", maxMessageRetries=0)
+    box.send("bad one", "good")
+    (dead,) = box.messages(1, topic=f"{box.input}-public-default-{box.name}-DLQ")
+    equal(dead.data(), b"bad one", "dead letter")
+    box.drained()
+
+
+@scenario
 def publish_goes_where_it_is_told(box):
     topic = f"persistent://public/default/{box.name}-elsewhere"
     box.create("publish", userConfig={"to": topic})

@@ -2,7 +2,7 @@
 //!
 //! The worker makes it of a validated `FunctionConfig`, `SourceConfig` or `SinkConfig`.
 
-use model::{InitialPosition, SubscriptionType};
+use model::{InitialPosition, SubscriptionType, TopicName};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crate::event_log::{Compression, Reads};
@@ -322,11 +322,40 @@ impl FunctionSpec {
     /// The table its state is in: of this name, whatever its version.
     #[must_use]
     pub fn state_table(&self) -> String {
-        state_table(&self.tenant, &self.namespace, &self.name)
+        state_table(&self.fqfn())
+    }
+
+    /// The table the elements of its windows are in.
+    pub(crate) fn window_table(&self) -> String {
+        window_table(&self.fqfn())
+    }
+
+    /// Where messages of a topic go that were given up; `None`: none is.
+    ///
+    /// Where the function does not say, it is `{topic}-{subscription}-DLQ`, as Pulsar's clients have it. Theirs is no name where the
+    /// subscription has a slash, which that of a function has unless it is given one (apache/pulsar#10776): here it is a dash.
+    #[must_use]
+    pub fn dead_letters_of(&self, topic: &TopicName) -> Option<String> {
+        let usual = |_| {
+            let plain = |c: char| if c == '/' || c.is_control() { '-' } else { c };
+            let subscription: String = self.subscription.chars().map(plain).collect();
+            format!("{}-{subscription}-DLQ", topic.partitioned())
+        };
+        self.dead_letter_topic.clone().or_else(|| self.max_message_retries.map(usual))
     }
 }
 
-/// The table of a function's state.
-pub(crate) fn state_table(tenant: &str, namespace: &str, name: &str) -> String {
-    format!("state/{tenant}/{namespace}/{name}")
+/// The table of the state of `tenant/namespace/name`.
+pub(crate) fn state_table(fqfn: &str) -> String {
+    format!("state/{fqfn}")
+}
+
+/// The table of the windows of `tenant/namespace/name`.
+pub(crate) fn window_table(fqfn: &str) -> String {
+    format!("window/{fqfn}")
+}
+
+/// All tables of a function, which go with it.
+pub(crate) fn tables_of(fqfn: &str) -> [String; 2] {
+    [state_table(fqfn), window_table(fqfn)]
 }

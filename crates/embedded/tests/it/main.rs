@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
 
 mod collecting;
+mod dead_letters;
 mod entries;
 mod manual;
 mod ordered;
 mod reads;
 mod scaling;
 mod sharing;
+mod sources;
 mod support;
+mod windows;
 
 use functions::{
     Record,
@@ -409,4 +412,22 @@ async fn what_was_acknowledged_before_the_call_is_called_for_before_the_stop() {
     let acknowledged = 500 - usize::try_from(node.backlog("in", "f").await).unwrap();
     assert_eq!(calls.load(SeqCst), acknowledged);
     assert_eq!(node.read("out", acknowledged).await.len(), acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_which_one_partition_refuses_leaves_no_producer_at_the_others() {
+    let node = Node::start().await;
+    node.broker.create_partitioned_topic(&support::topic("out").parse().unwrap(), 2).await.unwrap();
+    node.broker.terminate(&support::topic("out-partition-1").parse().unwrap()).await.unwrap();
+    let mut spec = function("f");
+    spec.inputs.values_mut().for_each(|input| input.redelivery_delay = Some(Duration::from_millis(10)));
+    node.publish("in", ["a"]).await;
+    let instance = node.run(spec, Script::each(exclaim));
+    node.until("it tries again and again", || instance.status().system_exceptions > 3).await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while node.producers("out-partition-0").await > 1 {
+        assert!(std::time::Instant::now() < deadline, "they stay");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(node.backlog("in", "f").await, 1);
 }

@@ -2,7 +2,7 @@
 
 use functions::{
     FunctionSpec, Record,
-    runtime::{Effects, StateChange},
+    runtime::{Effects, StateChange, UserException},
     spec::Guarantee,
 };
 use model::SubscriptionType;
@@ -95,4 +95,39 @@ async fn an_acknowledgement_may_come_before_the_end_of_what_it_acknowledges() {
     });
     let _instance = node.run_as(0, manual(SubscriptionType::Shared), code);
     node.acknowledged("in", "f").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_may_acknowledge_messages_of_several_inputs_also_at_its_second_attempt() {
+    let node = Node::start().await;
+    let mut spec = manual(SubscriptionType::Shared);
+    let input = spec.inputs.values().next().unwrap().clone();
+    spec.inputs.insert(crate::support::topic("other"), input);
+    spec.max_message_retries = None;
+    // Throws at its first attempt at `last`, and acknowledges all at the second one.
+    let seen: Mutex<Vec<(u64, String)>> = Mutex::default();
+    let script = Script::new(move |id, text| {
+        let mut seen = seen.lock().unwrap();
+        let is_again = seen.iter().any(|(_, known)| known == text);
+        seen.push((id, text.to_owned()));
+        let mut effects = Effects::default();
+        let result = match text {
+            "last" if !is_again => Err(UserException { message: "not yet".into() }),
+            "last" => {
+                effects.acks = seen.iter().map(|(id, _)| *id).collect();
+                Ok(Vec::<Record>::new())
+            }
+            _ => Ok(Vec::new()),
+        };
+        Did::All(result, effects)
+    });
+    let instance = node.run(spec, script);
+    node.publish("in", ["a"]).await;
+    node.publish("other", ["b", "c"]).await;
+    node.until("they are seen", || instance.status().processed == 3).await;
+    node.publish("in", ["last"]).await;
+    node.acknowledged("in", "f").await;
+    node.acknowledged("other", "f").await;
+    let status = instance.status();
+    assert_eq!((status.received, status.restarts), (5, 0), "each once, and the last one again: {status:?}");
 }

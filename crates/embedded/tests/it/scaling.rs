@@ -3,7 +3,6 @@
 use autoscale::{PolicySpec, Spec, rate};
 use functions::{
     Kind,
-    event_log::Arrived,
     testing::Echo,
     worker::{Given, Name, Worker, scaling::Phase},
 };

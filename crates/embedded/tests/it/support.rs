@@ -92,6 +92,16 @@ impl Node {
 
     /// Publishes in one commit; each message has itself as its key.
     pub(crate) async fn publish(&self, local: &str, texts: impl IntoIterator<Item = &str>) {
+        let record = |text: &str| Record {
+            payload: text.to_owned().into(),
+            key: Some(Key { text: text.to_owned(), is_base64: false }),
+            ..Record::default()
+        };
+        self.publish_records(local, texts.into_iter().map(record)).await;
+    }
+
+    /// Publishes in one commit.
+    pub(crate) async fn publish_records(&self, local: &str, records: impl IntoIterator<Item = Record>) {
         let mut session = self.log.session("test").await.unwrap();
         let output = OutputSpec {
             topic: topic(local).parse().unwrap(),
@@ -102,12 +112,7 @@ impl Node {
             compression: Compression::Lz4,
         };
         let output = session.open_output(output).await.unwrap();
-        let record = |text: &str| Record {
-            payload: text.to_owned().into(),
-            key: Some(Key { text: text.to_owned(), is_base64: false }),
-            ..Record::default()
-        };
-        let outputs = texts.into_iter().map(|text| (output, record(text))).collect();
+        let outputs = records.into_iter().map(|record| (output, record)).collect();
         session.commit(Commit { outputs, ..Commit::default() }).await.unwrap();
     }
 
@@ -226,6 +231,13 @@ impl Node {
 
     pub(crate) async fn producers(&self, local: &str) -> usize {
         self.broker.topic_stats(&topic(local).parse().unwrap()).await.unwrap().publishers.len()
+    }
+
+    /// The row of its windows that says how far instance 0 has come.
+    pub(crate) async fn mark(&self, function: &str) -> serde_json::Value {
+        let key = [&0u32.to_be_bytes()[..], &u64::MAX.to_be_bytes()].concat();
+        let row = self.tables.get(&format!("window/public/default/{function}"), &key).await.unwrap().unwrap();
+        serde_json::from_slice(&row.value).unwrap()
     }
 
     pub(crate) async fn counter(&self, function: &str, key: &str) -> i64 {

@@ -12,6 +12,7 @@ mod refused;
 mod run;
 mod state;
 mod stats;
+mod unacked;
 mod watch;
 mod window;
 
@@ -38,7 +39,7 @@ use crate::{
     runtime::{InstanceSpec, Runtime, Usage},
     spec::FunctionSpec,
 };
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use run::{End, Run};
 
 /// Waits between starts of code that does not stay up: the first, doubled each time, and the longest.
@@ -99,6 +100,8 @@ struct Shared {
     is_stopping: AtomicBool,
     /// Stop now.
     abandon: Notify,
+    /// Commits of runs that were given up.
+    left: Mutex<FuturesUnordered<BoxFuture<'static, ()>>>,
 }
 
 impl Shared {
@@ -107,6 +110,13 @@ impl Shared {
         let mut status = self.status.lock();
         status.running = true;
         status.error.clear();
+    }
+
+    /// Waits until nothing more comes of runs that were given up.
+    async fn left(&self) {
+        // None is lost where this is given up, too.
+        let next = || std::future::poll_fn(|context| self.left.lock().poll_next_unpin(context));
+        while next().await.is_some() {}
     }
 }
 
@@ -130,6 +140,8 @@ impl Instance {
             }
             supervised.status.lock().running = false;
             supervised.meter.ended(parts.clock.monotonic());
+            // Who comes next reads what these write.
+            supervised.left().await;
             let _ = ends.send(());
         });
         Self { shared, ended }
@@ -201,6 +213,7 @@ async fn supervise(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) {
         // A bug in the loop is this instance's problem, not the broker's.
         let ended = AssertUnwindSafe(run_once(parts, spec, shared)).catch_unwind().await;
         let ended = ended.unwrap_or_else(|_| Err(Error::Closed("the instance panicked; this is a bug".into())));
+        shared.left().await;
         let (reason, is_users) = match ended {
             Ok(End::Stopped) => return,
             Ok(End::Exited(exit)) if exit.is_clean => ("user code has ended".to_owned() + &after(&exit.reason), true),
@@ -253,3 +266,6 @@ async fn run_once(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) -> R
     shared.is_running(parts.clock.monotonic(), usage);
     Ok(run.run(&shared.stop).await)
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,12 +164,23 @@ impl Outputs {
         };
         let mut ids = Vec::with_capacity(topics.len());
         for topic in topics {
-            ids.push(loop {
+            let opened = loop {
                 match session.open_output(spec(topic.clone())).await {
-                    Ok(id) => break id,
-                    Err(error) => away.wait(error).await?,
+                    Err(error) => match away.wait(error).await {
+                        Ok(()) => {}
+                        Err(error) => break Err(error),
+                    },
+                    opened => break opened,
                 }
-            });
+            };
+            match opened {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    // All of them, or none.
+                    ids.into_iter().for_each(|id| session.close_output(id));
+                    return Err(error);
+                }
+            }
         }
         Ok(Route { partitions: ids.into(), next: 0, used: 0 })
     }

@@ -14,8 +14,8 @@ use crate::{
 
 /// Most a key may take. A row of a journaled table has the same bound.
 const KEY_BYTES_MAX: usize = 32 * 1024;
-/// Most a value may take.
-const VALUE_BYTES_MAX: usize = 4 << 20;
+/// Most a value may take, as of a journaled table's row.
+pub(super) const VALUE_BYTES_MAX: usize = 4 << 20;
 
 /// Changes that are on their way, by row.
 pub(super) struct State {

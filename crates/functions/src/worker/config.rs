@@ -81,6 +81,11 @@ impl Config {
         each!(self, config => config.parallelism())
     }
 
+    /// Whether it is called with windows.
+    pub(super) fn has_windows(&self) -> bool {
+        matches!(self, Self::Function(config) if config.window_config.is_some())
+    }
+
     /// What one instance is expected to use.
     pub(super) fn resources(&self) -> Option<&Resources> {
         each!(self, config => config.resources.as_ref())

@@ -135,6 +135,7 @@ impl Worker {
                 ..old.clone()
             };
             let _deploying = worker.must_run_with(&row, apart.clone(), &turn).await?;
+            worker.begin_windows(&old, &row).await?;
             let stamp = row.stamp();
             let left = match (worker.spec(&old).await, worker.spec(&row).await) {
                 (Ok(old), Ok(new)) => Left::between(&old, &new),

@@ -130,6 +130,7 @@ impl Worker {
                 ..old.clone()
             };
             let _deploying = worker.must_run(&row, &turn).await?;
+            worker.begin_windows(&old, &row).await?;
             row.write(&*worker.shared.tables).await?;
             tracing::info!(function = %name, %kind, version = row.version, "updated");
             worker.put(&name, &function, row).await?;
@@ -137,6 +138,14 @@ impl Worker {
             Ok(())
         })
         .await
+    }
+
+    /// A function that has windows from now on begins with none: it may have had some long ago.
+    pub(super) async fn begin_windows(&self, old: &Row, new: &Row) -> Result<()> {
+        if new.config.has_windows() && !old.config.has_windows() {
+            self.shared.tables.delete_table(&crate::spec::window_table(&new.name().to_string())).await?;
+        }
+        Ok(())
     }
 
     /// Makes a change that may bring code; where it fails, that code goes.
@@ -193,8 +202,9 @@ impl Worker {
             Ok(spec) => self.clean_up(&spec).await,
             Err(error) => tracing::warn!(function = %name, %error, "the subscription of a deleted function stays"),
         }
-        let state = crate::spec::state_table(&name.tenant, &name.namespace, &name.name);
-        self.shared.tables.delete_table(&state).await?;
+        for table in crate::spec::tables_of(&name.to_string()) {
+            self.shared.tables.delete_table(&table).await?;
+        }
         let mut changes = row.deletion();
         changes.extend(Vault::changes(name, &Apart::default())?);
         self.shared.tables.write(changes).await?;

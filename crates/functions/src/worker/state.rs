@@ -40,6 +40,6 @@ impl Worker {
     fn state_table(&self, name: &Name) -> Result<String> {
         let missing = |_| Error::NotFound(format!("'{}' is not found", name.name));
         self.function(Kind::Function, name).map_err(missing)?;
-        Ok(crate::spec::state_table(&name.tenant, &name.namespace, &name.name))
+        Ok(crate::spec::state_table(&name.to_string()))
     }
 }

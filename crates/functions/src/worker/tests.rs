@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Error, FunctionSpec, Kind, Language, Record, Result, Tables,
+    event_log::{RowChange, TableChange},
     instance::{Line, Meter, Status},
     packages::{self, Packages, Stored},
     runtime::InstanceSpec,
@@ -100,6 +101,14 @@ impl Node {
     async fn restart(self) -> Self {
         self.worker.close().await;
         Self::again(self.tables, self.log, self.dir).await
+    }
+
+    /// As if a window of the function had something in it, of an instance that is no longer.
+    async fn element_of(&self, name: &str) {
+        let change = RowChange::Put(Bytes::from_static(b"an element"));
+        let table = format!("window/public/default/{name}").into();
+        let key = Bytes::copy_from_slice(&[&9u32.to_be_bytes()[..], &1u64.to_be_bytes()].concat());
+        self.tables.write(vec![TableChange { table, key, change }]).await.unwrap();
     }
 
     async fn package(&self, bytes: &[u8]) -> Stored {
@@ -298,6 +307,7 @@ async fn a_deleted_function_leaves_nothing() {
     node.runs("f", 1).await;
     until("it is subscribed", || !node.log.subscriptions(topic).is_empty()).await;
     node.worker.put_state(&named("f"), "k", Bytes::from_static(b"v")).await.unwrap();
+    node.element_of("f").await;
     let (path, _) = node.worker.code(Kind::Function, &named("f")).await.unwrap();
     node.worker.delete(Kind::Function, named("f")).await.unwrap();
     assert!(node.log.subscriptions(topic).is_empty());
@@ -308,6 +318,18 @@ async fn a_deleted_function_leaves_nothing() {
     // A function of the same name starts from nothing.
     node.create("f", config()).await.unwrap();
     assert_eq!(refusal(node.worker.state(&named("f"), "k").await), "key 'k' doesn't exist.");
+}
+
+#[tokio::test]
+async fn a_function_that_is_given_windows_begins_with_none() {
+    let node = Node::start().await;
+    node.create("f", config()).await.unwrap();
+    node.element_of("f").await;
+    node.update("f", json!({ "windowConfig": { "windowLengthCount": 2 } }), Given::Nothing).await.unwrap();
+    assert!(!node.tables.tables().contains(&"window/public/default/f".to_owned()), "what it had long ago");
+    node.element_of("f").await;
+    node.update("f", json!({ "windowConfig": { "windowLengthCount": 3 } }), Given::Nothing).await.unwrap();
+    assert!(node.tables.tables().contains(&"window/public/default/f".to_owned()), "what it has now");
 }
 
 #[tokio::test]

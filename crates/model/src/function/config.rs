@@ -102,7 +102,8 @@ record! {
         auto_ack: "autoAck" => Option<bool>,
         /// Redeliveries before a message is given up; absent or negative: never.
         max_message_retries: "maxMessageRetries" => Option<i32>,
-        /// Topic of messages that were given up.
+        /// Topic of messages that were given up; `topic-subscription-DLQ` where none is given, slashes of the subscription as
+        /// dashes.
         dead_letter_topic: "deadLetterTopic" => Option<String>,
         /// Subscription; `tenant/namespace/name` where none is given.
         sub_name: "subName" => Option<String>,

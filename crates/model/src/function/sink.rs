@@ -35,7 +35,8 @@ record! {
         input_specs: "inputSpecs" => Option<BTreeMap<String, ConsumerConfig>>,
         /// Redeliveries before a message is given up; absent or negative: never.
         max_message_retries: "maxMessageRetries" => Option<i32>,
-        /// Topic of messages that were given up.
+        /// Topic of messages that were given up; `topic-subscription-DLQ` where none is given, slashes of the subscription as
+        /// dashes.
         dead_letter_topic: "deadLetterTopic" => Option<String>,
         /// Handed to the connector.
         configs: "configs" => Option<Map<String, Value>>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Run,
-    commits::{Planned, Then},
+    plans::{Plan, Then},
 };
 use crate::{
     error::{Error, Result},
@@ -26,10 +26,10 @@ impl Run {
                 if self.windows.is_some() {
                     self.keep_in_window(&messages).await?;
                 } else if self.function.guarantee == Guarantee::AtmostOnce {
-                    let mut planned = Planned::default();
-                    planned.commit.acks = messages.iter().map(|m| (m.input, m.id)).collect();
-                    planned.then = Then::Invoke(messages);
-                    self.commit(planned);
+                    let mut plan = Plan::default();
+                    plan.commit.acks = messages.iter().map(|m| (m.input, m.id)).collect();
+                    plan.then = Then::Invoke(messages);
+                    self.commit(vec![plan], None);
                 } else {
                     if let Some(once) = &mut self.once {
                         once.arrived(messages.iter().map(|message| &**message));
@@ -81,7 +81,7 @@ impl Run {
         self.demand.void(input);
         self.in_hand.void(input);
         self.queue.retain(|invocation| !matches!(&invocation.input, Input::Message(message) if message.input == input));
-        self.unacked.retain(|_, message| message.input != input);
+        self.unacked.void(input);
         self.early_acks.retain(|id| self.in_hand.has_begun(*id));
         self.refused.void(input);
         if let Some(once) = &mut self.once {

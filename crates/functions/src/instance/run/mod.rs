@@ -10,6 +10,7 @@ mod arrivals;
 mod commits;
 mod hand_over;
 mod outcomes;
+mod plans;
 mod windowed;
 
 use bytes::Bytes;
@@ -32,21 +33,20 @@ use super::{
     pace::Pace,
     refused::{Due, Refused},
     state::State,
-    window::{self, Windows},
+    unacked::Unacked,
+    window::Windows,
 };
 use crate::{
     error::{Error, Result},
     event_log::{RowChange, Session, TableChange},
-    message::Message,
     runtime::{Answer, Event, Exit, InstanceSpec, Invocation, Link, Outcome, Question, Request, UserException},
     spec::{FunctionSpec, Guarantee},
 };
-use commits::{Ended, Planned};
+use commits::Commits;
+use plans::Plan;
 
 /// How long an invocation may wait in user code, and in times that the code takes; and how many are handed over at the beginning.
 const LEAD: (Duration, u32, u32) = (Duration::from_millis(20), 1, 2);
-/// Bytes of outputs and state at which outcomes are not put into one commit any more; a broker has a largest commit.
-const COMMIT_BYTES: usize = 4 << 20;
 /// Commits under way at which no more is taken from user code.
 const COMMITS_MAX: usize = 64;
 /// How often topics are looked for that have come in the meantime: when a pattern says which, and when only partitions can be added.
@@ -87,7 +87,7 @@ pub(super) struct Run {
     queue: VecDeque<Invocation>,
     /// Goes before the queue.
     requests: VecDeque<Request>,
-    commits: FuturesUnordered<BoxFuture<'static, Ended>>,
+    commits: Commits,
     answers: FuturesUnordered<BoxFuture<'static, (u64, Answer)>>,
     /// Questions that wait for commits.
     waiting: Vec<(u64, Question)>,
@@ -97,16 +97,16 @@ pub(super) struct Run {
     quiet_since: Duration,
     usual: Duration,
     refused: Refused,
-    /// Of guarantee MANUAL: invocations that have ended and are not acknowledged.
-    unacked: BTreeMap<u64, Arc<Message>>,
+    /// Of guarantee MANUAL.
+    unacked: Unacked,
     /// Of guarantee MANUAL: invocations that are acknowledged and have not ended.
     early_acks: FxHashSet<u64>,
     /// Of guarantee EFFECTIVELY_ONCE, where commits are not atomic.
-    once: Option<Entries<Planned>>,
+    once: Option<Entries<Plan>>,
     /// Outcomes of windows, and earlier ones have none yet.
     early: BTreeMap<u64, Outcome>,
     /// What was refused for good.
-    impossible: VecDeque<(Work, UserException)>,
+    given_up: VecDeque<(Work, UserException)>,
     look_at: Option<Duration>,
     is_stopping: bool,
     /// Messages done with, and time in user code, that the meter does not know of.
@@ -135,7 +135,7 @@ impl Run {
         let mut demand = Demand::new(queued.map(|queued| queued.saturating_add(begun)));
         let windows = match &function.window {
             Some(config) => {
-                let table = window::table(&function.fqfn());
+                let table = function.window_table();
                 let (id, of, inputs) = (spec.instance_id, shared.parallelism.load(SeqCst), function.inputs.len());
                 Some(Windows::load(&*parts.tables, table, id, of, inputs, config.clone()).await?)
             }
@@ -155,7 +155,8 @@ impl Run {
             instance_id: spec.instance_id,
             look_at: None,
             early: BTreeMap::new(),
-            impossible: VecDeque::new(),
+            given_up: VecDeque::new(),
+            commits: Commits::new(shared.clone(), session.is_atomic()),
             parts,
             function,
             shared,
@@ -172,11 +173,10 @@ impl Run {
             usual: Duration::ZERO,
             queue: VecDeque::new(),
             requests: VecDeque::new(),
-            commits: FuturesUnordered::new(),
             answers: FuturesUnordered::new(),
             waiting: Vec::new(),
             refused: Refused::new(in_order),
-            unacked: BTreeMap::new(),
+            unacked: Unacked::new(in_order),
             early_acks: FxHashSet::default(),
             once: is_once.then(Entries::default),
             is_stopping: false,
@@ -229,14 +229,15 @@ impl Run {
     async fn drive(&mut self, stop: &Notify) -> Result<End> {
         let shared = self.shared.clone();
         self.plan_look();
-        self.fire_windows();
+        self.fire_windows().await?;
         loop {
             self.give_up().await?;
             // Elements are done with when they are stored; what waits is their windows.
             if self.windows_wait || self.windows.as_ref().is_some_and(Windows::is_behind) {
-                self.fire_windows();
+                self.fire_windows().await?;
             }
-            if !self.is_stopping && !self.has_many_windows() && !self.refused.is_full() {
+            let has_room = !self.has_many_windows() && !self.refused.is_full() && !self.unacked.is_full();
+            if !self.is_stopping && has_room {
                 for (input, permits) in self.demand.ask().collect::<Vec<_>>() {
                     self.session.flow(input, permits);
                 }
@@ -316,8 +317,7 @@ impl Run {
             }
             self.plan_look();
         }
-        self.fire_windows();
-        Ok(())
+        self.fire_windows().await
     }
 
     fn plan_look(&mut self) {

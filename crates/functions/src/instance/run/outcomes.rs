@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Run,
-    commits::{Planned, Then},
+    plans::{Plan, Plans, Then},
 };
 use crate::{
     error::{Error, Result},
@@ -13,7 +13,7 @@ use crate::{
         records,
         state::{Lookup, State},
     },
-    message::{InputId, Message, Record},
+    message::{Message, Record},
     runtime::{Event, Exit, LogLine, Outcome, Question, Request, StateChange, UserException},
     spec::Guarantee,
 };
@@ -41,10 +41,8 @@ impl Spent {
 
 impl Run {
     pub(super) async fn events(&mut self, events: Vec<Event>) -> Result<Option<Exit>> {
-        let mut plans: Vec<(Option<InputId>, Planned)> = Vec::new();
+        let mut plans = Plans::default();
         let mut spent = Spent::default();
-        let mut emitted = Planned::default();
-        let mut emitted_ids = Vec::new();
         let mut lines = Vec::new();
         let mut exit = None;
         let now = self.now();
@@ -79,15 +77,7 @@ impl Run {
                     self.commit_all(&mut plans);
                     self.ask(call, question);
                 }
-                Event::Emit { id, record } => match self.add_output(&mut emitted, record).await {
-                    Ok(()) => emitted_ids.push(id),
-                    Err(error @ Error::Closed(_)) => return Err(error),
-                    Err(error) => {
-                        let error = Some(error.to_string());
-                        self.system_exception(error.as_deref().unwrap_or_default());
-                        self.requests.push_back(Request::Emitted { ids: vec![id], error });
-                    }
-                },
+                Event::Emit { id, record } => self.emitted(id, record, &mut plans).await?,
                 Event::Log(line) => lines.push(line),
                 // It has nothing to report that the loop does not know.
                 Event::Reported(_) => {}
@@ -95,13 +85,6 @@ impl Run {
             }
         }
         self.commit_all(&mut plans);
-        if !emitted_ids.is_empty() {
-            self.shared.status.lock().received(emitted_ids.len() as u64);
-            self.done += emitted_ids.len() as u64;
-            emitted.invocations = emitted_ids.len() as u64;
-            emitted.then = Then::Emitted(emitted_ids);
-            self.commit(emitted);
-        }
         self.log(lines).await;
         if spent.left > 0 {
             let Spent { left, stayed, in_code, took } = spent;
@@ -113,13 +96,33 @@ impl Run {
         Ok(exit)
     }
 
-    pub(super) async fn done(
-        &mut self,
-        id: u64,
-        work: Work,
-        outcome: Outcome,
-        plans: &mut Vec<(Option<InputId>, Planned)>,
-    ) -> Result<()> {
+    /// A source has something.
+    async fn emitted(&mut self, id: u64, record: Record, plans: &mut Plans) -> Result<()> {
+        let mut plan = Plan { invocations: 1, then: Then::Emitted(id), ..Plan::default() };
+        match self.add_output(&mut plan, record).await {
+            Ok(()) => {
+                self.shared.status.lock().received(1);
+                self.done += 1;
+                // Only this one is to fail with it.
+                let alone = plan.is_doubtful;
+                plans.add(plan, alone);
+            }
+            Err(error @ Error::Closed(_)) => return Err(error),
+            Err(error) => {
+                let error = error.to_string();
+                self.system_exception(&error);
+                self.requests.push_back(Request::Emitted { ids: vec![id], error: Some(error) });
+            }
+        }
+        Ok(())
+    }
+
+    async fn done(&mut self, id: u64, work: Work, outcome: Outcome, plans: &mut Plans) -> Result<()> {
+        if matches!(work, Work::Window(_)) {
+            // How far windows have come is a mark that moves with each.
+            self.commit_all(plans);
+            self.settle().await?;
+        }
         {
             let now_ms = self.now_ms();
             self.took += outcome.took;
@@ -152,9 +155,9 @@ impl Run {
             true => was_acked || acked.contains(&id),
             false => self.function.guarantee != Guarantee::AtmostOnce,
         };
-        let besides: Vec<_> = acked.iter().filter_map(|id| self.unacked.remove(id)).collect();
+        let besides: Vec<_> = acked.iter().filter_map(|id| self.unacked.take(*id)).collect();
         let once = message.clone().filter(|_| self.once.is_some());
-        let mut plan = Planned { once, invocations: 1, besides, ..Planned::default() };
+        let mut plan = Plan { once, invocations: 1, besides, ..Plan::default() };
         let acks = message.iter().filter(|_| is_acked).chain(&plan.besides);
         plan.commit.acks = acks.map(|message| (message.input, message.id)).collect();
         let source = work.latest().cloned();
@@ -176,10 +179,16 @@ impl Run {
         if manual {
             let begun = |id: &&u64| self.in_hand.has_begun(**id);
             self.early_acks.extend(acked.iter().filter(begun));
-            self.unacked.extend(message.iter().filter(|_| !is_acked).map(|message| (id, message.clone())));
+            if let Some(message) = message.as_ref().filter(|_| !is_acked) {
+                let was_full = self.unacked.is_full();
+                self.unacked.put(id, message);
+                if self.unacked.is_full() && !was_full {
+                    self.system_exception("nothing more is asked for: so much is not acknowledged by the function");
+                }
+            }
         }
         let of = plan.commit.acks.first().map(|ack| ack.0);
-        if matches!(work, Work::Window(_)) || self.state.must_wait(&outcome.effects.changes, of) {
+        if self.state.must_wait(&outcome.effects.changes, of) {
             self.commit_all(plans);
             self.finish_commits().await?;
         }
@@ -195,30 +204,22 @@ impl Run {
             plan.commit.changes.push(change);
         }
         if let Work::Window(fired) = &work {
-            plan.commit.changes.extend(fired.changes.iter().cloned());
+            plan.commit.changes.extend(fired.changes().cloned());
         }
         let is_alone = message.as_ref().is_none_or(|message| message.redelivery_count > 0);
-        plan.of.push(work);
+        plan.of = Some(work);
         if let (Some(once), Some(message)) = (&mut self.once, &message) {
             for whole in once.ended(message.input, message.id, plan)? {
-                let mut all = Planned::default();
-                whole.parts.into_iter().for_each(|plan| all.add(plan));
-                all.commit.once = Some(whole.number);
-                self.commit(all);
+                self.commit(whole.parts, Some(whole.number));
             }
             return Ok(());
         }
-        if is_alone {
-            self.commit_all(plans);
-            self.commit(plan);
-        } else {
-            self.merge(plan, plans);
-        }
+        plans.add(plan, is_alone);
         Ok(())
     }
 
     /// Adds a record; one without a topic goes to the output, or nowhere when there is none.
-    pub(super) async fn add_output(&mut self, plan: &mut Planned, mut record: Record) -> Result<()> {
+    pub(super) async fn add_output(&mut self, plan: &mut Plan, mut record: Record) -> Result<()> {
         let Some(topic) = record.topic.take().or_else(|| self.function.output.topic.clone()) else { return Ok(()) };
         let (bytes, most) = (record.bytes(), self.session.max_message_bytes());
         if bytes > most {
@@ -234,7 +235,7 @@ impl Run {
     }
 
     /// An output refuses what is published, for now: the input stays, and comes again. A window is there again when the instance is.
-    fn cannot_publish(&mut self, error: &Error, message: Option<&Arc<Message>>) -> Result<()> {
+    pub(super) fn cannot_publish(&mut self, error: &Error, message: Option<&Arc<Message>>) -> Result<()> {
         // In order or not at all: nothing after it may be done before it.
         let in_order = self.function.guarantee == Guarantee::EffectivelyOnce;
         match message {
@@ -247,59 +248,43 @@ impl Run {
         }
     }
 
-    pub(super) async fn threw(
-        &mut self,
-        work: Work,
-        exception: &UserException,
-        plans: &mut Vec<(Option<InputId>, Planned)>,
-    ) -> Result<()> {
+    pub(super) async fn threw(&mut self, work: Work, exception: &UserException, plans: &mut Plans) -> Result<()> {
         self.shared.status.lock().user_exception(&exception.message, self.parts.clock.now_ms());
         tracing::debug!(function = self.function.fqfn(), instance = self.instance_id, "user exception");
-        let dead_letters = self.function.dead_letter_topic.clone();
         match work {
-            Work::Window(fired) => {
-                // The window has had its chance. Its elements are not lost where there is a place for them.
-                let mut plan = Planned::default();
-                self.commit_all(plans);
-                self.finish_commits().await?;
-                if let Some(topic) = dead_letters {
-                    for element in &fired.expired {
-                        let record = records::dead_letter(element, &topic, exception);
-                        if let Err(error) = self.add_output(&mut plan, record).await {
-                            return self.cannot_publish(&error, None);
-                        }
-                    }
-                }
-                plan.commit.changes.extend(fired.changes);
-                self.merge(plan, plans);
-            }
+            Work::Window(fired) => self.window_threw(fired, exception, plans).await,
             Work::Message(message) => match self.function.guarantee {
-                Guarantee::AtmostOnce => {}
+                Guarantee::AtmostOnce => Ok(()),
                 Guarantee::EffectivelyOnce => {
                     // In order or not at all: nothing after it may be done before it.
-                    return Err(Error::Broker(format!("message {} failed: {}", message.id, exception.message)));
+                    Err(Error::Broker(format!("message {} failed: {}", message.id, exception.message)))
                 }
-                Guarantee::AtleastOnce | Guarantee::Manual => {
-                    let retries = self.function.max_message_retries;
-                    if retries.is_none_or(|retries| message.redelivery_count < retries) {
-                        self.refuse(&message);
-                        return Ok(());
-                    }
-                    let topic = dead_letters.unwrap_or_else(|| {
-                        format!("{}-{}-DLQ", message.topic.partitioned(), self.function.subscription)
-                    });
-                    let mut plan = Planned::default();
-                    self.unacked.retain(|_, unacked| (unacked.input, unacked.id) != (message.input, message.id));
-                    plan.commit.acks.push((message.input, message.id));
-                    plan.besides.push(message.clone());
-                    let record = records::dead_letter(&message, &topic, exception);
-                    if let Err(error) = self.add_output(&mut plan, record).await {
-                        return self.cannot_publish(&error, Some(&message));
-                    }
-                    self.merge(plan, plans);
-                }
+                Guarantee::AtleastOnce | Guarantee::Manual => self.failed(&message, exception, plans).await,
             },
         }
+    }
+
+    /// A message that may be tried again is, as often as it may; then it is a dead letter.
+    pub(super) async fn failed(
+        &mut self,
+        message: &Arc<Message>,
+        exception: &UserException,
+        plans: &mut Plans,
+    ) -> Result<()> {
+        let may_retry = self.function.max_message_retries.is_none_or(|retries| message.redelivery_count < retries);
+        let Some(topic) = self.function.dead_letters_of(&message.topic).filter(|_| !may_retry) else {
+            self.refuse(message);
+            return Ok(());
+        };
+        let mut plan = Plan::default();
+        self.unacked.forget(message.input, message.id);
+        plan.commit.acks.push((message.input, message.id));
+        plan.besides.push(message.clone());
+        let record = records::dead_letter(message, &topic, exception);
+        if let Err(error) = self.add_output(&mut plan, record).await {
+            return self.cannot_publish(&error, Some(message));
+        }
+        plans.add(plan, false);
         Ok(())
     }
 
@@ -311,7 +296,7 @@ impl Run {
     pub(super) fn refuse_until(&mut self, at: Duration, message: &Arc<Message>) {
         // With this guarantee it is acknowledged, and had its chance.
         if self.function.guarantee != Guarantee::AtmostOnce {
-            self.unacked.retain(|_, unacked| (unacked.input, unacked.id) != (message.input, message.id));
+            self.unacked.forget(message.input, message.id);
             self.refused.add(at, message);
         }
     }
@@ -331,14 +316,16 @@ impl Run {
             lines.iter().for_each(|line| kept.push(line, now_ms));
         }
         let Some(topic) = self.function.log_topic.clone() else { return };
-        let mut plan = Planned::default();
+        let mut plans = Plans::default();
         for line in lines {
+            let mut plan = Plan { then: Then::Told, ..Plan::default() };
             let record = records::log_line(line, &topic, &self.function, self.instance_id, now_ms);
             if let Err(error) = self.add_output(&mut plan, record).await {
                 return self.system_exception(&format!("log topic: {error}"));
             }
+            plans.add(plan, false);
         }
-        self.commit(plan);
+        self.commit_all(&mut plans);
     }
 
     pub(super) fn ask(&mut self, call: u64, question: Question) {

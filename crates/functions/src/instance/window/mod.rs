@@ -23,7 +23,7 @@ use std::{
 mod rows;
 
 use self::rows::{decode, encode, make_key, split_key};
-use super::run::row;
+use super::{run::row, state::VALUE_BYTES_MAX};
 use crate::{
     error::{Error, Result},
     event_log::{RowChange, TableChange, Tables},
@@ -33,8 +33,8 @@ use crate::{
 
 /// Rows read at a time.
 const SCAN: usize = 1000;
-/// Payload an element may have: a row takes 4 MiB, its properties included.
-pub(super) const ELEMENT_BYTES_MAX: usize = 3 << 20;
+/// Most an element may take as its row: somewhat less than a row may, since one that is adopted may say a longer time.
+const ELEMENT_BYTES_MAX: usize = VALUE_BYTES_MAX - 64;
 /// Windows that fire together at most; what else is due fires after them.
 const FIRE_MAX: usize = 64;
 /// How far ahead of the clock an event may be; one that says it is later counts as this late.
@@ -47,13 +47,8 @@ const ADOPT_BYTES: usize = 4 << 20;
 /// Rows are read and adopted by one instance at a time: who reads must not see what another one is about to move.
 static READING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// The table of a function's windows.
-pub(super) fn table(fqfn: &str) -> String {
-    format!("window/{fqfn}")
-}
-
 /// A time (milliseconds) and the number of arrival.
-type Order = (u64, u64);
+pub(super) type Order = (u64, u64);
 
 /// See the module.
 #[derive(Debug)]
@@ -68,6 +63,8 @@ pub(super) struct Windows {
     latest_ms: BTreeMap<String, u64>,
     inputs: usize,
     next_watermark_ms: u64,
+    /// What removes the rows of elements that were in no window.
+    passed: Vec<TableChange>,
     /// More is due than was fired.
     behind: bool,
 }
@@ -93,10 +90,17 @@ struct Mark {
 pub(super) struct Fired {
     /// What is in it, oldest first.
     pub(super) elements: Vec<Arc<Message>>,
-    /// Elements that are in no later window.
-    pub(super) expired: Vec<Arc<Message>>,
+    /// Elements that are in no later window, each with what removes its row.
+    pub(super) expired: Vec<(Arc<Message>, TableChange)>,
+    /// Says that windows have come this far.
+    pub(super) mark: TableChange,
+}
+
+impl Fired {
     /// What is to be committed with its outputs.
-    pub(super) changes: Vec<TableChange>,
+    pub(super) fn changes(&self) -> impl Iterator<Item = &TableChange> {
+        std::iter::once(&self.mark).chain(self.expired.iter().map(|(_, gone)| gone))
+    }
 }
 
 impl Windows {
@@ -165,7 +169,7 @@ impl Windows {
             let number = self.next_number;
             self.next_number += 1;
             // One whose window has passed here is in the next one: it came in time.
-            let at_ms = at_ms.max(self.first_open_ms());
+            let at_ms = if at_ms < self.first_open_ms() { self.next_window_ms() } else { at_ms };
             let key = make_key(self.instance_id, number);
             changes.push(row(&self.table, old, RowChange::Delete));
             changes.push(row(&self.table, key.clone(), RowChange::Put(encode(at_ms, &message))));
@@ -179,8 +183,8 @@ impl Windows {
         Ok(())
     }
 
-    /// The first time that a window to come has in it.
-    fn first_open_ms(&self) -> u64 {
+    /// The first time that the next window has in it.
+    fn next_window_ms(&self) -> u64 {
         let after_time = match (self.config.slide, self.config.length) {
             (Span::Time(slide), Span::Time(length)) if self.mark.end_ms > 0 => {
                 (self.mark.end_ms + millis(slide)).saturating_sub(millis(length)) + 1
@@ -188,6 +192,12 @@ impl Windows {
             _ => 0,
         };
         after_time.max(self.mark.fired.0).max(self.mark.watermark_ms)
+    }
+
+    /// The first time whose windows have not all passed; between windows there may be time that is in none.
+    fn first_open_ms(&self) -> u64 {
+        let after_time = if self.mark.end_ms > 0 { self.mark.end_ms + 1 } else { 0 };
+        self.next_window_ms().min(after_time.max(self.mark.fired.0).max(self.mark.watermark_ms))
     }
 
     fn damaged(&self) -> Error {
@@ -205,6 +215,7 @@ impl Windows {
             latest_ms: BTreeMap::new(),
             inputs,
             next_watermark_ms: 0,
+            passed: Vec::new(),
             behind: false,
         }
     }
@@ -213,6 +224,8 @@ impl Windows {
         let (_, number) = split_key(&key).ok_or_else(|| self.damaged())?;
         if number == MARK {
             self.mark = serde_json::from_slice(value).map_err(|_| self.damaged())?;
+            // What comes at the time of the last one that was seen is after it.
+            self.next_number = self.next_number.max(self.mark.fired.1.saturating_add(1));
             return Ok(());
         }
         let (at_ms, message) = decode(value).ok_or_else(|| self.damaged())?;
@@ -230,7 +243,10 @@ impl Windows {
     }
 
     /// Takes an element; what is returned belongs into the commit that acknowledges it. `None`: it is too late.
-    pub(super) fn add(&mut self, message: Arc<Message>, now_ms: u64) -> Option<TableChange> {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: no row can take it.
+    pub(super) fn add(&mut self, message: Arc<Message>, now_ms: u64) -> Result<Option<(Order, TableChange)>> {
         let at_ms = match (self.config.event_time, message.event_time_ms) {
             (true, 0) => message.publish_time_ms,
             (true, event_time_ms) => event_time_ms.min(now_ms.saturating_add(FUTURE_MS_MAX)),
@@ -241,19 +257,36 @@ impl Windows {
                 now_ms.max(last).max(self.first_open_ms())
             }
         };
-        if self.config.event_time && at_ms < self.mark.watermark_ms {
-            return None;
+        if self.config.event_time && at_ms < self.first_open_ms() {
+            return Ok(None);
+        }
+        let value = encode(at_ms, &message);
+        if value.len() > ELEMENT_BYTES_MAX {
+            let (id, bytes) = (message.id, value.len());
+            return Err(Error::Invalid(format!(
+                "message {id} takes {bytes} bytes of at most {ELEMENT_BYTES_MAX} in a window"
+            )));
         }
         self.saw(&message, at_ms);
         if self.elements.is_empty() && self.next_watermark_ms == 0 {
             self.next_watermark_ms = now_ms + millis(self.config.watermark_interval);
         }
-        let number = self.next_number;
+        let order = (at_ms, self.next_number);
+        let key = make_key(self.instance_id, self.next_number);
         self.next_number += 1;
-        let key = make_key(self.instance_id, number);
-        let value = encode(at_ms, &message);
-        self.elements.insert((at_ms, number), Element { key: key.clone(), message });
-        Some(row(&self.table, key, RowChange::Put(value)))
+        self.elements.insert(order, Element { key: key.clone(), message });
+        Ok(Some((order, row(&self.table, key, RowChange::Put(value)))))
+    }
+
+    /// An element was not stored: its message comes again.
+    pub(super) fn forget(&mut self, element: Order) {
+        self.elements.remove(&element);
+    }
+
+    /// What removes the rows of elements that were in no window, since windows slide further than they are long; to be committed when what
+    /// stores them is.
+    pub(super) fn take_passed(&mut self) -> Vec<TableChange> {
+        std::mem::take(&mut self.passed)
     }
 
     /// When to ask again what is due, wall clock milliseconds; `None`: after the next element.
@@ -323,7 +356,8 @@ impl Windows {
         if self.latest_ms.len() >= self.inputs.max(1)
             && let Some(&slowest) = self.latest_ms.values().min()
         {
-            let watermark = slowest.saturating_sub(millis(self.config.max_lag));
+            let lag = u64::try_from(self.config.max_lag.as_millis()).unwrap_or(u64::MAX);
+            let watermark = slowest.saturating_sub(lag);
             self.mark.watermark_ms = self.mark.watermark_ms.max(watermark);
         }
     }
@@ -401,17 +435,19 @@ impl Windows {
     }
 
     fn fired(&mut self, elements: Vec<Arc<Message>>, expired: Vec<Order>) -> Option<Fired> {
-        let mark = serde_json::to_vec(&self.mark).unwrap_or_default();
-        let mut changes = vec![row(&self.table, make_key(self.instance_id, MARK), RowChange::Put(mark.into()))];
         let mut gone = Vec::with_capacity(expired.len());
         for order in expired {
             if let Some(element) = self.elements.remove(&order) {
-                changes.push(row(&self.table, element.key, RowChange::Delete));
-                gone.push(element.message);
+                gone.push((element.message, row(&self.table, element.key, RowChange::Delete)));
             }
         }
-        // Elements expire with a window they are in, so one without elements has nothing to say.
-        (!elements.is_empty()).then_some(Fired { elements, expired: gone, changes })
+        if elements.is_empty() {
+            self.passed.extend(gone.into_iter().map(|(_, gone)| gone));
+            return None;
+        }
+        let mark = serde_json::to_vec(&self.mark).unwrap_or_default();
+        let mark = row(&self.table, make_key(self.instance_id, MARK), RowChange::Put(mark.into()));
+        Some(Fired { elements, expired: gone, mark })
     }
 }
 

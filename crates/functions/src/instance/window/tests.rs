@@ -66,13 +66,19 @@ impl Stored {
 }
 
 fn shown(fired: &Fired) -> String {
-    let names = |of: &[Arc<Message>]| {
-        let mut all: Vec<u64> = of.iter().map(|m| m.sequence_id).collect();
+    let names = |of: Vec<&Arc<Message>>| {
+        let mut all: Vec<u64> = of.into_iter().map(|m| m.sequence_id).collect();
         all.sort_unstable();
         all.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
     };
-    let gone = if fired.expired.is_empty() { "none".to_owned() } else { names(&fired.expired) };
-    format!("[{}] less {gone}", names(&fired.elements))
+    let gone: Vec<_> = fired.expired.iter().map(|(element, _)| element).collect();
+    let gone = if gone.is_empty() { "none".to_owned() } else { names(gone) };
+    format!("[{}] less {gone}", names(fired.elements.iter().collect()))
+}
+
+/// Takes an element; what is to be stored of it.
+fn kept(windows: &mut Windows, message: Arc<Message>, now_ms: u64) -> Option<TableChange> {
+    windows.add(message, now_ms).unwrap().map(|(_, change)| change)
 }
 
 /// Elements (number = time of arrival, or event time) go in one by one; with `crash` everything is read back from what is stored
@@ -85,7 +91,7 @@ fn run(config: &WindowSpec, times: &[u64], crash: bool) -> String {
         if crash {
             windows = stored.load(config);
         }
-        match windows.add(element(n as u64 + 1, "persistent://t/n/a", at_ms), at_ms) {
+        match kept(&mut windows, element(n as u64 + 1, "persistent://t/n/a", at_ms), at_ms) {
             Some(change) => stored.apply([change]),
             None => shows += &format!("{} is late\n", n + 1),
         }
@@ -93,8 +99,9 @@ fn run(config: &WindowSpec, times: &[u64], crash: bool) -> String {
         let now_ms = if config.event_time { 1_000_000 + n as u64 * 10 } else { at_ms };
         for fired in windows.due(now_ms) {
             shows += &format!("{}: {}\n", n + 1, shown(&fired));
-            stored.apply(fired.changes);
+            stored.apply(fired.changes().cloned());
         }
+        stored.apply(windows.take_passed());
     }
     shows + &format!("{} stored", stored.0.keys().filter(|key| split_key(key).unwrap().1 != MARK).count())
 }
@@ -149,11 +156,11 @@ fn what_comes_in_the_millisecond_in_which_a_window_closed_is_in_the_next_one() {
     let shown = |fired: Vec<Fired>| -> Vec<Vec<u64>> {
         fired.iter().map(|fired| fired.elements.iter().map(|element| element.sequence_id).collect()).collect()
     };
-    windows.add(element(1, "in", 0), 50).unwrap();
+    kept(&mut windows, element(1, "in", 0), 50).unwrap();
     assert_eq!(shown(windows.due(100)), [[1]]);
-    windows.add(element(2, "in", 0), 100).unwrap();
+    kept(&mut windows, element(2, "in", 0), 100).unwrap();
     // As by a clock that was set back.
-    windows.add(element(3, "in", 0), 80).unwrap();
+    kept(&mut windows, element(3, "in", 0), 80).unwrap();
     assert_eq!(shown(windows.due(200)), [[2, 3]]);
     assert!(windows.elements.is_empty());
 }
@@ -172,6 +179,54 @@ fn sliding_by_time() {
         5: [5] less none
         1 stored"#]],
     );
+}
+
+#[test]
+fn what_is_between_windows_is_in_none_and_does_not_stay() {
+    // Each window is the second half of 100 ms. Nothing is in those that end at 200 and 400.
+    check(
+        &config(ms(50), ms(100)),
+        &[10, 60, 110, 120, 210, 280, 310, 460],
+        expect![[r#"
+            3: [2] less 1 2
+            7: [6] less 5 6
+            1 stored"#]],
+    );
+}
+
+#[test]
+fn what_comes_at_the_time_of_the_last_one_that_was_seen_is_after_it() {
+    check(
+        &config(Span::Count(3), Span::Count(3)),
+        &[5, 5, 5, 5, 5, 5, 5],
+        expect![[r#"
+            3: [1 2 3] less 1 2 3
+            6: [4 5 6] less 4 5 6
+            1 stored"#]],
+    );
+    check(
+        &event_time(Span::Count(2), Span::Count(2), 0),
+        &[1000, 1000, 1000, 1000, 1000],
+        expect![[r#"
+            2: [1 2] less 1 2
+            4: [3 4] less 3 4
+            1 stored"#]],
+    );
+}
+
+#[test]
+fn an_element_that_no_row_can_take_leaves_nothing_behind() {
+    let mut windows = Windows::new("w".into(), 0, 1, event_time(Span::Count(1), Span::Count(1), 0));
+    let message = element(1, TOPIC, 500);
+    // Six bytes for each.
+    let name = "\u{1}".repeat(ELEMENT_BYTES_MAX / 6);
+    let large = Message { properties: vec![(name, String::new())], ..(*message).clone() };
+    let refused = windows.add(Arc::new(large), 0).unwrap_err();
+    assert!(matches!(&refused, Error::Invalid(why) if why.contains("in a window")), "{refused}");
+    assert!(windows.elements.is_empty() && windows.latest_ms.is_empty());
+    let (order, _) = windows.add(message, 0).unwrap().unwrap();
+    windows.forget(order);
+    assert!(windows.due(1_000_000).is_empty());
 }
 
 #[test]
@@ -213,6 +268,19 @@ fn by_event_time_what_is_out_of_order_finds_its_window_and_what_is_late_none() {
 }
 
 #[test]
+fn by_event_time_what_is_of_the_end_of_a_window_that_has_passed_is_late() {
+    check(
+        &event_time(ms(100), ms(100), 0),
+        &[50, 100, 100, 101, 200],
+        expect![[r#"
+            2: [1 2] less 1 2
+            3 is late
+            5: [4 5] less 4 5
+            0 stored"#]],
+    );
+}
+
+#[test]
 fn by_event_time_counts_go_by_the_order_of_events() {
     check(
         &event_time(Span::Count(2), Span::Count(2), 25),
@@ -232,7 +300,7 @@ fn hostile_times_end() {
         let mut windows = Windows::new("w".into(), 0, 1, event_time(length, slide, 0));
         let now_ms = 1_800_000_000_000;
         for time in [1, 2, u64::MAX, u64::MAX - 1, now_ms, u64::MAX] {
-            windows.add(element(time, "persistent://t/n/a", time), now_ms);
+            kept(&mut windows, element(time, "persistent://t/n/a", time), now_ms);
         }
         for n in 0..10 {
             assert!(windows.due(now_ms + n * 100).len() <= FIRE_MAX);
@@ -244,11 +312,11 @@ fn hostile_times_end() {
 fn the_watermark_waits_for_the_slowest_input() {
     let mut windows = Windows::new("w".into(), 0, 2, event_time(ms(100), ms(100), 0));
     let (a, b) = ("persistent://t/n/a-partition-1", "persistent://t/n/b");
-    windows.add(element(1, a, 500), 0).unwrap();
+    kept(&mut windows, element(1, a, 500), 0).unwrap();
     assert!(windows.due(10).is_empty(), "nothing was seen of the other input");
-    windows.add(element(2, b, 90), 0).unwrap();
+    kept(&mut windows, element(2, b, 90), 0).unwrap();
     assert!(windows.due(20).is_empty());
-    windows.add(element(3, b, 210), 0).unwrap();
+    kept(&mut windows, element(3, b, 210), 0).unwrap();
     assert_eq!(windows.due(30).iter().map(shown).collect::<Vec<_>>(), ["[2] less 2"]);
 }
 
@@ -262,12 +330,12 @@ async fn load(tables: &MemoryTables, config: &WindowSpec, instance_id: u32, para
 async fn fire(tables: &MemoryTables, windows: &mut Windows, now_ms: u64) -> Vec<String> {
     let due = windows.due(now_ms);
     let all = due.iter().map(shown).collect();
-    tables.write(due.into_iter().flat_map(|fired| fired.changes).collect()).await.unwrap();
+    tables.write(due.iter().flat_map(|fired| fired.changes().cloned()).collect()).await.unwrap();
     all
 }
 
 async fn add(tables: &MemoryTables, windows: &mut Windows, id: u64, now_ms: u64) {
-    tables.write(windows.add(element(id, TOPIC, 0), now_ms).into_iter().collect()).await.unwrap();
+    tables.write(kept(windows, element(id, TOPIC, 0), now_ms).into_iter().collect()).await.unwrap();
 }
 
 #[tokio::test]
