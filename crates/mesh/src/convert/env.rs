@@ -7,7 +7,7 @@ use super::read::{flag, text};
 use crate::{
     node::{KeyRef, Node, Place, ValueFrom, Variable},
     problem::{At, Problems, quoted},
-    yaml::{Room, Value},
+    yaml::{Data, Room, Value},
 };
 use model::function::nearest;
 use std::collections::BTreeMap;
@@ -22,12 +22,18 @@ const OURS: &str = "GEMINGA_";
 /// Variables in their order, each with its place; mistakes are told.
 pub(super) fn read(spec: &Value, problems: &mut Problems) -> Vec<Variable> {
     let list = spec.get("pod").and_then(|pod| pod.get("env")).map(Value::items).unwrap_or_default();
-    list.iter().filter_map(|item| variable(item, problems)).collect()
+    list.iter().enumerate().filter_map(|(n, item)| variable(n, item, problems)).collect()
 }
 
-fn variable(item: &Value, problems: &mut Problems) -> Option<Variable> {
-    let name = text(item, "name")?;
+fn variable(n: usize, item: &Value, problems: &mut Problems) -> Option<Variable> {
     let at = |field: &str| item.get(field).map_or(item.at, |value| value.at);
+    let Some(name) = text(item, "name") else {
+        // Whoever looks at shapes passes over nothing and the empty text, and has told the rest.
+        if item.is_null() || item.get("name").and_then(Value::text).is_some() {
+            problems.error(at("name"), format!("name is required in spec.pod.env[{n}]"));
+        }
+        return None;
+    };
     if name.contains('=') || !name.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
         problems.error(at("name"), format!("{} is no name of a variable", quoted(&name)));
         return None;
@@ -46,6 +52,9 @@ fn variable(item: &Value, problems: &mut Problems) -> Option<Variable> {
         }
     }
     let Some(from) = item.get("valueFrom").filter(|from| !from.entries().is_empty()) else {
+        if let Some(empty) = item.get("valueFrom").filter(|from| matches!(from.data, Data::Map(_))) {
+            problems.error(empty.at, format!("valueFrom of the variable {} has no source", quoted(&name)));
+        }
         return Some(Variable { name, value: Some(value.unwrap_or_default()), value_from: None });
     };
     if value.is_some() {

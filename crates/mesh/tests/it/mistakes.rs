@@ -136,6 +136,27 @@ fn an_environment_that_cannot_be_is_told() {
 }
 
 #[test]
+fn a_variable_without_a_name_is_told() {
+    spec(
+        r"pod:
+  env:
+    - {name: '', value: x}
+    - {value: x}
+    - {name: ~, value: x}
+    -
+    - {name: EMPTY, valueFrom: {}}
+    - {name: FINE, valueFrom: ~}",
+        expect![[r#"
+            app.yaml:10:16: error: name is required in spec.pod.env[0]
+            app.yaml:11:9: error: name is required in spec.pod.env[1]
+            app.yaml:12:9: error: name is required in spec.pod.env[2]
+            app.yaml:13:7: error: name is required in spec.pod.env[3]
+            app.yaml:14:35: error: valueFrom of the variable EMPTY has no source
+        "#]],
+    );
+}
+
+#[test]
 fn guarantees_that_contradict_are_told() {
     spec(
         "processingGuarantee: manual\nautoAck: true",
