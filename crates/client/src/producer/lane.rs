@@ -40,8 +40,11 @@ pub(super) struct State {
     pub(super) link: Link,
     /// The link went down after the current attempt to attach began.
     lost: bool,
-    /// It failed, and is still registered on this connection.
+    /// It failed or is to be made anew, and is still registered on this connection.
     left: Option<Arc<Connection>>,
+    /// Since one was stored last: the waits of entries that were refused for now, and the one that was not waited yet.
+    waits: Option<Box<dyn Iterator<Item = Duration> + Send>>,
+    wait: Option<Duration>,
     /// The largest message that can be sent, as the broker said last.
     max_message_bytes: usize,
     /// Of the entries of their own numbers, the largest that was stored.
@@ -98,6 +101,8 @@ impl Lane {
             link: Link::Down,
             lost: false,
             left: None,
+            waits: None,
+            wait: None,
             max_message_bytes: usize::MAX,
             largest_stored: 0,
             stamp: Stamp {
@@ -235,8 +240,12 @@ impl Lane {
 
     async fn attach_again(self: &Arc<Self>) {
         let Some(backoff) = self.client.config.reconnect else { return };
+        self.make_room_for_another().await;
         let mut waits = backoff.waits(random_share());
         loop {
+            if matches!(self.state.lock().link, Link::Over(_)) {
+                return;
+            }
             let error = match self.attach().await {
                 Ok(()) => return tracing::debug!(topic = %self.topic, "producer attached again"),
                 Err(error) => error,
@@ -252,9 +261,22 @@ impl Lane {
                 () = tokio::time::sleep(wait) => {}
                 () = self.wake.notified() => {}
             }
-            if matches!(self.state.lock().link, Link::Over(_)) {
-                return;
-            }
+        }
+    }
+
+    /// After an entry was refused for now: ends the producer, and waits a little.
+    async fn make_room_for_another(&self) {
+        let (left, wait) = {
+            let mut state = self.state.lock();
+            (state.left.take(), state.wait.take())
+        };
+        if let Some(connection) = left {
+            // What it had sent is decided when this is answered; without an answer the connection is about to go.
+            let closed = connection.close_producer(self.id, self.client.config.request_timeout).await;
+            tracing::debug!(topic = %self.topic, ?closed, ?wait, "an entry was refused; the producer is made anew");
+        }
+        if let Some(wait) = wait {
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -452,7 +474,7 @@ impl State {
                 return (self.left.take(), Vec::new());
             }
             Link::Up(connection) => Some(connection),
-            Link::Down => None,
+            Link::Down => self.left.take(),
         };
         self.link = Link::Over(error.clone());
         let pending = std::mem::take(&mut self.pending);
@@ -465,13 +487,17 @@ impl State {
     /// were sent twice and are known already. A receipt names the first message of a batch, a refusal the last one (Pulsar's
     /// `Producer.MessagePublishContext.completed`).
     fn settle(&mut self, sequence_id: u64) -> Option<Pending> {
-        let first = self.pending.front()?;
-        if ![first.sequence_id, first.highest_sequence_id].contains(&sequence_id) {
+        if !self.is_first(sequence_id) {
             return None;
         }
         let entry = self.pending.pop_front()?;
         self.forget(&entry);
         Some(entry)
+    }
+
+    fn is_first(&self, sequence_id: u64) -> bool {
+        let first = self.pending.front();
+        first.is_some_and(|first| [first.sequence_id, first.highest_sequence_id].contains(&sequence_id))
     }
 
     fn forget(&mut self, entry: &Pending) {
@@ -496,6 +522,7 @@ impl ProducerEvents for Lane {
             let mut state = self.state.lock();
             let Some(entry) = state.settle(receipt.sequence_id) else { return };
             state.last_stored = state.last_stored.max(entry.highest_sequence_id as i64);
+            state.waits = None;
             // A duplicate was not looked at.
             if entry.kind != Kind::Free && receipt.position.is_some_and(|position| position.entry >= 0) {
                 state.largest_stored = state.largest_stored.max(entry.sent_bytes);
@@ -511,6 +538,22 @@ impl ProducerEvents for Lane {
 
     fn refused(&self, sequence_id: u64, error: Error) {
         let mut state = self.state.lock();
+        // What may pass, such as a duplicate of what the broker is still storing, does for the next producer of this name, which sends all
+        // of it again. Source: Pulsar's `ClientCnx.handleSendError`, which leaves the connection for that.
+        if let Some(backoff) = self.client.config.reconnect.filter(|_| error.is_retryable()) {
+            if !state.is_first(sequence_id) || !matches!(state.link, Link::Up(_)) {
+                return;
+            }
+            let waits = state.waits.get_or_insert_with(|| Box::new(backoff.waits(random_share())));
+            if let Some(wait) = waits.next() {
+                state.wait = Some(wait);
+                if let Link::Up(connection) = std::mem::replace(&mut state.link, Link::Down) {
+                    state.left = Some(connection);
+                }
+                drop(state);
+                return self.wake.notify_one();
+            }
+        }
         let Some(entry) = state.settle(sequence_id) else { return };
         fail(entry.waiting, &error);
         if entry.kind == Kind::Free {

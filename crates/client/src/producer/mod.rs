@@ -203,8 +203,8 @@ impl Producer {
     /// wait for. Where deduplication is on, the entry is stored once, however often it is published. Waits itself only while too much is
     /// pending.
     ///
-    /// Once one of these entries is refused the producer has failed: were a later one stored, the broker would take the refused one for a
-    /// duplicate when it comes again. For the same reason nothing is sent after an entry that may be refused all by itself (it is larger
+    /// Once one of these entries is refused for good the producer has failed: were a later one stored, the broker would take the refused one
+    /// for a duplicate when it comes again. For the same reason nothing is sent after an entry that may be refused all by itself (it is larger
     /// than any before, or delayed) until that is stored. Source: `PersistentTopic.isExceedMaximumMessageSize` and
     /// `isExceedMaximumDeliveryDelay`, which look at policies that no client is told of.
     ///

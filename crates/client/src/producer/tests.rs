@@ -5,7 +5,11 @@ use crate::{Backoff, Client, Config, greeting};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use prost::Message as _;
-use std::{net::SocketAddr, sync::atomic::AtomicUsize, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, AtomicUsize},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -21,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Topic {
     largest: usize,
     max_message_bytes: AtomicUsize,
+    /// Of how many producers nothing is stored now.
+    refused_producers: AtomicUsize,
+    is_fenced: AtomicBool,
     stored: Mutex<Vec<u64>>,
 }
 
@@ -73,12 +80,25 @@ fn answer(asked: &BaseCommand, entry_bytes: usize, address: SocketAddr, topic: &
         return greeting;
     }
     let answer = match asked.r#type() {
-        Type::Producer => BaseCommand {
-            r#type: Type::ProducerSuccess as i32,
-            producer_success: Some(proto::CommandProducerSuccess {
-                request_id: asked.producer.as_ref()?.request_id,
-                producer_name: "p".into(),
-                last_sequence_id: Some(-1),
+        Type::Producer => {
+            let refused = &topic.refused_producers;
+            let is_fenced = refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
+            topic.is_fenced.store(is_fenced, Ordering::Relaxed);
+            BaseCommand {
+                r#type: Type::ProducerSuccess as i32,
+                producer_success: Some(proto::CommandProducerSuccess {
+                    request_id: asked.producer.as_ref()?.request_id,
+                    producer_name: "p".into(),
+                    last_sequence_id: Some(-1),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }
+        }
+        Type::CloseProducer => BaseCommand {
+            r#type: Type::Success as i32,
+            success: Some(proto::CommandSuccess {
+                request_id: asked.close_producer.as_ref()?.request_id,
                 ..Default::default()
             }),
             ..Default::default()
@@ -91,18 +111,24 @@ fn answer(asked: &BaseCommand, entry_bytes: usize, address: SocketAddr, topic: &
 
 fn publish(send: &proto::CommandSend, entry_bytes: usize, topic: &Topic) -> BaseCommand {
     let last = send.highest_sequence_id.unwrap_or_default().max(send.sequence_id);
+    // Source: Pulsar's `Producer.MessagePublishContext.completed`.
+    let refused = |error: ServerError, message: &str| BaseCommand {
+        r#type: Type::SendError as i32,
+        send_error: Some(proto::CommandSendError {
+            producer_id: send.producer_id,
+            sequence_id: last,
+            error: error as i32,
+            message: message.into(),
+        }),
+        ..Default::default()
+    };
     if entry_bytes > topic.largest {
-        // Source: Pulsar's `Producer.MessagePublishContext.completed`.
-        return BaseCommand {
-            r#type: Type::SendError as i32,
-            send_error: Some(proto::CommandSendError {
-                producer_id: send.producer_id,
-                sequence_id: last,
-                error: ServerError::NotAllowedError as i32,
-                message: "Exceed maximum message size".into(),
-            }),
-            ..Default::default()
-        };
+        return refused(ServerError::NotAllowedError, "Exceed maximum message size");
+    }
+    if topic.is_fenced.load(Ordering::Relaxed) {
+        // Source: Pulsar's `MessageDeduplication.MessageDupUnknownException`.
+        let why = "Cannot determine whether the message is a duplicate at this time";
+        return refused(ServerError::PersistenceError, why);
     }
     let mut stored = topic.stored.lock();
     let is_new = stored.last().is_none_or(|known| *known < last);
@@ -128,7 +154,13 @@ fn publish(send: &proto::CommandSend, entry_bytes: usize, topic: &Topic) -> Base
 
 fn topic(largest: usize, max_message_bytes: usize) -> Arc<Topic> {
     let max_message_bytes = AtomicUsize::new(max_message_bytes);
-    Arc::new(Topic { largest, max_message_bytes, stored: Mutex::default() })
+    Arc::new(Topic {
+        largest,
+        max_message_bytes,
+        refused_producers: AtomicUsize::new(0),
+        is_fenced: AtomicBool::new(false),
+        stored: Mutex::default(),
+    })
 }
 
 fn anywhere() -> SocketAddr {
@@ -136,8 +168,12 @@ fn anywhere() -> SocketAddr {
 }
 
 fn client(broker: &Broker) -> Client {
+    client_until(broker, None)
+}
+
+fn client_until(broker: &Broker, give_up_after: Option<Duration>) -> Client {
     let mut config = Config::new(format!("pulsar://{}", broker.address));
-    config.reconnect = Some(Backoff { first: Duration::from_millis(20), ..Backoff::default() });
+    config.reconnect = Some(Backoff { first: Duration::from_millis(20), give_up_after, ..Backoff::default() });
     Client::unconnected(config).unwrap()
 }
 
@@ -232,4 +268,52 @@ async fn what_the_broker_would_not_take_is_not_kept_for_it() {
     let large = soon(large).await;
     assert!(matches!(large, Err(Error::TooLarge { bytes: 900, limit: 500 })), "{large:?}");
     soon(small).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_refused_for_now_is_sent_again_by_a_producer_that_is_made_anew_with_all_that_follows() {
+    let topic = topic(usize::MAX, 5 << 20);
+    let broker = Broker::start(&topic, anywhere());
+    let client = client(&broker);
+    let producer = soon(client.producer("t").name("p").create()).await.unwrap();
+    soon(soon(producer.enqueue_entry(&[of(100)], 1)).await.unwrap()).await.unwrap();
+    // The next producer finds it so, too.
+    topic.is_fenced.store(true, Ordering::Relaxed);
+    topic.refused_producers.store(1, Ordering::Relaxed);
+    let mut waiting = Vec::new();
+    for number in 2..=5 {
+        waiting.push(soon(producer.enqueue_entry(&[of(10)], number)).await.unwrap());
+    }
+    for publication in waiting {
+        soon(publication).await.unwrap();
+    }
+    assert_eq!(*topic.stored.lock(), [1, 2, 3, 4, 5]);
+    assert_eq!(topic.refused_producers.load(Ordering::Relaxed), 0);
+    soon(producer.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_refused_for_too_long_has_failed() {
+    let topic = topic(usize::MAX, 5 << 20);
+    topic.refused_producers.store(usize::MAX, Ordering::Relaxed);
+    let broker = Broker::start(&topic, anywhere());
+    let client = client_until(&broker, Some(Duration::from_millis(50)));
+    let producer = soon(client.producer("t").create()).await.unwrap();
+    let error = soon(producer.send(of(1))).await.unwrap_err();
+    assert_eq!(error.code(), Some(ServerError::PersistenceError), "{error}");
+    // It was for this one: others may be stored.
+    topic.is_fenced.store(false, Ordering::Relaxed);
+    soon(producer.send(of(1))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_producer_is_closed_while_it_waits_to_be_made_anew() {
+    let topic = topic(usize::MAX, 5 << 20);
+    topic.refused_producers.store(usize::MAX, Ordering::Relaxed);
+    let broker = Broker::start(&topic, anywhere());
+    let producer = soon(client(&broker).producer("t").create()).await.unwrap();
+    let refused = soon(producer.enqueue(of(1))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(producer);
+    assert!(matches!(soon(refused).await, Err(Error::Closed)));
 }
