@@ -4,7 +4,7 @@ use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::request::Parts,
 };
-use model::{Domain, NamespaceName, TopicName};
+use model::{Domain, NAME_BYTES_MAX, NamespaceName, TopicName};
 use serde::de::DeserializeOwned;
 use std::{str::FromStr, time::Duration};
 
@@ -61,15 +61,14 @@ impl At {
     }
 
     pub(crate) fn topic_in(&self, domain: Domain) -> Reply<TopicName> {
-        let local = self.text("topic");
-        let name = TopicName::new(domain, self.namespace()?, local);
-        name.ok().filter(|_| !local.contains('/')).ok_or_else(|| Failure::precondition("Topic name is not valid"))
+        TopicName::new(domain, self.namespace()?, self.text("topic"))
+            .map_err(|_| Failure::precondition("Topic name is not valid"))
     }
 
     /// The name of a subscription.
     pub(crate) fn subscription(&self) -> Reply<&str> {
         let name = self.text("subscription");
-        if name.is_empty() || name.len() > 1024 {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Err(Failure::precondition("a subscription name has 1 to 1024 bytes"));
         }
         Ok(name)

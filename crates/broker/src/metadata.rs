@@ -102,14 +102,12 @@ impl Metadata {
             metadata.inner.namespaces.write().insert(name, Row { value, version });
         }
         for (key, value, _) in metadata.inner.store.list(TOPICS).await? {
-            let name: TopicName =
-                key[TOPICS.len()..].parse().map_err(|e| Error::Storage(format!("metastore key {key}: {e}")))?;
+            let Some(name) = topic_of(&key[TOPICS.len()..]) else { continue };
             let value = Arc::new(parse(&key, &value)?);
             metadata.inner.topics.write().insert(name, value);
         }
         for (key, value, _) in metadata.inner.store.list(SCHEMAS).await? {
-            let name: TopicName =
-                key[SCHEMAS.len()..].parse().map_err(|e| Error::Storage(format!("metastore key {key}: {e}")))?;
+            let Some(name) = topic_of(&key[SCHEMAS.len()..]) else { continue };
             let value = Arc::new(parse(&key, &value)?);
             metadata.inner.schemas.write().insert(name, value);
         }
@@ -422,6 +420,11 @@ impl Metadata {
         let json = serde_json::to_vec(value).unwrap_or_default();
         self.inner.store.put(key, Bytes::from(json), expect).await
     }
+}
+
+/// The topic a key names. One that is none, which an earlier version let in, costs what it has and not the start.
+fn topic_of(key: &str) -> Option<TopicName> {
+    key.parse().inspect_err(|error| tracing::error!(%error, "what is stored for a topic is passed over")).ok()
 }
 
 fn key_of(name: &NamespaceName) -> String {

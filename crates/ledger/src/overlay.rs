@@ -11,6 +11,11 @@ use crate::{
     topic::Topic,
 };
 
+/// The name of topic `id` as it was stored. One that is none, which an earlier version let in, costs that topic and not the start.
+pub(crate) fn stored_name(id: u64, name: &str) -> Option<TopicName> {
+    name.parse().inspect_err(|error| tracing::error!(topic = id, %error, "a stored topic is passed over")).ok()
+}
+
 /// See the module. Looked at before the catalog.
 #[derive(Default)]
 pub(crate) struct Overlay {
@@ -62,7 +67,7 @@ impl Overlay {
         let Some(row) = catalog.row(id)? else { return Ok(None) };
         let decode = |source| Error::Decode { what: "row", whose: format!("topic {id}"), source };
         let (name, state) = State::decode(&row).map_err(decode)?;
-        let name: TopicName = name.parse().map_err(|_| decode(crate::codec::Malformed("topic name")))?;
+        let Some(name) = stored_name(id, name) else { return Ok(None) };
         let topic = Arc::new(Topic::new(id, name, state));
         self.insert(&topic);
         Ok(Some(topic))

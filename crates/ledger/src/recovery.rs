@@ -1,7 +1,6 @@
 //! A start: what the journal has beyond the catalog's checkpoint, put on top of it.
 
 use journal::{Lsn, Record};
-use model::TopicName;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use crate::{
     codec::{Decoded, Malformed, Reader},
     delta::Delta,
     error::{Error, Result},
-    overlay::Overlay,
+    overlay::{Overlay, stored_name},
     state::State,
     table::Tables,
     topic::Topic,
@@ -119,10 +118,13 @@ impl Replay {
     fn create(&mut self, lsn: Lsn, record: &Record) -> Result<()> {
         let decode = |body| {
             let mut reader = Reader::new(body);
-            let name: TopicName = reader.str()?.parse().map_err(|_| Malformed("topic name"))?;
-            Ok((name, reader.u64()?, reader.map()?))
+            Ok((reader.str()?.to_owned(), reader.u64()?, reader.map()?))
         };
         let (name, created_ms, properties) = decode(&record.body).map_err(|e| malformed(lsn, e))?;
+        let Some(name) = stored_name(record.stream, &name) else {
+            self.owners.insert(record.stream, None);
+            return Ok(());
+        };
         let known = self.owner(record.stream)?;
         let topic = known.unwrap_or_else(|| {
             Arc::new(Topic::new(record.stream, name, State::new(record.stream, created_ms, properties)))
@@ -167,4 +169,46 @@ impl Replay {
 
 fn malformed(lsn: Lsn, source: Malformed) -> Error {
     Error::Decode { what: "record", whose: format!("commit {lsn}"), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        catalog::{Changes, Row},
+        codec::{put_map, put_str, put_u64},
+    };
+    use std::collections::BTreeMap;
+
+    /// A slash more than a name has.
+    const NO_NAME: &str = "persistent://public/default/a/b";
+
+    fn record(kind: u8, stream: u64, body: Vec<u8>) -> Record {
+        Record { kind, flags: 0, bundle: 0, epoch: 0, stream, seq: 0, aux: 1, body: body.into() }
+    }
+
+    fn create(id: u64, name: &str) -> Record {
+        let mut body = Vec::new();
+        put_str(&mut body, name);
+        put_u64(&mut body, 1);
+        put_map(&mut body, &BTreeMap::new());
+        record(KIND_CREATE, id, body)
+    }
+
+    #[test]
+    fn a_stored_name_that_is_none_costs_its_topic_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&dir.path().join("catalog.redb"), 1 << 20).unwrap();
+        let state = State::new(1, 1, BTreeMap::new()).encode(NO_NAME);
+        let row = Row { name: NO_NAME.into(), id: 1, state, opened: Vec::new(), closed: Vec::new() };
+        catalog.write(&Changes { checkpoint: 1, rows: vec![row], ..Changes::default() }).unwrap();
+        let mut replay = Replay::new(catalog).unwrap();
+        replay.visit(2, &create(2, NO_NAME)).unwrap();
+        replay.visit(3, &create(3, "persistent://public/default/a")).unwrap();
+        for ledger in [1, 2, 3] {
+            replay.visit(4, &record(KIND_ENTRY, ledger, vec![7])).unwrap();
+        }
+        assert_eq!(replay.dirty.iter().map(|topic| topic.id).collect::<Vec<_>>(), [3]);
+        assert_eq!(replay.dirty[0].state.lock().total(), 1);
+    }
 }

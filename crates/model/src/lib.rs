@@ -15,4 +15,4 @@ pub use policies::{
 };
 pub use position::{LedgerId, MessageId, Position};
 pub use subscription::{AccessMode, InitialPosition, KeySharedMode, SubscriptionType};
-pub use topic_name::{Domain, NamespaceName, ParseError, TopicName};
+pub use topic_name::{Domain, NAME_BYTES_MAX, NamespaceName, ParseError, TopicName};

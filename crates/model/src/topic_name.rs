@@ -11,8 +11,13 @@ pub struct ParseError {
     why: &'static str,
 }
 
-/// Names are kept at most this long, in bytes, so that a hostile one cannot fill the catalog.
-const NAME_BYTES_MAX: usize = 1024;
+/// Tenants, namespaces, topics, subscriptions and producers have names of at most so many bytes, so that a hostile one cannot
+/// fill the catalog or a commit. The suffix of a partition is not counted: what may be a topic may be a partitioned one.
+pub const NAME_BYTES_MAX: usize = 1024;
+/// The same of a topic's name in full.
+const FULL_NAME_BYTES_MAX: usize = 2 * NAME_BYTES_MAX;
+/// The longest suffix of a partition.
+const SUFFIX_BYTES_MAX: usize = PARTITION.len() + 10;
 
 /// Whether a topic's messages are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,20 +124,23 @@ pub struct TopicName {
 const PARTITION: &str = "-partition-";
 
 impl TopicName {
-    /// Joins the parts.
+    /// Joins the parts. What this accepts, [`FromStr`] accepts as text, and so do the names of its partitions.
     ///
     /// # Errors
-    /// The local name is empty, too long, or holds a control character.
+    /// The local name is empty, holds a slash or a control character, or it or the whole is too long.
     pub fn new(domain: Domain, namespace: NamespaceName, local: &str) -> Result<Self, ParseError> {
         if local.is_empty() {
             return Err(error("topic", local, "the local name is empty"));
         }
-        if local.len() > NAME_BYTES_MAX {
-            return Err(error(
-                "topic",
-                &local[..local.floor_char_boundary(80)],
-                "the local name is longer than 1024 bytes",
-            ));
+        let (base, _) = split_partition(local).unwrap_or((local, 0));
+        if base.len() > NAME_BYTES_MAX {
+            return Err(error("topic", local, "the local name is longer than 1024 bytes"));
+        }
+        if domain.as_str().len() + "://".len() + namespace.text.len() + "/".len() + base.len() > FULL_NAME_BYTES_MAX {
+            return Err(error("topic", local, "longer than 2048 bytes"));
+        }
+        if local.contains('/') {
+            return Err(error("topic", local, "a slash in the local name"));
         }
         if local.chars().any(char::is_control) {
             return Err(error("topic", &local.escape_debug().to_string(), "a control character"));
@@ -167,25 +175,19 @@ impl TopicName {
     /// Which partition of its topic this is, if it is one: `orders-partition-3` is `Some(3)`.
     #[must_use]
     pub fn partition(&self) -> Option<u32> {
-        let (_, index) = self.local.rsplit_once(PARTITION)?;
-        // `+3` and `03` name no partition: Pulsar compares the text of the number.
-        let number: u32 = index.parse().ok()?;
-        (number.to_string() == index).then_some(number)
+        split_partition(&self.local).map(|(_, index)| index)
     }
 
     /// The topic this is a partition of, or itself.
     #[must_use]
     pub fn partitioned(&self) -> Self {
-        match self.partition() {
+        match split_partition(&self.local) {
             None => self.clone(),
-            Some(_) => {
-                let (base, _) = self.local.rsplit_once(PARTITION).unwrap_or((&self.local, ""));
-                Self { local: base.to_owned(), ..self.clone() }
-            }
+            Some((base, _)) => Self { local: base.to_owned(), ..self.clone() },
         }
     }
 
-    /// Partition `index` of this topic.
+    /// Partition `index` of this topic, which is not a partition itself.
     #[must_use]
     pub fn with_partition(&self, index: u32) -> Self {
         Self { local: format!("{}{PARTITION}{index}", self.local), ..self.clone() }
@@ -207,8 +209,8 @@ impl fmt::Display for TopicName {
 impl FromStr for TopicName {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        if text.len() > 2 * NAME_BYTES_MAX {
-            return Err(error("topic", &text[..text.floor_char_boundary(80)], "longer than 2048 bytes"));
+        if text.len() > FULL_NAME_BYTES_MAX + SUFFIX_BYTES_MAX {
+            return Err(error("topic", text, "longer than 2048 bytes"));
         }
         let (domain, rest) = match text.split_once("://") {
             Some((domain, rest)) => (domain.parse()?, rest),
@@ -238,13 +240,23 @@ pub(crate) fn is_entity(part: &str) -> bool {
         && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'=' | b':' | b'.' | b'_'))
 }
 
+/// A partition's local name: that of its topic, and its number.
+fn split_partition(local: &str) -> Option<(&str, u32)> {
+    let (base, index) = local.rsplit_once(PARTITION)?;
+    // `+3` and `03` name no partition: Pulsar compares the text of the number. Nor is anything a partition of nothing.
+    let number: u32 = index.parse().ok()?;
+    (!base.is_empty() && number.to_string() == index).then_some((base, number))
+}
+
+/// `name` as far as it fits a line.
 fn error(what: &'static str, name: &str, why: &'static str) -> ParseError {
-    ParseError { what, name: name.to_owned(), why }
+    ParseError { what, name: name[..name.floor_char_boundary(256)].to_owned(), why }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn short_and_full_names_are_the_same_topic() {
@@ -260,9 +272,61 @@ mod tests {
         assert_eq!(third.partition(), Some(3));
         assert_eq!(third.partitioned(), "orders".parse().unwrap());
         assert_eq!("orders".parse::<TopicName>().unwrap().with_partition(3), third);
-        for none in ["orders-partition-", "orders-partition-x", "orders-partition-03", "orders-partition-+3", "orders"]
-        {
-            assert_eq!(none.parse::<TopicName>().unwrap().partition(), None, "{none}");
+        for none in [
+            "orders-partition-",
+            "orders-partition-x",
+            "orders-partition-03",
+            "orders-partition-+3",
+            "orders",
+            "-partition-3",
+        ] {
+            let none: TopicName = none.parse().unwrap();
+            assert_eq!((none.partition(), none.partitioned()), (None, none.clone()));
+        }
+    }
+
+    #[test]
+    fn the_longest_names_have_partitions() {
+        let longest = "t".repeat(NAME_BYTES_MAX);
+        let topic: TopicName = longest.parse().unwrap();
+        let last = topic.with_partition(u32::MAX);
+        assert_eq!(last.to_string().parse(), Ok(last.clone()));
+        assert_eq!(last.partitioned(), topic);
+        format!("{longest}t").parse::<TopicName>().unwrap_err();
+        // As text of 2048 bytes, and with what the short form leaves out.
+        let (tenant, namespace) = ("a".repeat(NAME_BYTES_MAX), "b".repeat(NAME_BYTES_MAX - 16));
+        format!("persistent://{tenant}/{namespace}/c").parse::<TopicName>().unwrap();
+        format!("persistent://{tenant}/{namespace}/cc").parse::<TopicName>().unwrap_err();
+        format!("{tenant}/{namespace}/cc").parse::<TopicName>().unwrap_err();
+        let namespace = NamespaceName::new(&tenant, &namespace).unwrap();
+        TopicName::new(Domain::Persistent, namespace.clone(), "c").unwrap();
+        TopicName::new(Domain::NonPersistent, namespace, "c").unwrap_err();
+    }
+
+    proptest! {
+        /// Stored names are read again.
+        #[test]
+        fn what_is_a_name_is_one_as_text(
+            persistent: bool,
+            tenant in "[-=:.a-z_]{1,4}",
+            namespace in "[-=:.a-z_]{1,1024}",
+            local in r"([ -~é\t]|-partition-|-partition-[0-9]{1,3}|t{1020}){1,3}",
+            index: u32,
+        ) {
+            let domain = if persistent { Domain::Persistent } else { Domain::NonPersistent };
+            let namespace = NamespaceName::new(&tenant, &namespace).unwrap();
+            prop_assert_eq!(namespace.to_string().parse(), Ok(namespace.clone()));
+            if let Ok(name) = TopicName::new(domain, namespace, &local) {
+                let whole = name.partitioned();
+                for name in [name.clone(), whole.clone()] {
+                    prop_assert_eq!(name.to_string().parse(), Ok(name));
+                }
+                if name.partition().is_none() {
+                    let partition = name.with_partition(index);
+                    prop_assert_eq!(partition.to_string().parse(), Ok(partition.clone()));
+                    prop_assert_eq!(partition.partitioned(), name);
+                }
+            }
         }
     }
 

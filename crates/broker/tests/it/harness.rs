@@ -26,7 +26,7 @@ impl TestBroker {
         Self::open(config, tempfile::tempdir().expect("a temporary directory")).await
     }
 
-    async fn open(config: Config, dir: tempfile::TempDir) -> Self {
+    pub(crate) async fn open(config: Config, dir: tempfile::TempDir) -> Self {
         let journal = journal::Config { dir: dir.path().join("journal"), ..journal::Config::default() };
         let files = journal::Directory::open(&journal.dir, journal.direct).expect("a journal directory");
         let ledger = ledger::Config { dir: dir.path().to_owned(), journal, ..ledger::Config::default() };

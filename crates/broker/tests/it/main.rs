@@ -4,6 +4,7 @@
 
 mod harness;
 mod keys;
+mod names;
 mod partitions;
 mod producers;
 mod schemas;
