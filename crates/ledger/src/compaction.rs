@@ -3,6 +3,9 @@
 //!
 //! The order is what keeps it safe: decide, write segments, change the topics' states, write a checkpoint with them, then recycle.
 //! A stop at any point leaves either the file, or a catalog that no longer needs it.
+//!
+//! Cursors may go back, and topics retain more, at any time. So what was decided is looked at again under the lock of the topic's
+//! state when it takes effect; what somebody wants after all keeps its file or segment for another round.
 
 use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -10,7 +13,7 @@ use crate::{
     Store,
     checkpoint::{Checkpoint, to_its_end},
     error::{Error, Result},
-    state::SegmentRef,
+    state::{SegmentRef, State},
     store::Inner,
     topic::Topic,
 };
@@ -140,7 +143,9 @@ impl Inner {
                     if excess == 0 {
                         break;
                     }
-                    self.compact(file.number, parts).await?;
+                    if !self.compact(file.number, parts).await? {
+                        break;
+                    }
                 } else if !self.give_up(&parts) {
                     break;
                 }
@@ -164,46 +169,52 @@ impl Inner {
 
     fn part(&self, ledger: u64, first: u64, last: u64, bytes: u64) -> Result<Part> {
         let topic = self.overlay.lock().owner(&self.catalog, ledger)?;
-        let wanted = topic.as_ref().and_then(|t| self.wanted(t, ledger, first, last));
-        Ok(Part { topic, ledger, first, last, bytes, wanted })
+        let mut part = Part { topic, ledger, first, last, bytes, wanted: None };
+        part.wanted = part.topic.as_ref().and_then(|t| self.wanted(&t.state.lock(), &part));
+        Ok(part)
     }
 
-    /// The first entry of `first..=last` that has to be kept.
-    fn wanted(&self, topic: &Topic, ledger: u64, first: u64, last: u64) -> Option<u64> {
-        let state = topic.state.lock();
+    /// The first entry of `part` that has to be kept now.
+    fn wanted(&self, state: &State, part: &Part) -> Option<u64> {
         if state.deleted {
             return None;
         }
-        let wanted = state.first_wanted(ledger, self.clock.now_ms())?.max(first);
-        (wanted <= last).then_some(wanted)
+        let wanted = state.first_wanted(part.ledger, self.clock.now_ms())?.max(part.first);
+        (wanted <= part.last).then_some(wanted)
     }
 
     /// Drops entries nobody wants from their topics' states; `false` when somebody began to want one.
     fn give_up(&self, parts: &[Part]) -> bool {
-        for part in parts {
-            let Some(topic) = &part.topic else { continue };
-            if self.wanted(topic, part.ledger, part.first, part.last).is_some() {
-                return false;
-            }
-            self.drop_below(topic, part.ledger, part.last + 1, part.bytes);
-        }
-        true
+        parts.iter().all(|part| self.settle_part(part, |_| {}))
     }
 
-    fn drop_below(&self, topic: &Arc<Topic>, ledger: u64, first: u64, bytes: u64) {
+    /// Runs `change` on the state of the topic and drops what was not wanted of `part` when that was decided; `false`, and nothing
+    /// is done, when somebody began to want some of it.
+    fn settle_part(&self, part: &Part, change: impl FnOnce(&mut State)) -> bool {
+        let Some(topic) = &part.topic else { return true };
         let mut state = topic.state.lock();
-        if state.deleted || state.find(ledger).is_none_or(|l| l.first >= first) {
-            return;
+        let kept = part.wanted.unwrap_or(part.last + 1);
+        if self.wanted(&state, part).is_some_and(|wanted| wanted < kept) {
+            return false;
         }
-        state.drop_below(ledger, first, bytes);
+        if state.deleted || state.find(part.ledger).is_none() {
+            return true;
+        }
+        change(&mut state);
+        // What is kept as a whole takes nothing with it that is before.
+        if kept > part.first {
+            let (gone, all) = (kept - part.first, part.last + 1 - part.first);
+            state.drop_below(part.ledger, kept, (u128::from(part.bytes) * u128::from(gone) / u128::from(all)) as u64);
+        }
         if state.touch(u64::MAX) {
             drop(state);
             self.dirty.lock().push(topic.clone());
         }
+        true
     }
 
-    /// Sorts what is wanted of a journal file into a segment.
-    async fn compact(self: &Arc<Self>, file: u64, parts: Vec<Part>) -> Result<()> {
+    /// Sorts what is wanted of a journal file into a segment; `false` when somebody began to want more of it.
+    async fn compact(self: &Arc<Self>, file: u64, parts: Vec<Part>) -> Result<bool> {
         let id = self.next_id().ok_or(Error::NoLedgerId)?;
         let mut copy = Copy { inner: self.clone(), writer: self.segments.writer(id).await?, written: 0, slept: 0 };
         for part in &parts {
@@ -230,51 +241,36 @@ impl Inner {
             }
         }
         let written = copy.written;
-        self.register_segment(id, copy.writer, &parts, None).await?;
-        tracing::info!(file, segment = id, bytes = written, "journal file sorted into a segment");
-        Ok(())
+        let whole = self.register_segment(id, copy.writer, &parts, None).await?;
+        tracing::info!(file, segment = id, bytes = written, whole, "journal file sorted into a segment");
+        Ok(whole)
     }
 
-    /// Finishes a segment and makes it part of the topics whose entries it holds, in place of segment `instead_of`.
+    /// Finishes a segment and makes it part of the topics whose entries it holds, in place of segment `instead_of`; `false` when
+    /// somebody began to want more than that of a topic, which then goes without it.
     async fn register_segment(
         &self,
         id: u64,
         writer: segment::Writer,
         parts: &[Part],
         instead_of: Option<u64>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let summary = writer.finish().await.map_err(|e| Error::Segment(Box::new(e)))?;
-        let mut live = 0;
+        let (mut live, mut whole) = (0, true);
         for part in parts {
-            let Some(topic) = &part.topic else { continue };
-            if let Ok(at) = summary.ledgers.binary_search_by_key(&part.ledger, |l| l.ledger) {
-                let range = &summary.ledgers[at];
-                let new = SegmentRef { segment: id, first: range.first, last: range.last, bytes: range.bytes };
-                let mut state = topic.state.lock();
-                if !state.deleted
-                    && let Some(meta) = state.find_mut(part.ledger)
-                {
+            let range = summary.ledgers.binary_search_by_key(&part.ledger, |l| l.ledger).map(|at| &summary.ledgers[at]);
+            whole &= self.settle_part(part, |state| {
+                if let (Ok(range), Some(meta)) = (range, state.find_mut(part.ledger)) {
+                    let new = SegmentRef { segment: id, first: range.first, last: range.last, bytes: range.bytes };
                     meta.segments.retain(|s| Some(s.segment) != instead_of);
                     let place = meta.segments.partition_point(|s| s.first < new.first);
                     meta.segments.insert(place, new);
                     live += new.bytes;
-                    if state.touch(u64::MAX) {
-                        self.dirty.lock().push(topic.clone());
-                    }
                 }
-            }
-            match part.wanted {
-                Some(first) if first > part.first => {
-                    let share = u128::from(part.bytes) * u128::from(first - part.first)
-                        / u128::from(part.last - part.first + 1);
-                    self.drop_below(topic, part.ledger, first, share as u64);
-                }
-                Some(_) => {}
-                None => self.drop_below(topic, part.ledger, part.last + 1, part.bytes),
-            }
+            });
         }
         self.segments.set(id, summary.bytes, live);
-        Ok(())
+        Ok(whole)
     }
 
     /// Looks through all segments for what nobody wants any more; those with nothing left are `obsolete`, those with less than
@@ -308,14 +304,18 @@ impl Inner {
             parts.push(part);
         }
         let mut live = 0;
-        for part in &parts {
-            match (&part.topic, part.wanted) {
-                (Some(_), Some(_)) => live += part.bytes,
-                (Some(topic), None) => {
-                    self.drop_below(topic, part.ledger, part.last + 1, part.bytes);
-                    self.drop_ref(topic, part.ledger, id);
+        for part in parts.iter().filter(|part| part.topic.is_some()) {
+            if part.wanted.is_some() {
+                live += part.bytes;
+                continue;
+            }
+            let forget = |state: &mut State| {
+                if let Some(meta) = state.find_mut(part.ledger) {
+                    meta.segments.retain(|s| s.segment != id);
                 }
-                (None, _) => {}
+            };
+            if !self.settle_part(part, forget) {
+                return Ok(());
             }
         }
         if live == 0 {
@@ -334,24 +334,14 @@ impl Inner {
                 }
             }
             parts.retain(|p| p.wanted.is_some());
-            self.register_segment(new, copy.writer, &parts, Some(id)).await?;
-            self.segments.remove(id);
-            obsolete.push(id);
+            if self.register_segment(new, copy.writer, &parts, Some(id)).await? {
+                self.segments.remove(id);
+                obsolete.push(id);
+            }
         } else {
             self.segments.set(id, total, live);
         }
         Ok(())
-    }
-
-    fn drop_ref(&self, topic: &Arc<Topic>, ledger: u64, segment: u64) {
-        let mut state = topic.state.lock();
-        if let Some(meta) = state.find_mut(ledger) {
-            meta.segments.retain(|s| s.segment != segment);
-            if state.touch(u64::MAX) {
-                drop(state);
-                self.dirty.lock().push(topic.clone());
-            }
-        }
     }
 }
 
@@ -389,5 +379,116 @@ impl Copy {
             }
         }
         Ok(added)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Batch, Config, ManagedLedger, Read, Retention};
+    use ::model::Position;
+    use std::collections::BTreeMap;
+
+    struct Deaf;
+
+    impl journal::Listener for Deaf {
+        fn advanced(&self, _durable: journal::Lsn) {}
+        fn failed(&self) {}
+    }
+
+    /// A store with a small journal.
+    struct Small {
+        store: Store,
+        batch: Batch,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Small {
+        async fn open() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let journal = journal::Config {
+                dir: dir.path().join("journal"),
+                file_bytes: 64 << 10,
+                first_file_bytes: 64 << 10,
+                write_bytes_max: 16 << 10,
+                ..journal::Config::default()
+            };
+            let config = Config { dir: dir.path().to_owned(), journal, ..Config::default() };
+            let clock = Arc::new(seams::ManualClock::new(1));
+            let meta = Arc::new(metastore::MemoryStore::default());
+            let (store, _) = Store::open(config, clock, meta, 1).await.unwrap();
+            Self { batch: store.batch(), store, _dir: dir }
+        }
+
+        async fn commit(&mut self) -> Vec<Position> {
+            let listener: Arc<dyn journal::Listener> = Arc::new(Deaf);
+            let committed = self.store.commit(&mut self.batch, &listener).unwrap();
+            self.store.wait(committed.lsn).await.unwrap();
+            committed.positions
+        }
+
+        async fn create(&mut self, name: &str) -> ManagedLedger {
+            let name = name.parse().unwrap();
+            self.store.create(&mut self.batch, &name, BTreeMap::new()).unwrap();
+            self.commit().await;
+            let mut ledger = self.store.load(&name).unwrap();
+            ledger.open_cursor(Some(&mut self.batch), "s", Position::EARLIEST, BTreeMap::new());
+            ledger.trim(&mut self.batch, Retention { time: Some(Duration::ZERO), bytes: Some(0) });
+            self.commit().await;
+            ledger
+        }
+
+        async fn publish(&mut self, ledger: &mut ManagedLedger) {
+            let data = bytes::Bytes::from(vec![1; 4096]);
+            ledger.append(&mut self.batch, data.clone(), 1);
+            let position = self.commit().await[0];
+            ledger.appended(position, data, 1);
+            ledger.confirm(position);
+        }
+    }
+
+    async fn count(ledger: &mut ManagedLedger) -> usize {
+        let (mut from, mut count) = (Position::EARLIEST, 0);
+        loop {
+            let entries = match ledger.read(from, 100, 1 << 20) {
+                Read::CaughtUp => return count,
+                Read::Entries(entries) => entries,
+                Read::Later(request) => request.run().await.unwrap(),
+            };
+            from = entries.last().unwrap().position.next();
+            count += entries.len();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_cursor_went_back_to_while_its_file_was_sorted_stays() {
+        let mut o = Small::open().await;
+        let (mut back, mut other) = (o.create("back").await, o.create("other").await);
+        let id = back.cursors()[0].0;
+        for _ in 0..30 {
+            o.publish(&mut back).await;
+            o.publish(&mut other).await;
+        }
+        let seek = async |o: &mut Small, back: &mut ManagedLedger, to: Position| {
+            back.reset_cursor(&mut o.batch, id, to);
+            o.commit().await;
+        };
+        let last = back.last_confirmed();
+        seek(&mut o, &mut back, last).await;
+        let inner = o.store.inner.clone();
+        let file = inner.journal.files()[0].clone();
+        assert!(file.sealed);
+        let parts = inner.parts(file.number).await.unwrap();
+        assert!(parts.iter().any(|part| part.ledger == last.ledger && part.wanted.is_none()));
+        seek(&mut o, &mut back, Position::EARLIEST).await;
+        assert!(!inner.give_up(&parts));
+        assert!(!inner.compact(file.number, parts).await.unwrap());
+        assert_eq!(back.backlog(id), 30);
+        // The next time it is sorted with the rest.
+        let parts = inner.parts(file.number).await.unwrap();
+        assert!(inner.compact(file.number, parts).await.unwrap());
+        o.store.checkpoint().await.unwrap();
+        inner.journal.recycle(file.number).unwrap();
+        assert_eq!((count(&mut back).await, count(&mut other).await), (30, 30));
     }
 }

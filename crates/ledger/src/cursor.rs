@@ -36,6 +36,15 @@ impl Pending {
             _ => self.ranges.push((start, end)),
         }
     }
+
+    /// Forgets what is below `next`.
+    fn lift(&mut self, next: u64) {
+        self.ranges.retain_mut(|(start, end)| {
+            *start = (*start).max(next);
+            *start < *end
+        });
+        self.partial = self.partial.split_off(&next);
+    }
 }
 
 /// What a flush writes: the cursor as moved by these is the cursor now.
@@ -159,8 +168,10 @@ impl Cursor {
         newly
     }
 
-    /// Like [`Cursor::ack_below`] for what is no longer stored: nothing to be written.
+    /// Like [`Cursor::ack_below`] for what is no longer stored: nothing to be written, now or later.
     pub(crate) fn lift(&mut self, next: u64) {
+        self.pending.lift(next);
+        self.flushed.lift(next);
         if next > self.next {
             let durable = std::mem::replace(&mut self.durable, false);
             self.ack_below(next);
@@ -455,6 +466,7 @@ mod tests {
         Ack(u64),
         Below(u64),
         Batch(u64, u64),
+        Lift(u64),
         Flush,
         Commit,
     }
@@ -465,6 +477,7 @@ mod tests {
             4 => (0u64..40).prop_map(Step::Ack),
             1 => (0u64..40).prop_map(Step::Below),
             2 => (0u64..40, 0u64..16).prop_map(|(o, w)| Step::Batch(o, w)),
+            1 => (0u64..40).prop_map(Step::Lift),
             2 => Just(Step::Flush),
             1 => Just(Step::Commit),
         ], 0..60)) {
@@ -476,6 +489,7 @@ mod tests {
                     Step::Ack(o) => { live.ack(o); }
                     Step::Below(o) => { live.ack_below(o); }
                     Step::Batch(o, w) => { live.ack_batch(o, 4, &[w]); }
+                    Step::Lift(o) => [&mut live, &mut replayed, &mut committed].into_iter().for_each(|c| c.lift(o)),
                     Step::Flush => {
                         let mut bytes = Vec::new();
                         live.flush().encode(&mut bytes);
