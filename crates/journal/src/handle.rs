@@ -138,6 +138,11 @@ impl Journal {
         self.inner.core.state.lock().failure.clone()
     }
 
+    /// Stops the journal where it is, as a write that fails does: what should have been in a commit is in none.
+    pub fn fail(&self, what: &'static str, source: std::io::Error) {
+        self.inner.core.fail(what, source);
+    }
+
     /// Blocks until the commit is durable.
     ///
     /// # Errors

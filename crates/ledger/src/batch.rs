@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     codec::put_str,
-    delta::Delta,
+    delta::{Delta, Deltas, RECORD_BYTES, Sealed},
     table::{self, Batched, Change},
     topic::Topic,
 };
@@ -27,18 +27,15 @@ pub(crate) const KIND_PARTITIONS: u8 = 0x84;
 /// Rows of a table changed: the body is its name and what they are now.
 pub(crate) const KIND_TABLE: u8 = 0x85;
 
-/// Bytes of one record of a table at which another is begun; one change may go beyond it.
-const TABLE_RECORD_BYTES: usize = 16 << 20;
-
 /// What the journal writes of a record besides its body.
 const HEAD_BYTES: usize = 48;
 
 pub(crate) struct Slot {
     pub(crate) topic: Arc<Topic>,
-    /// Encoded, from all calls so far.
-    pub(crate) deltas: Vec<u8>,
+    /// From all calls so far.
+    pub(crate) deltas: Deltas,
     /// The same while a commit is made of it.
-    pub(crate) body: Bytes,
+    pub(crate) sealed: Sealed,
     /// Producers of the topic are to be written.
     pub(crate) dedup: bool,
     /// The place of the deltas among the operations is taken.
@@ -134,7 +131,7 @@ impl Batch {
         self.bytes
     }
 
-    /// Makes the changes of each topic a record's body.
+    /// Makes the changes of each topic records' bodies.
     pub(crate) fn seal(&mut self) {
         for slot in &mut self.slots {
             if std::mem::take(&mut slot.dedup) {
@@ -142,14 +139,14 @@ impl Batch {
                 slot.topic.state.lock().encode_dirty_dedup(&mut slot.deltas);
                 self.bytes += slot.deltas.len() - before;
             }
-            slot.body = std::mem::take(&mut slot.deltas).into();
+            slot.sealed = std::mem::take(&mut slot.deltas).seal();
         }
     }
 
     /// Takes [`Batch::seal`] back, so that more can be added before the next try.
     pub(crate) fn unseal(&mut self) {
         for slot in &mut self.slots {
-            slot.deltas = std::mem::take(&mut slot.body).into();
+            slot.deltas = std::mem::take(&mut slot.sealed).unseal();
         }
     }
 
@@ -162,7 +159,7 @@ impl Batch {
             Op::Append { data, .. } | Op::AppendForOther { data, .. } => data.len(),
             _ => 0,
         };
-        let deltas = self.slots.iter().map(|slot| slot.body.len());
+        let deltas = self.slots.iter().flat_map(|slot| slot.sealed.bodies()).map(|body| body.len());
         let tables = self.tables.iter().map(|slot| slot.body.len());
         self.ops.iter().map(entry).chain(deltas).chain(tables).find(|&length| length > journal::BODY_BYTES_MAX)
     }
@@ -182,8 +179,8 @@ impl Batch {
             *known = (self.generation, self.slots.len() as u32);
             self.slots.push(Slot {
                 topic: topic.clone(),
-                deltas: Vec::new(),
-                body: Bytes::new(),
+                deltas: Deltas::default(),
+                sealed: Sealed::default(),
                 dedup: false,
                 placed: false,
             });
@@ -231,7 +228,7 @@ impl Batch {
     pub(crate) fn delta(&mut self, topic: &Arc<Topic>, known: &mut (u64, u32), delta: &Delta) {
         let slot = self.deltas(topic, known);
         let before = slot.deltas.len();
-        delta.encode(&mut slot.deltas);
+        delta.encode(slot.deltas.next());
         let added = slot.deltas.len() - before;
         self.bytes += added;
     }
@@ -258,7 +255,7 @@ impl Batch {
         self.bytes += bytes;
         // Later changes must not overtake earlier ones: only the last record of a table is added to.
         let known = self.tables.iter().rposition(|slot| Arc::ptr_eq(&slot.table, change.table()));
-        let index = match known.filter(|&index| self.tables[index].body.len() + bytes <= TABLE_RECORD_BYTES) {
+        let index = match known.filter(|&index| self.tables[index].body.len() + bytes <= RECORD_BYTES) {
             Some(index) => index,
             None => {
                 let table = change.table().clone();

@@ -1,5 +1,6 @@
 //! A change of a topic's state other than an append, as the journal keeps it.
 
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 use crate::{
@@ -127,6 +128,56 @@ pub(crate) fn encode_dedup<'a>(out: &mut Vec<u8>, producers: impl ExactSizeItera
     }
 }
 
+/// Bytes of one record at which another is begun; one change may go beyond it.
+pub(crate) const RECORD_BYTES: usize = 16 << 20;
+
+/// Changes of one topic in a row, encoded, as the bodies of as many records as they need.
+#[derive(Default)]
+pub(crate) struct Deltas {
+    bytes: Vec<u8>,
+    /// Where records end, but for the last.
+    cuts: Vec<usize>,
+}
+
+impl Deltas {
+    /// Where to encode the next change.
+    pub(crate) fn next(&mut self) -> &mut Vec<u8> {
+        let begun = self.cuts.last().copied().unwrap_or(0);
+        if self.bytes.len() - begun >= RECORD_BYTES {
+            self.cuts.push(self.bytes.len());
+        }
+        &mut self.bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn seal(self) -> Sealed {
+        Sealed { bytes: self.bytes.into(), cuts: self.cuts }
+    }
+}
+
+/// [`Deltas`] that a commit is made of.
+#[derive(Default)]
+pub(crate) struct Sealed {
+    bytes: Bytes,
+    cuts: Vec<usize>,
+}
+
+impl Sealed {
+    /// The bodies, none of them empty.
+    pub(crate) fn bodies(&self) -> impl Iterator<Item = Bytes> {
+        let starts = [0].into_iter().chain(self.cuts.iter().copied());
+        let ends = self.cuts.iter().copied().chain([self.bytes.len()]);
+        starts.zip(ends).filter(|(start, end)| start < end).map(|(start, end)| self.bytes.slice(start..end))
+    }
+
+    pub(crate) fn unseal(self) -> Deltas {
+        Deltas { bytes: self.bytes.into(), cuts: self.cuts }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +206,29 @@ mod tests {
             assert_eq!(&Delta::decode(&mut reader).unwrap(), delta);
         }
         assert!(reader.is_empty());
+    }
+
+    #[test]
+    fn many_changes_are_several_records() {
+        assert_eq!(Deltas::default().seal().bodies().count(), 0);
+        let mut deltas = Deltas::default();
+        let all: Vec<_> = (0..5).map(|n| Delta::DedupRemove(vec![n.to_string().repeat(RECORD_BYTES / 2)])).collect();
+        for (n, delta) in all.iter().enumerate() {
+            delta.encode(deltas.next());
+            if n == 2 {
+                deltas = deltas.seal().unseal();
+            }
+        }
+        let bodies: Vec<_> = deltas.seal().bodies().collect();
+        assert_eq!(bodies.len(), 3);
+        let mut read = Vec::new();
+        for body in bodies {
+            assert!(body.len() <= RECORD_BYTES + 100);
+            let mut reader = Reader::new(&body);
+            while !reader.is_empty() {
+                read.push(Delta::decode(&mut reader).unwrap());
+            }
+        }
+        assert!(read == all);
     }
 }

@@ -17,7 +17,7 @@ use std::{
 use crate::{
     codec::{Decoded, Malformed, Reader, put_i64, put_map, put_option, put_str, put_u64},
     cursor::Cursor,
-    delta::{Delta, encode_dedup},
+    delta::{Delta, Deltas, encode_dedup},
     milestones::Milestones,
 };
 
@@ -448,17 +448,13 @@ impl State {
     }
 
     /// Writes what deduplication learned since the last call, as [`Delta::Dedup`].
-    pub(crate) fn encode_dirty_dedup(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn encode_dirty_dedup(&mut self, out: &mut Deltas) {
         let names = std::mem::take(&mut self.dirty_dedup);
-        let mut dirty = Vec::with_capacity(names.len());
         for name in &names {
             if let Some(dedup) = self.dedup.get_mut(name) {
                 dedup.dirty = false;
-                dirty.push((&**name, dedup.highest));
+                encode_dedup(out.next(), [(&**name, dedup.highest)].into_iter());
             }
-        }
-        if !dirty.is_empty() {
-            encode_dedup(out, dirty.into_iter());
         }
         self.sealed_dedup.extend(names);
     }

@@ -372,8 +372,7 @@ impl Store {
         batch.seal();
         if let Some(too_long) = batch.too_long() {
             // Not left to the journal: what it refuses has been given positions, which others may have built on.
-            batch.clear();
-            return Err(Error::Journal(journal::Error::TooLarge(too_long)));
+            return Err(self.give_up(batch, journal::Error::TooLarge(too_long)));
         }
         let mut positions = Vec::with_capacity(batch.appends);
         let mut tables = std::mem::take(&mut batch.tables);
@@ -390,17 +389,23 @@ impl Store {
                 batch.clear();
                 Ok(Committed { lsn, positions })
             }
-            Err(error) => {
-                let error = Error::from(error);
-                if error.is_full() {
-                    batch.tables = tables;
-                    batch.unseal();
-                } else {
-                    batch.clear();
-                }
-                Err(error)
+            Err(journal::Error::Full) => {
+                batch.tables = tables;
+                batch.unseal();
+                Err(journal::Error::Full.into())
             }
+            Err(error) => Err(self.give_up(batch, error)),
         }
+    }
+
+    /// What the batch changed in memory will never be durable, so nothing that comes after it may be: a start undoes it.
+    fn give_up(&self, batch: &mut Batch, error: journal::Error) -> Error {
+        if let journal::Error::TooLarge(bytes) = error {
+            let source = std::io::Error::other(format!("a record of {bytes} bytes is too large"));
+            self.inner.journal.fail("make a commit", source);
+        }
+        batch.clear();
+        error.into()
     }
 
     /// The last commit.
@@ -619,9 +624,8 @@ impl Inner {
                 }
                 Op::Deltas { .. } => {
                     state.committed();
-                    let body = &batch.slots[slot as usize].body;
-                    if !body.is_empty() {
-                        commit.push(record(KIND_DELTAS, topic.id, 0, 0, body.clone()));
+                    for body in batch.slots[slot as usize].sealed.bodies() {
+                        commit.push(record(KIND_DELTAS, topic.id, 0, 0, body));
                     }
                 }
                 Op::Delete { .. } | Op::Partitions { .. } | Op::Table { .. } => {}

@@ -267,3 +267,51 @@ async fn a_flush_that_writes_nothing_leaves_nothing_uncommitted() {
     let ledger = o.load("t");
     assert_eq!(ledger.backlog(cursor(&ledger, "s").unwrap()), 2);
 }
+
+#[tokio::test]
+async fn many_changes_of_one_topic_in_one_commit_are_all_there() {
+    let mut fixture = Fixture::new();
+    fixture.config.journal.capacity_bytes = 256 << 20;
+    fixture.config.journal.file_bytes = 64 << 20;
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    // More than one record takes.
+    for n in 0..40 {
+        let properties = BTreeMap::from([("p".to_owned(), n.to_string().repeat(1 << 19))]);
+        ledger.open_cursor(Some(&mut o.batch), &n.to_string(), Position::EARLIEST, properties.clone());
+        ledger.set_properties(&mut o.batch, properties);
+    }
+    o.commit().await;
+    drop((ledger, o));
+    let o = fixture.open().await;
+    let ledger = o.load("t");
+    assert_eq!(ledger.properties()["p"], "39".repeat(1 << 19));
+    for n in 0..40 {
+        let id = cursor(&ledger, &n.to_string()).unwrap();
+        assert_eq!(ledger.cursor_properties(id)["p"], n.to_string().repeat(1 << 19));
+    }
+}
+
+/// What it changed in memory would be built on by commits that come after it.
+#[tokio::test]
+async fn a_commit_that_can_never_be_made_stops_the_store() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    let id = o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+    o.publish(&mut ledger, &[entry(0, 9)]).await;
+    ledger.ack_cumulative(id, ledger.last_confirmed());
+    ledger.flush_acks(&mut o.batch);
+    ledger.append(&mut o.batch, vec![0; journal::BODY_BYTES_MAX + 1].into(), 1);
+    let refused = o.store.commit(&mut o.batch, &o.listener);
+    assert!(matches!(refused, Err(Error::Journal(journal::Error::TooLarge(_)))), "{refused:?}");
+    assert!(!o.store.is_healthy());
+    ledger.append(&mut o.batch, entry(1, 9), 1);
+    let refused = o.store.commit(&mut o.batch, &o.listener);
+    assert!(matches!(refused, Err(Error::Journal(journal::Error::Failed(_)))), "{refused:?}");
+    drop((ledger, o));
+    let o = fixture.open().await;
+    let mut ledger = o.load("t");
+    assert_eq!(ledger.backlog(id), 1);
+    assert_eq!(read_all(&mut ledger, Position::EARLIEST).await.len(), 1);
+}

@@ -5,7 +5,9 @@
 
 use broker::{Ack, Error, KeyShared, NewConsumer, NewProducer, SeekTarget};
 use futures::future::abortable;
-use model::{AccessMode, InitialPosition, KeySharedMode, NamespaceName, Position, SubscriptionType, TopicName};
+use model::{
+    AccessMode, InitialPosition, KeySharedMode, NAME_BYTES_MAX, NamespaceName, Position, SubscriptionType, TopicName,
+};
 use smallvec::SmallVec;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use wire::{
@@ -33,6 +35,10 @@ const ACK_SET_WORDS_MAX: usize = 1024;
 
 /// The same for producers and subscriptions, which Pulsar leaves as large as a frame may be.
 const METADATA_BYTES_MAX: usize = 64 * 1024;
+
+/// Names of producers, consumers and subscriptions are kept, and written again and again; Pulsar leaves them as large as a frame
+/// may be.
+const NAME_TOO_LONG: &str = "The names of producers, consumers and subscriptions have at most 1024 bytes";
 
 impl<S: Stream> Connection<S> {
     /// Does what one frame asks for.
@@ -171,6 +177,10 @@ impl<S: Stream> Connection<S> {
             Ok(metadata) => metadata,
             Err(message) => return self.refuse(request_id, ServerError::MetadataError, message),
         };
+        let names = [&command.producer_name, &command.initial_subscription_name];
+        if names.into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
+            return self.refuse(request_id, ServerError::NotAllowedError, NAME_TOO_LONG);
+        }
         let user_provided_name = command.user_provided_producer_name.unwrap_or(true);
         let request = NewProducer {
             topic,
@@ -229,6 +239,9 @@ impl<S: Stream> Connection<S> {
         if command.subscription.is_empty() {
             // Pulsar's `NamingException` has the code of a busy producer.
             return self.refuse(request_id, ServerError::ProducerBusy, "Empty subscription name");
+        }
+        if command.consumer_name.iter().chain([&command.subscription]).any(|name| name.len() > NAME_BYTES_MAX) {
+            return self.refuse(request_id, ServerError::NotAllowedError, NAME_TOO_LONG);
         }
         let partition = topic.partition().map_or(-1, |p| i32::try_from(p).unwrap_or(-1));
         let of = Arc::new((topic.clone(), command.subscription.clone()));

@@ -1,6 +1,6 @@
 //! What a broken or hostile client sees, and what it cannot do.
 
-use crate::peer::{PATIENCE, Server, connect, message, producer};
+use crate::peer::{PATIENCE, Server, connect, message, producer, subscribe};
 use bytes::{BufMut, BytesMut};
 use session::Config;
 use std::time::Duration;
@@ -83,6 +83,28 @@ async fn what_is_refused_of_a_batch_is_its_last_message() {
     client.write(&frame).await;
     let error = client.expect(Type::SendError).await.send_error.unwrap();
     assert_eq!((error.sequence_id, error.error), (7, ServerError::ChecksumError as i32));
+}
+
+#[tokio::test]
+async fn names_have_a_bound() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let (longest, longer) = ("n".repeat(1024), "n".repeat(1025));
+    let named = |name: &str, id| proto::CommandProducer { producer_name: Some(name.into()), ..producer("t", id) };
+    let first =
+        |name: &str| proto::CommandProducer { initial_subscription_name: Some(name.into()), ..producer("t", 3) };
+    let consumer = |name: &str| proto::CommandSubscribe { consumer_name: Some(name.into()), ..subscribe("t", "s", 3) };
+    client.ask(&named(&longest, 1), Type::ProducerSuccess).await;
+    client.subscribe("t", &longest, 1).await;
+    let refused = [
+        client.ask(&named(&longer, 2), Type::Error).await,
+        client.ask(&first(&longer), Type::Error).await,
+        client.ask(&subscribe("t", &longer, 2), Type::Error).await,
+        client.ask(&consumer(&longer), Type::Error).await,
+    ];
+    for refused in refused {
+        assert_eq!(refused.error.unwrap().error, ServerError::NotAllowedError as i32);
+    }
 }
 
 #[tokio::test]
