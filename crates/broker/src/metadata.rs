@@ -357,8 +357,10 @@ impl Metadata {
         };
         let retention = match own.retention_policies.or(policies.retention_policies) {
             Some(retention) => ledger::Retention {
-                time: u64::try_from(retention.retention_time_in_minutes).ok().map(|m| Duration::from_secs(m * 60)),
-                bytes: u64::try_from(retention.retention_size_in_mb).ok().map(|mb| mb * 1024 * 1024),
+                time: u64::try_from(retention.retention_time_in_minutes)
+                    .ok()
+                    .map(|m| Duration::from_secs(m.saturating_mul(60))),
+                bytes: u64::try_from(retention.retention_size_in_mb).ok().map(|mb| mb.saturating_mul(1 << 20)),
             },
             None => ledger::Retention {
                 time: Some(config.default_retention_time),
@@ -433,4 +435,20 @@ fn key_of(name: &NamespaceName) -> String {
 
 fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T> {
     serde_json::from_slice(value).map_err(|e| Error::Storage(format!("metastore key {key}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_longest_and_largest_retention_keeps_everything() {
+        let store = Arc::new(metastore::MemoryStore::default());
+        let metadata = Metadata::open(store, Arc::default()).await.unwrap();
+        let topic: TopicName = "t".parse().unwrap();
+        let most = model::RetentionPolicies { retention_time_in_minutes: i64::MAX, retention_size_in_mb: i64::MAX };
+        metadata.update_policies(topic.namespace(), |own| own.retention_policies = Some(most)).await.unwrap();
+        let most = ledger::Retention { time: Some(Duration::from_secs(u64::MAX)), bytes: Some(u64::MAX) };
+        assert_eq!(metadata.topic_policies(&topic).retention, most);
+    }
 }

@@ -68,6 +68,8 @@ pub(crate) struct TableChanges {
     pub(crate) name: Box<str>,
     /// Rows up to this commit are gone; 0 when none are.
     pub(crate) cleared: u64,
+    /// The table's last change, by its own count.
+    pub(crate) upto: u64,
     /// Key, the commit that changed it, and what is there now.
     pub(crate) rows: Vec<(Bytes, u64, Option<Value>)>,
 }
@@ -157,6 +159,16 @@ impl Catalog {
             }
             let owner = txn.open_table(LEDGERS)?.get(ledger)?;
             Ok(owner.map(|v| v.value()))
+        })
+    }
+
+    /// The highest id of a topic or ledger; 0 when there is none.
+    pub(crate) fn highest_id(&self) -> Result<u64> {
+        self.with(|db| {
+            let txn = db.begin_read()?;
+            let topic = txn.open_table(TOPICS)?.last()?.map_or(0, |(id, _)| id.value());
+            let ledger = txn.open_table(LEDGERS)?.last()?.map_or(0, |(id, _)| id.value());
+            Ok(topic.max(ledger))
         })
     }
 

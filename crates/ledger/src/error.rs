@@ -54,6 +54,9 @@ pub enum Error {
     /// A segment could not be written, read or removed.
     #[error("segment")]
     Segment(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What one of the stores has contradicts another: one was lost, or belongs to others.
+    #[error("{0}")]
+    Contradiction(String),
     /// Ledger ids could not be had.
     #[error("metadata store")]
     Metastore(#[source] Box<dyn std::error::Error + Send + Sync>),

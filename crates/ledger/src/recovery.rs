@@ -115,6 +115,12 @@ impl Replay {
         Ok(())
     }
 
+    /// The highest id of a topic or ledger that is known here; 0 when there is none.
+    pub(crate) fn highest_id(&self) -> Result<u64> {
+        let replayed = self.owners.keys().max().copied().unwrap_or(0);
+        Ok(replayed.max(self.catalog.highest_id()?))
+    }
+
     fn create(&mut self, lsn: Lsn, record: &Record) -> Result<()> {
         let decode = |body| {
             let mut reader = Reader::new(body);

@@ -33,9 +33,14 @@ impl Segments {
         Ok(Self { store, open: Mutex::default(), known: Mutex::default(), leaving: Mutex::default() })
     }
 
-    /// Takes over what the catalog knows, and removes what it does not: a stop came between the two.
-    pub(crate) async fn adopt(&self, known: Vec<(u64, (u64, u64))>) -> Result<()> {
-        for id in self.store.list().await.map_err(failed)? {
+    /// Those on disk, in order.
+    pub(crate) async fn stored(&self) -> Result<Vec<SegmentId>> {
+        self.store.list().await.map_err(failed)
+    }
+
+    /// Takes over what the catalog knows, and removes of what is `stored` the rest: a stop came between the two.
+    pub(crate) async fn adopt(&self, known: Vec<(u64, (u64, u64))>, stored: Vec<SegmentId>) -> Result<()> {
+        for id in stored {
             if known.binary_search_by_key(&id.0, |k| k.0).is_err() {
                 tracing::info!(segment = %id, "removing a segment that was never registered");
                 self.store.delete(id).await.map_err(failed)?;

@@ -129,8 +129,9 @@ impl Store {
         epoch: u32,
     ) -> Result<(Self, Recovered)> {
         let started = clock.monotonic();
-        let ids = IdBlocks::open(meta, IDS_KEY, ID_BLOCK).await.map_err(|e| Error::Metastore(Box::new(e)))?;
         let segments = Segments::open(&config.dir.join("segments")).await?;
+        let stored = segments.stored().await?;
+        let sorted = !stored.is_empty();
         let blocking = config.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let catalog = Catalog::open(&blocking.dir.join("catalog.redb"), blocking.catalog_cache_bytes)?;
@@ -144,6 +145,14 @@ impl Store {
                     replay.visit(lsn, record).map_err(Into::into)
                 })?;
             let first = journal.files().iter().map(|file| file.first_lsn).find(|&first| first > 0);
+            // A journal file goes, or is needed no more for what is in a segment, when there is a checkpoint. Damage is no error.
+            let cut = first.map_or(sorted, |first| first > 1);
+            if checkpoint == 0 && cut && recovery.quarantined.is_empty() {
+                return Err(Error::Contradiction(
+                    "the catalog is empty, but the journal and segments were not stored with an empty one: catalog.redb was lost"
+                        .into(),
+                ));
+            }
             if let Some(first) = first.filter(|&first| first > checkpoint + 1) {
                 tracing::error!(
                     checkpoint,
@@ -152,13 +161,23 @@ impl Store {
                 );
             }
             let known = replay.catalog.segments()?;
+            let highest = replay.highest_id()?;
             for &ledger in &replay.forgotten {
                 journal.forget(ledger);
             }
-            Ok::<_, Error>((replay, journal, recovery, known))
+            Ok::<_, Error>((replay, journal, recovery, known, highest))
         });
-        let (replay, journal, recovery, known) = opened.await.map_err(|_| Error::Closed)??;
-        segments.adopt(known).await?;
+        let (replay, journal, recovery, known, highest) = opened.await.map_err(|_| Error::Closed)??;
+        let highest = stored.last().map_or(0, |id| id.0).max(highest);
+        let metastore = |e| Error::Metastore(Box::new(e));
+        let given = metastore::last_reserved(&*meta, IDS_KEY).await.map_err(metastore)?;
+        if highest > given {
+            return Err(Error::Contradiction(format!(
+                "ledger {highest} is stored, but the metadata store gave no id above {given}: it was lost, or is another's"
+            )));
+        }
+        let ids = IdBlocks::open(meta, IDS_KEY, ID_BLOCK).await.map_err(metastore)?;
+        segments.adopt(known, stored).await?;
         let mut recovered = Recovered {
             checkpoint: replay.checkpoint,
             journal: recovery,

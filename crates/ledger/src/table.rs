@@ -80,6 +80,11 @@ struct Rows {
     cells: BTreeMap<Bytes, Cell>,
     /// Rows of the catalog up to this commit are gone; 0 when none are.
     cleared: Lsn,
+    /// The change that made it so.
+    cleared_by: u64,
+    /// Changes so far. A commit may have several records of a table, with a checkpoint between them: its number does not tell
+    /// which of them the checkpoint has.
+    changes: u64,
 }
 
 /// What memory knows of one row.
@@ -87,8 +92,9 @@ struct Rows {
 struct Cell {
     /// `None`: it is as in the catalog, which somebody is about to read. `Some(None)`: there is no such row.
     known: Option<Option<Value>>,
-    /// The last commit that changed it.
+    /// The last commit that changed it, and the last change.
     lsn: Lsn,
+    changed_by: u64,
     /// Differs from the catalog.
     dirty: bool,
     /// Additions in batches that are not committed: they need the value without a read.
@@ -447,16 +453,20 @@ impl Rows {
     }
 
     fn set(&mut self, key: Bytes, lsn: Lsn, value: Option<Value>) {
+        self.changes += 1;
         let cell = self.cells.entry(key).or_default();
         cell.known = Some(value);
         cell.lsn = lsn;
+        cell.changed_by = self.changes;
         cell.dirty = true;
     }
 
     fn clear(&mut self, lsn: Lsn) {
+        self.changes += 1;
         self.cleared = lsn;
+        self.cleared_by = self.changes;
         self.cells.retain(|_, cell| {
-            *cell = Cell { known: Some(None), lsn, dirty: false, pins: cell.pins };
+            *cell = Cell { known: Some(None), lsn, changed_by: self.changes, dirty: false, pins: cell.pins };
             cell.pins > 0
         });
     }
@@ -607,7 +617,8 @@ impl Tables {
             let changed = rows.cells.iter().filter(|(_, cell)| cell.dirty);
             let changed: Vec<_> = changed.map(|(key, c)| (key.clone(), c.lsn, c.known.clone().flatten())).collect();
             if rows.cleared > 0 || !changed.is_empty() {
-                changes.push(TableChanges { name: shared.name.clone(), cleared: rows.cleared, rows: changed });
+                let (name, cleared, upto) = (shared.name.clone(), rows.cleared, rows.changes);
+                changes.push(TableChanges { name, cleared, upto, rows: changed });
             }
         }
         changes
@@ -618,11 +629,11 @@ impl Tables {
         for change in changes {
             let shared = self.get(&change.name);
             let mut rows = shared.rows.lock();
-            if rows.cleared == change.cleared {
+            if rows.cleared_by <= change.upto {
                 rows.cleared = 0;
             }
-            for (key, lsn, _) in &change.rows {
-                if let Some(cell) = rows.cells.get_mut(key).filter(|cell| cell.lsn == *lsn) {
+            for (key, ..) in &change.rows {
+                if let Some(cell) = rows.cells.get_mut(key).filter(|cell| cell.changed_by <= change.upto) {
                     cell.dirty = false;
                     if cell.pins == 0 {
                         rows.cells.remove(key);
@@ -670,5 +681,31 @@ mod tests {
         assert!(tables.all().len() <= 2 * (PRUNE_AT_MIN + 4), "{}", tables.all().len());
         assert!(Arc::ptr_eq(&held, &tables.get("held")));
         assert_eq!(tables.changes().len(), 1);
+    }
+
+    #[test]
+    fn a_checkpoint_within_a_commit_leaves_the_rest_of_it_to_the_next() {
+        const LSN: Lsn = 7;
+        let put = |n: u8| Some(Value { bytes: Bytes::from(vec![n]), version: LSN, is_counter: false });
+        let tables = Tables::default();
+        let table = tables.get("t");
+        table.rows.lock().set(Bytes::from_static(b"k"), LSN, put(1));
+        let first = tables.changes();
+        table.rows.lock().set(Bytes::from_static(b"k"), LSN, put(2));
+        tables.settle(&first);
+        let second = tables.changes();
+        assert_eq!(second[0].rows, [(Bytes::from_static(b"k"), LSN, put(2))]);
+        tables.settle(&second);
+        assert!(tables.changes().is_empty());
+
+        table.rows.lock().clear(LSN);
+        table.rows.lock().set(Bytes::from_static(b"k"), LSN, put(1));
+        let first = tables.changes();
+        table.rows.lock().clear(LSN);
+        tables.settle(&first);
+        let second = tables.changes();
+        assert_eq!((second[0].cleared, second[0].rows.len()), (LSN, 0));
+        tables.settle(&second);
+        assert!(tables.changes().is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::{ops::Range, sync::Arc};
+use std::{num::ParseIntError, ops::Range, sync::Arc};
 
 use crate::{Error, Expect, Metastore, Result};
 
@@ -89,17 +89,25 @@ pub async fn next_epoch(store: &dyn Metastore, key: &str) -> Result<u64> {
     add(store, key, 1).await
 }
 
+/// The highest id that [`IdBlocks`] ever reserved at `key`; 0 when it was none.
+///
+/// # Errors
+/// The store fails, or the key holds something else.
+pub async fn last_reserved(store: &dyn Metastore, key: &str) -> Result<u64> {
+    Ok(counter(store, key).await?.0)
+}
+
+/// The counter at `key`, and what to expect when it is raised.
+async fn counter(store: &dyn Metastore, key: &str) -> Result<(u64, Expect)> {
+    let Some((value, version)) = store.get(key).await? else { return Ok((0, Expect::Absent)) };
+    let text = std::str::from_utf8(&value).unwrap_or_default();
+    let now = text.parse().map_err(|e: ParseIntError| Error::BadValue { key: key.into(), reason: e.to_string() })?;
+    Ok((now, Expect::Version(version)))
+}
+
 async fn add(store: &dyn Metastore, key: &str, n: u64) -> Result<u64> {
     loop {
-        let (now, expect) = match store.get(key).await? {
-            None => (0, Expect::Absent),
-            Some((value, version)) => {
-                let text = std::str::from_utf8(&value).unwrap_or_default();
-                let now =
-                    text.parse::<u64>().map_err(|e| Error::BadValue { key: key.into(), reason: e.to_string() })?;
-                (now, Expect::Version(version))
-            }
-        };
+        let (now, expect) = counter(store, key).await?;
         let next = now.checked_add(n).ok_or_else(|| Error::BadValue { key: key.into(), reason: "overflow".into() })?;
         match store.put(key, Bytes::from(next.to_string()), expect).await {
             Ok(_) => return Ok(next),

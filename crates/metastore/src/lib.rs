@@ -8,7 +8,7 @@ mod ids;
 mod memory;
 
 pub use file::FileStore;
-pub use ids::{IdBlocks, next_epoch};
+pub use ids::{IdBlocks, last_reserved, next_epoch};
 pub use memory::MemoryStore;
 
 use bytes::Bytes;

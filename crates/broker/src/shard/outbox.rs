@@ -44,7 +44,7 @@ impl Outbox {
             && *id == producer_id
             && sequence == top
             && *sequence_id == *highest
-            && *sequence_id + u64::from(*count) == sequence
+            && sequence_id.checked_add(u64::from(*count)) == Some(sequence)
             && at.entry >= 0
             && position.ledger == at.ledger
             && position.entry >= 0
@@ -94,6 +94,9 @@ mod tests {
         outbox.receipt(&peer, 1, 9, 12, Position::new(3, 9)); // a batch stands alone
         outbox.receipt(&peer, 1, 13, 13, Position::new(3, 10));
         outbox.receipt(&peer, 1, 14, 14, Position::new(-1i64 as u64, -1)); // a duplicate
+        // Numbers are the client's, up to the last; no run goes over it.
+        outbox.receipt(&peer, 1, u64::MAX, u64::MAX, Position::new(3, 11));
+        outbox.receipt(&peer, 1, 0, 0, Position::new(3, 12));
         let runs: Vec<_> = outbox.peers[0]
             .1
             .iter()
@@ -102,6 +105,7 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(runs, [(5, 5, 4), (9, 12, 1), (13, 13, 1), (14, 14, 1)]);
+        let last = u64::MAX;
+        assert_eq!(runs, [(5, 5, 4), (9, 12, 1), (13, 13, 1), (14, 14, 1), (last, last, 1), (0, 0, 1)]);
     }
 }

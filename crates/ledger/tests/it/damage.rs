@@ -3,7 +3,7 @@
 use crate::fixture::{Fixture, Opened, entry, read_all};
 use ::model::Position;
 use journal::faults::{MemoryFiles, Plan};
-use ledger::{Entry, ManagedLedger};
+use ledger::{Entry, Error, ManagedLedger, Store};
 use std::{
     fs,
     os::unix::fs::FileExt,
@@ -168,4 +168,44 @@ async fn a_journal_file_that_could_not_be_recycled_does_not_keep_the_next_one() 
     files.restart();
     let o = fixture.open_on(Arc::new(files)).await;
     assert_eq!(o.recovered.journal.quarantined, []);
+}
+
+/// A store that was lost must not make the others delete, or give again, what is stored.
+#[tokio::test]
+async fn what_contradicts_each_other_is_not_opened() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    let mut ledger = o.create("t").await;
+    o.subscribe(&mut ledger, "s", Position::EARLIEST).await;
+    publish(&mut o, &mut ledger, 20).await;
+    o.store.checkpoint().await.unwrap();
+    drop((ledger, o));
+    // Of a journal that is whole a catalog can be made again.
+    let catalog = fixture.config.dir.join("catalog.redb");
+    fs::remove_file(&catalog).unwrap();
+    let mut o = fixture.open().await;
+    let mut ledger = o.load("t");
+    assert_eq!(check(&read_all(&mut ledger, Position::EARLIEST).await, 20), 0);
+    publish(&mut o, &mut ledger, 1000).await;
+    for _ in 0..10 {
+        o.store.maintain().await.unwrap();
+    }
+    drop((ledger, o));
+    let refused = async |fixture: &Fixture, meta: &Arc<metastore::MemoryStore>| {
+        let (config, clock) = (fixture.config.clone(), fixture.clock.clone());
+        let opened = Store::open(config, clock, meta.clone(), 9).await;
+        assert!(matches!(opened.err(), Some(Error::Contradiction(_))));
+    };
+    let empty = Arc::new(metastore::MemoryStore::default());
+    let kept = fixture.dir.path().join("kept.redb");
+    for _ in 0..2 {
+        refused(&fixture, &empty).await;
+    }
+    fs::rename(&catalog, &kept).unwrap();
+    for _ in 0..2 {
+        refused(&fixture, &fixture.meta).await;
+    }
+    fs::rename(&kept, &catalog).unwrap();
+    let o = fixture.open().await;
+    assert_eq!(read_all(&mut o.load("t"), Position::EARLIEST).await.len(), 1020);
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
 
 use bytes::Bytes;
-use metastore::{Error, Expect, FileStore, IdBlocks, MemoryStore, Metastore, next_epoch};
+use metastore::{Error, Expect, FileStore, IdBlocks, MemoryStore, Metastore, last_reserved, next_epoch};
 use std::{fs, sync::Arc};
 
 fn bytes(text: &str) -> Bytes {
@@ -133,7 +133,8 @@ async fn a_long_history_is_rewritten_and_keeps_versions() {
 async fn ids_rise_and_are_never_given_twice() {
     let store: Arc<dyn Metastore> = Arc::new(MemoryStore::new());
     let mut seen = Vec::new();
-    for _ in 0..3 {
+    for n in 0..3 {
+        assert_eq!(last_reserved(&*store, "/ids").await.unwrap(), 30 * n);
         // A start of its own each time: what was reserved and not used is skipped.
         let ids = IdBlocks::open(store.clone(), "/ids", 10).await.unwrap();
         for _ in 0..25 {
