@@ -18,6 +18,9 @@ pub(crate) const OWN: &str = "geminga.";
 /// Partitions of one topic that are created at the same time.
 const CREATE_AT_A_TIME: usize = 256;
 
+/// Bytes that the properties of a topic may have besides the broker's own. Every change writes them all.
+const PROPERTIES_BYTES_MAX: usize = 1024 * 1024;
+
 fn created(done: Option<std::result::Result<Result<()>, tokio::task::JoinError>>) -> Result<()> {
     match done {
         None | Some(Ok(Ok(()) | Err(Error::TopicExists(_)))) => Ok(()),
@@ -519,6 +522,13 @@ impl Broker {
                     Some(value) => properties.insert(key, value),
                     None => properties.remove(&key),
                 };
+            }
+            let theirs = properties.iter().filter(|(key, _)| !key.starts_with(OWN));
+            let bytes: usize = theirs.map(|(key, value)| key.len() + value.len()).sum();
+            if bytes > PROPERTIES_BYTES_MAX {
+                return Err(Error::TooMany(format!(
+                    "the properties of a topic take {bytes} bytes, where {PROPERTIES_BYTES_MAX} are the most"
+                )));
             }
             Ok(())
         })

@@ -434,3 +434,16 @@ async fn a_topic_that_is_not_persistent_is_there_while_it_is_used() {
     assert_eq!(test.broker.non_persistent_topics(&namespace).await.unwrap(), []);
     test.broker.delete_partitioned_topic(&partitioned, false).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_properties_of_a_topic_have_a_bound() {
+    let test = TestBroker::start().await;
+    let name = topic("t");
+    test.broker.create_topic(&name, BTreeMap::new()).await.unwrap();
+    let half = |key: &str| BTreeMap::from([(key.to_owned(), Some("v".repeat(512 * 1024 - 1)))]);
+    test.broker.set_topic_properties(&name, half("a")).await.unwrap();
+    test.broker.set_topic_properties(&name, half("b")).await.unwrap();
+    let refused = test.broker.set_topic_properties(&name, half("c")).await;
+    assert!(matches!(refused, Err(Error::TooMany(_))), "{refused:?}");
+    assert_eq!(test.broker.topic_properties(&name).await.unwrap().len(), 2);
+}
