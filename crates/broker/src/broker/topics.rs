@@ -102,7 +102,7 @@ impl Broker {
         if !(belongs || create && auto) {
             return Err(Error::TopicNotFound(topic.clone()));
         }
-        match self.create_topic(topic, BTreeMap::new()).await {
+        match self.create(topic, BTreeMap::new(), !(create && auto)).await {
             Err(Error::TopicExists(_)) => Ok(()),
             other => other,
         }
@@ -113,25 +113,38 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicExists`], [`Error::NamespaceNotFound`].
     pub async fn create_topic(&self, topic: &TopicName, properties: BTreeMap<String, String>) -> Result<()> {
+        self.create(topic, properties, false).await
+    }
+
+    /// [`Broker::create_topic`]; `as_part`: only as a partition of a topic that has it.
+    async fn create(&self, topic: &TopicName, properties: BTreeMap<String, String>, as_part: bool) -> Result<()> {
         if let Some(own) = properties.keys().find(|k| k.starts_with(OWN)) {
             return Err(Error::BadRequest(format!("property names may not start with {OWN}: {own}")));
         }
         self.check_room(topic.namespace(), 1)?;
         let name = topic.clone();
+        let (going, metadata) = (self.inner.going.clone(), self.inner.metadata.clone());
+        // Once more where it is created: what it belongs to may have been deleted since the last look.
+        let check = move |store: &ledger::Store, name: &TopicName| {
+            going.check(name)?;
+            metadata.policies(name.namespace())?;
+            if as_part && store.partitions(&name.partitioned())?.is_none() {
+                return Err(Error::TopicNotFound(name.clone()));
+            }
+            Ok(())
+        };
         if !topic.is_persistent() {
             if self.inner.store.partitions(topic)?.is_some() {
                 return Err(Error::TopicExists(name));
             }
-            let going = self.inner.going.clone();
             let create = move |shard: &mut Shard| {
-                going.check(&name)?;
+                check(&shard.cx.store, &name)?;
                 shard.create_non_persistent(&name, properties).map(drop)
             };
             return self.shard(topic).call(create).await?;
         }
-        let going = self.inner.going.clone();
         let create = move |store: &ledger::Store, batch: &mut Batch| {
-            going.check(&name)?;
+            check(store, &name)?;
             if store.partitions(&name)?.is_some() {
                 return Err(Error::TopicExists(name));
             }
