@@ -52,11 +52,13 @@ pub(super) struct Seen {
     is_concurrent: bool,
 }
 
+/// What one instance used until its code last ran and was asked, and what is told of it now.
 #[derive(Clone, Copy, Default)]
 struct Usage {
     at: Duration,
     used: Used,
     cores: Option<f64>,
+    memory_bytes: Option<u64>,
     out_of_memory: bool,
 }
 
@@ -99,7 +101,7 @@ impl Seen {
             let before = self.loads.get(&key);
             done += load.done - before.map_or(0, |before| before.done.min(load.done));
             written += load.written - before.map_or(0, |before| before.written.min(load.written));
-            let used = wants_usage.then(|| self.used(key, &meter, now));
+            let used = wants_usage.then(|| self.used(key, &meter, now)).flatten();
             // Where there is no look before, it has been there since it was asked for.
             let from = since.filter(|_| before.is_some()).unwrap_or(load.asked_at);
             let mut instance = instance(&load, before, now.saturating_sub(from), function, &mut self.is_concurrent);
@@ -110,7 +112,7 @@ impl Seen {
             instance.age = now.saturating_sub(load.asked_at);
             if let Some(used) = used {
                 instance.cpu_cores = used.cores;
-                instance.memory_bytes = used.used.memory_bytes;
+                instance.memory_bytes = used.memory_bytes;
                 instance.out_of_memory = used.out_of_memory;
                 usage.insert(key, used);
             }
@@ -150,17 +152,21 @@ impl Seen {
         }
     }
 
-    fn used(&self, key: (u32, Duration), meter: &Meter, now: Duration) -> Usage {
+    fn used(&self, key: (u32, Duration), meter: &Meter, now: Duration) -> Option<Usage> {
         let before = self.usage.get(&key).copied();
         if let Some(before) = before.filter(|before| now.saturating_sub(before.at) < USAGE_EVERY) {
-            return Usage { out_of_memory: false, ..before };
+            return Some(Usage { out_of_memory: false, ..before });
         }
-        let Some(used) = meter.used() else { return Usage { at: now, ..Usage::default() } };
+        let Some(used) = meter.used() else {
+            // It is down for a moment, and the same when it is there again.
+            return before.map(|before| Usage { at: before.at, used: before.used, ..Usage::default() });
+        };
         let from = before.unwrap_or(Usage { at: key.1, ..Usage::default() });
         let passed = now.saturating_sub(from.at).as_secs_f64();
         let cpu = used.cpu.saturating_sub(from.used.cpu).as_secs_f64();
         let cores = (passed > 0.0).then(|| cpu / passed);
-        Usage { at: now, used, cores, out_of_memory: used.out_of_memory > from.used.out_of_memory }
+        let out_of_memory = used.out_of_memory > from.used.out_of_memory;
+        Some(Usage { at: now, used, cores, memory_bytes: used.memory_bytes, out_of_memory })
     }
 
     fn wrote(&mut self, done: u64, written: u64) {
@@ -237,5 +243,52 @@ mod tests {
         // Code that waits for ten at once has more than passes by.
         let load = Load { done: 60, busy: ms(4_400), took: ms(13_400), window: 10, ..Load::default() };
         assert!(look(&before, &load).1);
+    }
+
+    /// A run of code that has used so many seconds of CPU and some memory, and was killed for that or not.
+    #[derive(Debug)]
+    struct Run(u64, bool);
+
+    impl crate::runtime::Usage for Run {
+        fn used(&self) -> Option<Used> {
+            let Self(cpu_s, is_killed) = self;
+            Some(Used {
+                cpu: Duration::from_secs(*cpu_s),
+                memory_bytes: Some(1 << 20),
+                out_of_memory: u32::from(*is_killed),
+            })
+        }
+    }
+
+    #[test]
+    fn who_is_down_when_it_is_looked_at_is_the_same_afterwards() {
+        let rules = Spec { vpa: Some(Default::default()), ..Spec::new(1, 1, PolicySpec::default()) };
+        let function = crate::testing::spec("look");
+        let second = Duration::from_secs(1);
+        let (mut seen, meter) = (Seen::default(), Meter::new(Duration::ZERO));
+        let mut look = |at: u32| {
+            let facts = Facts {
+                now: second * at,
+                period: second,
+                function: &function,
+                rules: &rules,
+                replicas: 1,
+                meters: (vec![(0, meter.clone())], Vec::new()),
+                metrics: BTreeMap::new(),
+                inputs: None,
+                must_run: true,
+            };
+            let instance = seen.look(facts).instances.remove(0);
+            (instance.cpu_cores, instance.memory_bytes, instance.out_of_memory)
+        };
+        assert_eq!(look(0), (None, None, false), "it does not run yet");
+        meter.ready(second, Some(std::sync::Arc::new(Run(10, true))));
+        assert_eq!(look(10), (Some(1.0), Some(1 << 20), true));
+        meter.ended(second * 11);
+        assert_eq!(look(15), (None, None, false), "it is down");
+        assert_eq!(look(20), (None, None, false));
+        meter.ready(second * 21, Some(std::sync::Arc::new(Run(5, false))));
+        // Five seconds of CPU in the last twenty, and what it was killed for was told before.
+        assert_eq!(look(30), (Some(0.25), Some(1 << 20), false));
     }
 }
