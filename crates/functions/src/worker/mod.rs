@@ -200,6 +200,7 @@ impl Worker {
             starts: Semaphore::new(STARTS),
         });
         let (rows, damaged) = row::read(&*parts.tables).await?;
+        let scaler = scaling::Scaler::open(&*parts.tables).await?;
         let worker = Self {
             shared: Arc::new(Shared {
                 settings,
@@ -213,11 +214,11 @@ impl Worker {
                 functions: parking_lot::RwLock::default(),
                 damaged,
                 gates: Gates::default(),
-                scaler: scaling::Scaler::default(),
+                scaler,
                 deploying: parking_lot::Mutex::default(),
             }),
         };
-        tokio::spawn(scaling::run(&worker));
+        worker.shared.scaler.start(&worker);
         let mut going = Vec::new();
         for row in rows {
             if row.is_going {
@@ -238,10 +239,9 @@ impl Worker {
 
     /// Stops everything that runs, for a stop of the process; it runs again after the next start.
     pub async fn close(&self) {
-        self.shared.scaler.close();
         let all: Vec<_> = self.shared.functions.read().values().cloned().collect();
         let closing = all.iter().filter_map(|function| function.keeper.as_ref().ok()).map(Keeper::close);
-        futures::future::join_all(closing).await;
+        tokio::join!(self.shared.scaler.close(), futures::future::join_all(closing));
     }
 
     /// The packages of this node.

@@ -16,18 +16,19 @@ use std::{
 };
 use tokio::{
     sync::Notify,
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
     time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
     Event, Phase, edges,
     events::Events,
+    learnt::{self, Learnt, SAVE_EVERY, Saved},
     look::{Facts, Seen, wants_metrics},
     size::{Advice, Sizer, shown},
 };
 use crate::{
-    Error, EventLog, FunctionSpec,
+    Error, EventLog, FunctionSpec, Tables,
     event_log::{InputStats, Reads},
     worker::{Function, Name, Shared, Worker},
 };
@@ -44,6 +45,8 @@ const INPUTS_PATIENCE: Duration = Duration::from_secs(5);
 const INPUT_PATIENCE: Duration = Duration::from_secs(1);
 /// Waits after a push that could not be had: the first, doubled each time, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long the end may take: a look that is under way, and writing what was learnt.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the task shares with everyone else.
 #[derive(Default)]
@@ -51,6 +54,9 @@ pub(in crate::worker) struct Scaler {
     inbox: Arc<Inbox>,
     pub(super) events: Mutex<Events>,
     pub(super) recommended: Mutex<BTreeMap<Name, vpa::Recommendation>>,
+    /// As it is in the tables.
+    learnt: Mutex<Saved>,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -62,6 +68,18 @@ struct Inbox {
 }
 
 impl Scaler {
+    /// With what was learnt before.
+    pub(in crate::worker) async fn open(tables: &dyn Tables) -> crate::Result<Self> {
+        let (scaler, saved) = (Self::default(), learnt::read(tables).await?);
+        *scaler.learnt.lock() = saved;
+        Ok(scaler)
+    }
+
+    /// Begins to scale what the worker has.
+    pub(in crate::worker) fn start(&self, worker: &Worker) {
+        *self.task.lock() = Some(tokio::spawn(run(worker)));
+    }
+
     /// Something about this one has changed.
     pub(in crate::worker) fn touch(&self, name: &Name) {
         self.inbox.touched.lock().insert(name.clone());
@@ -75,20 +93,26 @@ impl Scaler {
         self.touch(name);
     }
 
-    /// Nothing scales any more.
-    pub(in crate::worker) fn close(&self) {
+    /// Nothing scales any more; what was learnt is written.
+    pub(in crate::worker) async fn close(&self) {
         self.inbox.stop.trigger();
+        let task = self.task.lock().take();
+        if let Some(task) = task
+            && timeout(END_PATIENCE, task).await.is_err()
+        {
+            tracing::warn!("what was learnt of the size of instances may be lost: it was not written in time");
+        }
     }
 }
 
 impl Drop for Scaler {
     fn drop(&mut self) {
-        self.close();
+        self.inbox.stop.trigger();
     }
 }
 
 /// Scales until the worker closes, or nobody has it any more; should that panic, it begins anew.
-pub(in crate::worker) fn run(worker: &Worker) -> impl Future<Output = ()> + use<> {
+fn run(worker: &Worker) -> impl Future<Output = ()> + use<> {
     let shared = Arc::downgrade(&worker.shared);
     async move {
         loop {
@@ -115,14 +139,17 @@ fn run_once(worker: &Worker) -> impl Future<Output = ()> + use<> {
         next: None,
         applying: JoinSet::new(),
         in_flight: BTreeSet::new(),
+        saved: None,
+        saving: JoinSet::new(),
     };
     async move {
         loop {
             let next = task.next;
             tokio::select! {
-                () = inbox.stop.triggered() => return,
+                () = inbox.stop.triggered() => break,
                 () = inbox.changed.notified() => task.sync(std::mem::take(&mut *inbox.touched.lock())),
                 Some(done) = task.applying.join_next() => task.applied(done),
+                Some(_) = task.saving.join_next() => {}
                 () = async {
                     match next {
                         Some(at) => sleep_until(at).await,
@@ -131,6 +158,9 @@ fn run_once(worker: &Worker) -> impl Future<Output = ()> + use<> {
                 } => task.look().await,
             }
         }
+        while task.saving.join_next().await.is_some() {}
+        task.save();
+        while task.saving.join_next().await.is_some() {}
     }
 }
 
@@ -148,6 +178,9 @@ struct Task {
     applying: JoinSet<Name>,
     /// Those for which something is being done.
     in_flight: BTreeSet<Name>,
+    /// When what was learnt was last written, and that it is being written.
+    saved: Option<Duration>,
+    saving: JoinSet<()>,
 }
 
 struct Member {
@@ -198,8 +231,16 @@ impl Task {
         };
         match rules.as_ref().and_then(|rules| rules.vpa.as_ref()) {
             Some(vpa) => {
-                let kind = function.row.lock().config.kind();
-                self.sizers.entry(name.clone()).or_insert_with(|| Sizer::new(vpa, kind.as_str())).set(vpa);
+                let (kind, id) = {
+                    let row = function.row.lock();
+                    (row.config.kind().as_str(), row.id.clone())
+                };
+                let learnt = &worker.shared.scaler.learnt;
+                let new = || match learnt.lock().get(&name.to_string()).filter(|learnt| learnt.id == id) {
+                    Some(learnt) => Sizer::with(vpa, kind, &learnt.checkpoint),
+                    None => Sizer::new(vpa, kind),
+                };
+                self.sizers.entry(name.clone()).or_insert_with(new).set(vpa);
             }
             None => {
                 self.sizers.remove(name);
@@ -372,6 +413,10 @@ impl Task {
 
     /// Once a minute, what one instance should have, and what follows from that.
     fn size(&mut self, worker: &Worker, now: Duration) {
+        if now.saturating_sub(*self.saved.get_or_insert(now)) >= SAVE_EVERY && self.saving.is_empty() {
+            self.saved = Some(now);
+            self.save();
+        }
         let wall = Duration::from_millis(worker.shared.clock.now_ms());
         for (name, sizer) in &mut self.sizers {
             let Some(member) = self.members.get(name).filter(|_| !self.in_flight.contains(name)) else { continue };
@@ -403,6 +448,41 @@ impl Task {
                 name
             });
         }
+    }
+}
+
+impl Task {
+    /// Begins to write what was learnt, where that is not what is written.
+    fn save(&mut self) {
+        let Some(worker) = self.worker() else { return };
+        let functions = worker.shared.functions.read().clone();
+        let learnt = |(name, sizer): (&Name, &Sizer)| {
+            let id = functions.get(name)?.row.lock().id.clone();
+            Some((name.to_string(), Learnt { id, checkpoint: sizer.learnt()? }))
+        };
+        let now: Saved = self.sizers.iter().filter_map(learnt).collect();
+        let sized = functions
+            .iter()
+            .filter(|(_, function)| function.row.lock().scaling.spec.as_ref().is_some_and(|rules| rules.vpa.is_some()));
+        let sized: BTreeSet<String> = sized.map(|(name, _)| name.to_string()).collect();
+        // What cannot be read is there, too.
+        let has_damage = !worker.shared.damaged.is_empty();
+        let stays = |name: &str| has_damage || sized.contains(name);
+        let changes = learnt::changes(&worker.shared.scaler.learnt.lock(), &now, stays);
+        if changes.is_empty() {
+            return;
+        }
+        self.saving.spawn(async move {
+            let gone: Vec<_> = changes.iter().map(|change| String::from_utf8_lossy(&change.key).into_owned()).collect();
+            match worker.shared.tables.write(changes).await {
+                Ok(()) => {
+                    let mut saved = worker.shared.scaler.learnt.lock();
+                    gone.iter().for_each(|name| drop(saved.remove(name)));
+                    saved.extend(now);
+                }
+                Err(error) => tracing::warn!(%error, "what was learnt of the size of instances is not written"),
+            }
+        });
     }
 }
 

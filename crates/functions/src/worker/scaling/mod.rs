@@ -12,6 +12,7 @@ mod change;
 mod controller;
 mod edges;
 mod events;
+mod learnt;
 mod look;
 mod size;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub(super) use change::check;
-pub(super) use controller::{Scaler, run};
+pub(super) use controller::Scaler;
 
 /// How something scales, as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 
 use autoscale::{
     Quantity,
-    vpa::{Candidate, Recommendation, Recommender, Requirements, Resources, Spec, UpdateMode},
+    vpa::{Candidate, Checkpoint, Recommendation, Recommender, Requirements, Resources, Spec, UpdateMode},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -55,6 +55,23 @@ impl Sizer {
         let container = format!("pulsar-{kind}");
         let recommender = Recommender::new(rules, &container);
         Self { rules: rules.clone(), container, recommender, sampled: None, known: BTreeMap::new(), count: 0 }
+    }
+
+    /// Goes on with what was learnt before; where that cannot be understood, anew.
+    pub(super) fn with(rules: &Spec, kind: &str, learnt: &Checkpoint) -> Self {
+        let new = Self::new(rules, kind);
+        match Recommender::load(rules, &new.container, learnt) {
+            Ok(recommender) => Self { recommender, ..new },
+            Err(error) => {
+                tracing::warn!(%error, "what a VPA has learnt is of no use");
+                new
+            }
+        }
+    }
+
+    /// What was learnt, unless it is nothing.
+    pub(super) fn learnt(&self) -> Option<Checkpoint> {
+        Some(self.recommender.save()).filter(|learnt| learnt.total_samples_count > 0)
     }
 
     /// The rules may have changed; what was learnt stays.

@@ -407,6 +407,61 @@ fn a_vpa_that_is_off_recommends_and_does_nothing() {
     });
 }
 
+impl Farm {
+    /// How often what was learnt of `f` was written; none where nothing is.
+    async fn learnt(&self) -> Option<u64> {
+        self.tables.get("function-vpa", named("f").to_string().as_bytes()).await.unwrap().map(|row| row.version)
+    }
+
+    /// Cores that are too many for sure: the less the shorter it is known what is used.
+    fn too_many(&self) -> Option<f64> {
+        Some(self.view("f").recommendation?.upper_bound.cpu?.as_f64())
+    }
+}
+
+#[test]
+fn what_a_vpa_has_learnt_survives_a_stop_and_most_of_it_a_kill() {
+    virtually(async {
+        let farm = small(2, json!({"updateMode": "Off"})).await;
+        sleep(Duration::from_secs(60)).await;
+        let young = farm.too_many().unwrap();
+        sleep(Duration::from_secs(4 * 3600)).await;
+        let old = farm.too_many().unwrap();
+        assert!(old < young / 10.0, "{old} after hours, {young} after a minute");
+        let written = farm.learnt().await.unwrap();
+        assert!((20..=24).contains(&written), "{written} times: every ten minutes");
+        // Nobody closes it.
+        let Farm { worker, log, tables, dir, toil } = farm;
+        drop(worker);
+        let farm = Farm::again(toil, tables, log, dir).await;
+        until("something is recommended again", || farm.too_many().is_some()).await;
+        assert!(farm.too_many().unwrap() < old * 1.5, "{:?}", farm.too_many());
+        let farm = farm.restart().await;
+        assert_eq!(farm.learnt().await, Some(written + 1), "what was learnt since");
+        let farm = farm.restart().await;
+        assert_eq!(farm.learnt().await, Some(written + 1), "nothing was learnt since");
+        farm.rule("f", &rules(1)).await;
+        let farm = farm.restart().await;
+        assert_eq!(farm.learnt().await, None, "it has no VPA");
+    });
+}
+
+#[test]
+fn a_function_of_the_same_name_has_learnt_nothing() {
+    virtually(async {
+        let farm = small(1, json!({"updateMode": "Off"})).await;
+        sleep(Duration::from_secs(1300)).await;
+        let old = farm.too_many().unwrap();
+        farm.worker.delete(Kind::Function, named("f")).await.unwrap();
+        let vpa = Some(serde_json::from_value(json!({"updatePolicy": {"updateMode": "Off"}})).unwrap());
+        let scaling = Spec { vpa, ..Spec::new(1, 1, autoscale::PolicySpec::default()) };
+        let again = farm.declaration(json!({}), scaling).await;
+        farm.worker.declare(again).await.unwrap();
+        until("something is recommended again", || farm.too_many().is_some()).await;
+        assert!(farm.too_many().unwrap() > 5.0 * old, "{:?} after {old}", farm.too_many());
+    });
+}
+
 #[test]
 fn a_vpa_replaces_instances_that_are_too_small_once_and_their_size_survives_a_start() {
     virtually(async {
