@@ -179,6 +179,18 @@ impl Cursor {
         }
     }
 
+    /// The same for a gap in what is stored.
+    pub(crate) fn pass_over(&mut self, start: u64, end: u64) {
+        let start = start.max(self.next);
+        if start == self.next {
+            return self.lift(end);
+        }
+        if start < end {
+            self.acked.insert(start, end);
+            self.partial.retain(|ordinal, _| !(start..end).contains(ordinal));
+        }
+    }
+
     /// Keeps of entry `ordinal`, a batch of at most `messages`, only `remaining` unacknowledged.
     pub(crate) fn ack_batch(&mut self, ordinal: u64, messages: u32, remaining: &[u64]) -> BatchAck {
         if self.is_acked(ordinal) {

@@ -33,7 +33,11 @@ impl ManagedLedger {
         let (slot, next) = self.with(|s| (s.free_slot(), self.clamped(s, mark_delete)));
         match batch.filter(|_| self.topic.name.is_persistent()) {
             Some(batch) => self.change(batch, &Delta::CursorOpen { slot, name: name.to_owned(), next, properties }),
-            None => self.topic.state.lock().put_cursor(slot, Cursor::new(name, false, next, properties)),
+            None => {
+                let mut state = self.topic.state.lock();
+                state.put_cursor(slot, Cursor::new(name, false, next, properties));
+                state.pass_gaps(slot);
+            }
         }
         CursorId(slot)
     }
@@ -141,6 +145,7 @@ impl ManagedLedger {
             self.change(batch, &Delta::CursorReset { slot: id.0, next });
         } else {
             self.change_cursor(id, |c| c.reset(next));
+            self.topic.state.lock().pass_gaps(id.0);
         }
     }
 

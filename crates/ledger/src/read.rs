@@ -50,7 +50,7 @@ impl ReadRequest {
             // Entries may have been trimmed since the request was made.
             let (start, trimmed) = {
                 let state = self.topic.state.lock();
-                let ordinal = state.after(from.previous()).max(state.first_ordinal());
+                let ordinal = state.stored_from(state.after(from.previous()).max(state.first_ordinal()));
                 (state.position(ordinal), state.deleted || state.first_ordinal() >= state.after(self.upto))
             };
             if trimmed || start > self.upto {
@@ -95,7 +95,10 @@ impl ReadRequest {
 
     fn is_trimmed(&self, position: Position) -> bool {
         let state = self.topic.state.lock();
-        state.deleted || position < state.position(state.first_ordinal())
+        let is_gone = |ordinal| state.stored_from(ordinal) > ordinal;
+        state.deleted
+            || position < state.position(state.first_ordinal())
+            || state.ordinal(position).is_some_and(is_gone)
     }
 
     /// The first entry after `lost` that is stored.
@@ -253,5 +256,63 @@ impl LocateRequest {
         };
         let published = read.first().map(|e| wire::entry::metadata(&e.data).map_or(0, |m| m.publish_time));
         Ok(published.is_some_and(|time| time < self.publish_time_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Store};
+    use std::{collections::BTreeMap, time::Duration};
+
+    struct Deaf;
+
+    impl journal::Listener for Deaf {
+        fn advanced(&self, _durable: journal::Lsn) {}
+        fn failed(&self) {}
+    }
+
+    #[tokio::test]
+    #[allow(clippy::field_reassign_with_default)] // The journal's configuration has a private part.
+    async fn a_read_passes_over_a_gap_and_a_ledger_that_is_gone_in_the_midst() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal::Config::default();
+        journal.dir = dir.path().join("journal");
+        (journal.capacity_bytes, journal.file_bytes, journal.first_file_bytes) = (1 << 20, 64 << 10, 64 << 10);
+        journal.write_bytes_max = 16 << 10;
+        let config = Config {
+            dir: dir.path().to_owned(),
+            journal,
+            max_entries_per_ledger: 5,
+            min_ledger_age: Duration::ZERO,
+            ..Config::default()
+        };
+        let (clock, meta) = (Arc::new(seams::ManualClock::new(1)), Arc::new(metastore::MemoryStore::default()));
+        let (store, _) = Store::open(config, clock, meta, 1).await.unwrap();
+        let (mut batch, listener) = (store.batch(), Arc::new(Deaf) as Arc<dyn journal::Listener>);
+        let name = "persistent://public/default/t".parse().unwrap();
+        store.create(&mut batch, &name, BTreeMap::new()).unwrap();
+        store.wait(store.commit(&mut batch, &listener).unwrap().lsn).await.unwrap();
+        let mut ledger = store.load(&name).unwrap();
+        let id = ledger.open_cursor(Some(&mut batch), "s", Position::EARLIEST, BTreeMap::new());
+        let mut all = Vec::new();
+        for n in 0..20u8 {
+            ledger.append(&mut batch, vec![n].into(), 1);
+            let committed = store.commit(&mut batch, &listener).unwrap();
+            store.wait(committed.lsn).await.unwrap();
+            ledger.appended(committed.positions[0], vec![n].into(), 1);
+            ledger.confirm(committed.positions[0]);
+            all.push(committed.positions[0]);
+        }
+        // The cursor stands before the first entry, and had consumed all of the second and half of the third ledger.
+        ledger.topic.state.lock().drop_below(all[5].ledger, 5, 5);
+        ledger.topic.state.lock().drop_below(all[10].ledger, 2, 2);
+        let read = ReadRequest::new(&ledger, all[0], 100, 1 << 20).run().await.unwrap();
+        let stored = [&all[..5], &all[12..]].concat();
+        assert_eq!(read.iter().map(|entry| entry.position).collect::<Vec<_>>(), stored);
+        for position in stored {
+            assert!(!ledger.is_acked(id, position) && ledger.ack(id, position));
+        }
+        assert_eq!((ledger.mark_delete(id), ledger.backlog(id)), (all[19], 0));
     }
 }

@@ -403,6 +403,7 @@ impl State {
             Delta::CursorOpen { slot, name, next, properties } => {
                 let next = (*next).min(self.total());
                 self.put_cursor(*slot, Cursor::new(name, true, next, properties.clone()));
+                self.pass_gaps(*slot);
             }
             Delta::CursorDelete { slot } => {
                 if let Some(cursor) = self.cursors.get_mut(*slot as usize) {
@@ -415,6 +416,7 @@ impl State {
                 if let Some(cursor) = self.cursor_mut(*slot) {
                     cursor.reset(next);
                 }
+                self.pass_gaps(*slot);
             }
             Delta::CursorProperties { slot, properties } => {
                 if let Some(cursor) = self.cursor_mut(*slot) {
@@ -492,16 +494,43 @@ impl State {
         self.lift_cursors();
     }
 
-    /// Cursors do not stand before what is stored.
+    /// Cursors do not stand before what is stored, nor in a gap of it.
     pub(crate) fn lift_cursors(&mut self) {
-        let first = self.first_ordinal();
+        let (first, gaps) = (self.first_ordinal(), self.gaps());
         for cursor in self.cursors.iter_mut().flatten() {
             cursor.lift(first);
+            gaps.iter().for_each(|&(start, end)| cursor.pass_over(start, end));
         }
     }
 
+    /// What is missing in the midst of what is stored, which every cursor had consumed, is acknowledged wherever a cursor goes.
+    pub(crate) fn pass_gaps(&mut self, slot: u32) {
+        let gaps = self.gaps();
+        if let Some(cursor) = self.cursor_mut(slot) {
+            gaps.iter().for_each(|&(start, end)| cursor.pass_over(start, end));
+        }
+    }
+
+    /// Ordinals of entries that are gone although earlier ones are not, half open: see [`State::drop_below`].
+    fn gaps(&self) -> Vec<(u64, u64)> {
+        let first = self.first_ordinal();
+        let gone = self.ledgers.iter().map(|l| (l.base, l.base + l.first.min(l.entries)));
+        gone.filter(|&(start, end)| start < end && end > first).collect()
+    }
+
+    /// The first ordinal at or after this one whose entry is stored, or is still to come.
+    pub(crate) fn stored_from(&self, ordinal: u64) -> u64 {
+        let at = self.ledgers.partition_point(|l| l.base <= ordinal).saturating_sub(1);
+        let stored = self.ledgers[at..].iter().map(|l| (ordinal.max(l.base + l.first.min(l.entries)), l.end()));
+        stored
+            .into_iter()
+            .find(|(first, end)| first < end)
+            .map_or_else(|| self.total().max(ordinal), |(first, _)| first)
+    }
+
     /// Entries of `ledger` below `first` are gone, which were `bytes` bytes. With them goes all that came before: nobody needs it
-    /// either, it is only still there, in a segment or in a file that cannot go yet. What is stored has no gap that way.
+    /// either, it is only still there, in a segment or in a file that cannot go yet. What is stored has no gap that way, unless a cursor
+    /// goes back to what came before while this is being decided.
     pub(crate) fn drop_below(&mut self, ledger: u64, first: u64, bytes: u64) {
         let consumed = self.consumed();
         let Ok(at) = self.ledgers.binary_search_by_key(&ledger, |l| l.id) else { return };
@@ -509,7 +538,6 @@ impl State {
         if let Some(meta) = rest.first_mut()
             && first > meta.first
         {
-            // Unless a cursor went back to it meanwhile.
             if meta.base <= consumed {
                 for earlier in before {
                     earlier.first = earlier.entries;

@@ -68,6 +68,46 @@ fn what_a_cursor_went_back_to_stays() {
     assert_eq!(state.cursor(0).unwrap().next, 1);
 }
 
+#[test]
+fn a_gap_behind_what_a_cursor_went_back_to_is_acknowledged_wherever_cursors_go() {
+    let mut state = state();
+    open(&mut state, 1);
+    open(&mut state, 6);
+    state.put_cursor(2, Cursor::new("reader", false, 5, BTreeMap::new()));
+    // Of 20 half is gone, of 30 nothing; 10 is all there.
+    state.drop_below(20, 2, 200);
+    let next = |state: &State, slot| state.cursor(slot).unwrap().next;
+    let backlog = |state: &State, slot| state.cursor(slot).unwrap().backlog(12);
+    assert_eq!([0, 1, 2].map(|slot| next(&state, slot)), [1, 6, 6]);
+    assert_eq!(backlog(&state, 0), 12 - 1 - 2);
+    // Once the rest is acknowledged the cursor is behind the gap.
+    for ordinal in 1..4 {
+        assert!(state.cursor_mut(0).unwrap().ack(ordinal));
+    }
+    assert_eq!((next(&state, 0), backlog(&state, 0)), (6, 6));
+    // Back again, to what is before it and into it, and as it is read from its row.
+    state.apply(&Delta::CursorReset { slot: 0, next: 2 });
+    state.apply(&Delta::CursorReset { slot: 1, next: 5 });
+    open(&mut state, 0);
+    let row = state.encode("t");
+    let again = State::decode(&row).unwrap().1;
+    for state in [&state, &again] {
+        assert_eq!([0, 1].map(|slot| (next(state, slot), backlog(state, slot))), [(2, 8), (6, 6)]);
+    }
+    assert_eq!(backlog(&state, 3), 10);
+}
+
+#[test]
+fn what_is_stored_begins_behind_a_gap() {
+    let mut state = state();
+    open(&mut state, 1);
+    state.drop_below(20, 4, 400);
+    assert_eq!((0..13).map(|n| state.stored_from(n)).collect::<Vec<_>>(), [0, 1, 2, 3, 8, 8, 8, 8, 8, 9, 10, 11, 12]);
+    state.roll(40, 3 * MINUTE);
+    state.drop_below(30, 4, 400);
+    assert_eq!([3, 4, 8, 11, 12].map(|n| state.stored_from(n)), [3, 12, 12, 12, 12]);
+}
+
 /// How many ledgers may go at `now` minutes with cursors at `cursors`.
 #[track_caller]
 fn check_trim(cursors: &[u64], retention: Retention, now: u64, expected: usize) {
