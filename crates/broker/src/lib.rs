@@ -11,6 +11,7 @@ mod output;
 mod peer;
 mod publish_buffer;
 mod rate;
+mod readings;
 mod requests;
 mod shard;
 mod subscription;

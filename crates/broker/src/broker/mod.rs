@@ -7,7 +7,7 @@ mod topics;
 mod transactions;
 mod waiting;
 
-use model::{NamespaceName, TopicName};
+use model::{NamespaceName, Position, TopicName};
 use rustc_hash::FxHasher;
 use std::{
     hash::{Hash, Hasher},
@@ -27,6 +27,7 @@ use crate::{
     metadata::Metadata,
     peer::{Outgoing, Peer, PeerInfo, ProducerCreated},
     publish_buffer::PublishBuffer,
+    readings::Readings,
     requests::{ConsumerHandle, NewConsumer, NewProducer, ProducerHandle, Requests},
     shard::{self, Shard},
     topic::seek::SeekTarget,
@@ -68,6 +69,8 @@ struct Inner {
     publish_buffer: Arc<PublishBuffer>,
     changes: broadcast::Sender<TopicChange>,
     going: Arc<going::Going>,
+    /// When the oldest messages of subscriptions were published, while that is being read.
+    oldest: Arc<Readings<(TopicName, Arc<str>, Position), Result<Option<u64>>>>,
 }
 
 impl Broker {
@@ -132,6 +135,7 @@ impl Broker {
             publish_buffer,
             changes,
             going: Arc::default(),
+            oldest: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

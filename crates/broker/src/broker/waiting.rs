@@ -1,6 +1,7 @@
 //! What waits on subscriptions, and bells for those that nobody is connected to.
 
-use model::TopicName;
+use ledger::ReadRequest;
+use model::{Position, TopicName};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -23,10 +24,11 @@ impl Broker {
     /// subscription is missing nothing waits.
     ///
     /// Meant to be asked often, and for many at once: each shard is asked a few times for all of its topics. A topic that nobody uses is
-    /// loaded once for it, and then remembered. The time of the oldest message may take a read from disk, once for each message.
+    /// loaded once for it, and then remembered. The time of the oldest message may take a read from disk, once for each message; one that
+    /// takes long costs whoever asks for it an answer, and nobody else's time.
     ///
     /// # Errors
-    /// Of each: the storage fails; the broker is stopping.
+    /// Of each: the storage fails, or takes too long; the broker is stopping.
     pub async fn waiting(&self, asked: Vec<(TopicName, Arc<str>)>) -> Vec<Result<Waiting>> {
         // What nobody answers, nobody can.
         let mut all: Vec<Result<Waiting>> = asked.iter().map(|_| Err(stopping())).collect();
@@ -54,7 +56,7 @@ impl Broker {
                     Ok((waiting, Oldest::None)) => Ok(waiting),
                     Ok((waiting, Oldest::At(ms))) => Ok(Waiting { oldest_ms: Some(ms), ..waiting }),
                     Ok((waiting, Oldest::Read(at, request))) => {
-                        reads.push(async move { (n, waiting, topic, subscription, at, request.run().await) });
+                        reads.push(self.clone().read_oldest(n, waiting, (topic, subscription, at), request));
                         continue;
                     }
                     Err(error) => Err(error),
@@ -67,17 +69,35 @@ impl Broker {
             if let Some(next) = reads.next() {
                 on_disk.spawn(next);
             }
-            let Ok((n, waiting, topic, subscription, at, read)) = read else { continue };
-            let oldest_ms = read.map(|entries| entries.first().map(published_ms));
-            if let Ok(Some(ms)) = oldest_ms {
-                self.remember_oldest(topic, subscription, at, ms);
-            }
-            all[n] = oldest_ms.map(|oldest_ms| Waiting { oldest_ms, ..waiting }).map_err(Error::from);
+            let Ok((n, found)) = read else { continue };
+            all[n] = found;
         }
         all
     }
 
-    fn remember_oldest(&self, name: TopicName, subscription: Arc<str>, at: model::Position, ms: u64) {
+    /// Reads when the oldest message, which is there, was published.
+    async fn read_oldest(
+        self,
+        n: usize,
+        waiting: Waiting,
+        (topic, subscription, at): (TopicName, Arc<str>, Position),
+        request: ReadRequest,
+    ) -> (usize, Result<Waiting>) {
+        let of = (topic.clone(), subscription.clone(), at);
+        let readings = self.inner.oldest.clone();
+        let late = Error::NotReady(format!("the oldest message of {topic} is still being read"));
+        let read = async move {
+            let oldest_ms = request.run().await?.first().map(published_ms);
+            if let Some(ms) = oldest_ms {
+                self.remember_oldest(topic, subscription, at, ms);
+            }
+            Ok::<_, Error>(oldest_ms)
+        };
+        let oldest_ms = readings.ask(of, read).await.unwrap_or(Err(late));
+        (n, oldest_ms.map(|oldest_ms| Waiting { oldest_ms, ..waiting }))
+    }
+
+    fn remember_oldest(&self, name: TopicName, subscription: Arc<str>, at: Position, ms: u64) {
         self.shard(&name.clone()).send(crate::shard::Event::Call(Box::new(move |shard| {
             if let Some(topic) = shard.names.get(&name).and_then(|id| shard.topics.get_mut(id))
                 && let Ok((subscription, _)) = topic.subscription(&subscription)
