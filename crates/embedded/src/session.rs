@@ -127,11 +127,10 @@ impl Open {
 
     /// Chunks were read again.
     fn fetched(&mut self, (id, number, entries): Chunks) -> Result<()> {
-        let entries = entries?;
         let Some(input) = self.inputs.get_mut(id as usize).and_then(Option::as_mut) else { return Ok(()) };
         let now = (self.on.clock.monotonic(), self.on.clock.now_ms());
         let mut messages = Vec::new();
-        for (position, received) in input.intake.fetched(number, entries, now, &mut messages) {
+        for (position, received) in input.intake.fetched(number, entries, now, &mut messages)? {
             note(&mut self.requests, input, position, received);
         }
         self.received(id, messages, now.0);

@@ -148,16 +148,20 @@ impl Intake {
     }
 
     /// What was wanted under this number was read, as far as it is stored. Reads it, and what waited, into messages, as
-    /// [`Self::receive`]; says which entries are none.
-    pub fn fetched(
+    /// [`Self::receive`]; says which entries are none. What nobody waits for any more, however it was read, does nothing.
+    ///
+    /// # Errors
+    /// Why what is waited for could not be read.
+    pub fn fetched<E>(
         &mut self,
         number: u64,
-        entries: Vec<(Position, Bytes)>,
+        entries: Result<Vec<(Position, Bytes)>, E>,
         now: (Duration, u64),
         out: &mut Vec<Message>,
-    ) -> Vec<(Position, Received)> {
+    ) -> Result<Vec<(Position, Received)>, E> {
         let mut failed = Vec::new();
-        let Some(Stop { delivery, last, .. }) = self.stop.take_if(|_| self.stops == number) else { return failed };
+        let Some(Stop { delivery, last, .. }) = self.stop.take_if(|_| self.stops == number) else { return Ok(failed) };
+        let entries = entries?;
         let (position, before) = (delivery.position, out.len());
         let (whole, others) = last.with(entries.into_iter().collect());
         let received = match whole {
@@ -179,7 +183,7 @@ impl Intake {
             say(delivery.position, self.receive_next(delivery, entry, permits, now, out));
         }
         self.look_at_permits();
-        failed
+        Ok(failed)
     }
 
     /// How many permits to give the broker when the loop gives `more`: besides, those of what was no message.

@@ -41,6 +41,16 @@ fn texts(messages: &[Message]) -> Vec<String> {
     messages.iter().map(|message| String::from_utf8(message.payload.to_vec()).unwrap()).collect()
 }
 
+/// What was wanted was read.
+fn fetched(
+    intake: &mut Intake,
+    number: u64,
+    entries: Vec<(Position, Bytes)>,
+    messages: &mut Vec<Message>,
+) -> Vec<(Position, Received)> {
+    intake.fetched(number, Ok::<_, &str>(entries), NOW, messages).unwrap()
+}
+
 /// A message of three chunks.
 fn received(intake: &mut Intake) -> MessageId {
     assert!(receive(intake, 1, chunk("m", 0, 3)).is_empty());
@@ -137,9 +147,9 @@ fn where_all_comes_in_order_nothing_overtakes_a_message_there_was_no_room_for() 
     assert!(receive(&mut intake, 8, chunk("a", 1, 3)).is_empty());
     assert!(receive(&mut intake, 9, chunk("a", 2, 3)).is_empty());
     let (entries, mut messages) = (vec![(at(2), chunk("b", 0, 3)), (at(3), chunk("b", 1, 3))], Vec::new());
-    assert_eq!(intake.fetched(7, entries.clone(), NOW, &mut messages), [], "of another time");
+    assert_eq!(fetched(&mut intake, 7, entries.clone(), &mut messages), [], "of another time");
     assert!(messages.is_empty());
-    assert_eq!(intake.fetched(1, entries, NOW, &mut messages), []);
+    assert_eq!(fetched(&mut intake, 1, entries, &mut messages), []);
     assert_eq!(texts(&messages), ["b0b1b2", "plain5", "plain6", "plain7", "a0a1a2"]);
     assert_eq!(acked(&mut intake, messages[0].id), [2, 3, 4]);
     assert_eq!(acked(&mut intake, messages[4].id), [1, 8, 9]);
@@ -151,10 +161,22 @@ fn where_all_comes_in_order_nothing_overtakes_a_message_there_was_no_room_for() 
 fn a_message_there_was_no_room_for_is_passed_over_when_it_is_stored_no_more() {
     let mut intake = stopped();
     let mut messages = Vec::new();
-    let failed = intake.fetched(1, vec![(at(3), chunk("b", 1, 3))], NOW, &mut messages);
+    let failed = fetched(&mut intake, 1, vec![(at(3), chunk("b", 1, 3))], &mut messages);
     assert!(matches!(&failed[..], [(position, Received::Corrupt(_))] if *position == at(4)), "{failed:?}");
     assert_eq!(texts(&messages), ["plain5", "plain6", "plain7"]);
     assert_eq!(intake.past(NOW.0).lost, [at(2), at(3)]);
+}
+
+#[test]
+fn a_read_that_fails_when_nobody_waits_for_it_any_more_harms_nobody() {
+    let mut intake = stopped();
+    let mut messages = Vec::new();
+    assert_eq!(intake.fetched(7, Err("unloaded"), NOW, &mut messages), Ok(Vec::new()), "of another time");
+    intake.clear();
+    assert_eq!(intake.fetched(1, Err("unloaded"), NOW, &mut messages), Ok(Vec::new()), "all comes again");
+    let mut intake = stopped();
+    assert_eq!(intake.fetched(1, Err("unloaded"), NOW, &mut messages), Err("unloaded"));
+    assert!(messages.is_empty());
 }
 
 #[test]
@@ -163,7 +185,7 @@ fn what_waited_when_all_comes_again_may_come_again() {
     intake.clear();
     assert_eq!(intake.permits(0), 3);
     let mut messages = Vec::new();
-    assert_eq!(intake.fetched(1, Vec::new(), NOW, &mut messages), []);
+    assert_eq!(fetched(&mut intake, 1, Vec::new(), &mut messages), []);
     assert!(messages.is_empty());
     let mut intake = stopped();
     intake.lost();

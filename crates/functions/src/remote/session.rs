@@ -150,10 +150,9 @@ impl Connected {
     /// Chunks were read again.
     fn fetched(&mut self, (id, number, entries): Chunks) -> Result<Option<Arrived>> {
         let now = (self.clock.monotonic(), self.clock.now_ms());
-        let entries = entries.map_err(error)?;
         let Some(input) = self.inputs.get_mut(id as usize) else { return Ok(None) };
         let mut messages = Vec::new();
-        for (position, received) in input.intake.fetched(number, entries, now, &mut messages) {
+        for (position, received) in input.intake.fetched(number, entries, now, &mut messages).map_err(error)? {
             input.note(position, received);
         }
         self.received(id, now.0);
