@@ -14,6 +14,7 @@ mod go;
 mod java;
 mod limits;
 mod process;
+mod programs;
 mod protocol;
 mod python;
 

@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     child::{Children, Launch},
+    programs,
     protocol::Encoding,
 };
 
@@ -60,7 +61,7 @@ impl Runtime for Process {
                 let Some(program) = words.first() else {
                     return Err(StartError("the command line is empty".to_owned()));
                 };
-                find(program).map(drop)
+                found(program).map(drop)
             }
             Code::File(path) => can_be_run(path).map_err(|why| StartError(format!("{}: {why}", path.display()))),
             Code::Builtin(name) => Err(StartError(format!("{name} is no process"))),
@@ -72,7 +73,7 @@ impl Runtime for Process {
         let encoding = options(function)?;
         let (program, args) = match &function.code {
             Code::Command(words) => match words.as_slice() {
-                [program, args @ ..] => (find(program)?, args),
+                [program, args @ ..] => (found(program)?, args),
                 [] => return Err(StartError("the command line is empty".to_owned())),
             },
             Code::File(path) => {
@@ -114,17 +115,8 @@ fn options(function: &FunctionSpec) -> Result<Encoding, StartError> {
     })
 }
 
-/// A program by its path, or as a shell finds it.
-fn find(program: &str) -> Result<PathBuf, StartError> {
-    let is_program =
-        |path: &Path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
-    let found = if program.contains('/') {
-        Some(PathBuf::from(program)).filter(|path| is_program(path))
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).map(|directory| directory.join(program)).find(|path| is_program(path))
-    };
-    found.ok_or_else(|| StartError(format!("{program}: no such program")))
+fn found(program: &str) -> Result<PathBuf, StartError> {
+    programs::find(Path::new(program)).ok_or_else(|| StartError(format!("{program}: no such program")))
 }
 
 /// Why a file is no program, if it is none.

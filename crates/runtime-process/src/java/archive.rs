@@ -35,7 +35,7 @@ pub(super) async fn open(config: &JavaConfig, machine: &Machine, harness: &Path)
     fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
     static MADE: AtomicU64 = AtomicU64::new(0);
     let new = cache.join(format!("java-new-{}-{}.jsa", std::process::id(), MADE.fetch_add(1, Relaxed)));
-    let mut command = Command::new(&config.java);
+    let mut command = Command::new(&machine.java);
     command
         .args(common())
         .arg(joined("-XX:ArchiveClassesAtExit=", &new))

@@ -7,6 +7,8 @@ use std::{
 };
 use tokio::{process::Command, time::timeout};
 
+use crate::programs;
+
 /// The oldest version that runs the harness.
 const VERSION_MIN: u32 = 17;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -16,6 +18,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Machine {
     /// All it says of itself; another machine says something else.
     pub(super) version: String,
+    /// Where it is, whatever the path of an instance says.
+    pub(super) java: PathBuf,
 }
 
 impl Machine {
@@ -23,8 +27,9 @@ impl Machine {
     ///
     /// # Errors
     /// There is none, or it is too old: with what to install.
-    pub(super) async fn find(java: &PathBuf) -> Result<Self, String> {
-        let mut command = Command::new(java);
+    pub(super) async fn find(java: &Path) -> Result<Self, String> {
+        let found = programs::find(java).ok_or_else(|| wanted(java, "cannot be run: there is no such program"))?;
+        let mut command = Command::new(&found);
         command.arg("-version").stdin(Stdio::null()).kill_on_drop(true);
         let output = timeout(ANSWER_TIMEOUT, command.output())
             .await
@@ -32,7 +37,7 @@ impl Machine {
             .map_err(|error| wanted(java, &format!("cannot be run: {error}")))?;
         let version = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         match release(&version) {
-            Some(VERSION_MIN..) => Ok(Self { version }),
+            Some(VERSION_MIN..) => Ok(Self { version, java: found }),
             Some(old) => Err(wanted(java, &format!("is version {old}"))),
             None => Err(wanted(java, &format!("says something else than its version: {version:.200}"))),
         }

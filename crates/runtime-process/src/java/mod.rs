@@ -67,6 +67,7 @@ pub struct Java {
 /// What was found out once.
 #[derive(Debug)]
 struct Ready {
+    java: PathBuf,
     harness: PathBuf,
     /// Classes as the Java machine wants them; `None` where it could not make them, which costs time only.
     archive: Option<PathBuf>,
@@ -90,7 +91,7 @@ impl Java {
                     .inspect_err(|why| tracing::warn!(why, "Java functions start slowly: no archive of classes"))
                     .ok();
                 tracing::info!(java = machine.version, harness = %harness.display(), "Java functions can run");
-                Ok(Ready { harness, archive })
+                Ok(Ready { java: machine.java, harness, archive })
             })
             .await
     }
@@ -119,7 +120,7 @@ impl Runtime for Java {
     async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {
         jar(&instance.function)?;
         let ready = self.ready().await?;
-        let mut launch = Launch::new(&self.config.java);
+        let mut launch = Launch::new(&ready.java);
         launch.args = arguments(ready, &instance);
         self.children.start(launch, instance).await
     }

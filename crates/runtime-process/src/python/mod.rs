@@ -16,7 +16,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tokio::sync::{OnceCell, RwLock};
 
-use crate::child::{Children, Launch, Tool, remove_leftovers};
+use crate::{
+    child::{Children, Launch, Tool, remove_leftovers},
+    programs,
+};
 
 /// The oldest Python the harness runs in.
 const VERSION_MIN: (u32, u32) = (3, 8);
@@ -111,8 +114,9 @@ impl Python {
             .get_or_try_init(async || {
                 let harness = self.harness().await?;
                 let args = vec!["-E".into(), harness.join("prepare.py").into()];
-                let mut interpreter: Interpreter =
-                    self.ask(self.config.python.clone(), args, Limits::default()).await?;
+                // What is not there is told as such when it is run.
+                let python = programs::find(&self.config.python).unwrap_or_else(|| self.config.python.clone());
+                let mut interpreter: Interpreter = self.ask(python, args, Limits::default()).await?;
                 if interpreter.version < VERSION_MIN {
                     let (major, minor) = interpreter.version;
                     return Err(StartError(format!(

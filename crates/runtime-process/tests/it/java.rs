@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use functions::{
     Code, FunctionSpec, Language, Runtime,
-    runtime::{Input, LogLevel, StateChange},
+    runtime::{Input, LogLevel, Secret, StateChange},
     spec::{Guarantee, Span, WindowSpec},
 };
 use runtime_process::{Java, JavaConfig};
@@ -130,6 +130,19 @@ async fn exclamation_runs_unmodified_and_ends_when_it_is_asked_to() {
     let (exit, logs) = function.stop().await;
     assert!(exit.is_clean, "{exit:?}");
     assert_eq!(logs, [], "nothing of the machine is in the user's log");
+}
+
+#[tokio::test]
+async fn a_path_that_is_for_the_function_does_not_say_which_java_runs_it() {
+    let kit = kit!();
+    let other = kit.dir.path().join("java");
+    std::fs::write(&other, "#!/bin/sh\nexit 3\n").unwrap();
+    std::fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut given = instance(kit.example("ExclamationFunction"), &kit.dir.path().join("work"));
+    given.env.insert("PATH".into(), Secret(kit.dir.path().display().to_string()));
+    let mut function = Running::start(&kit.java, given).await.unwrap();
+    assert_eq!(function.call("hello").await.unwrap(), "hello!");
+    function.stop().await;
 }
 
 #[tokio::test]
