@@ -96,7 +96,10 @@ impl Runtime for Process {
             .filter(|(name, _)| is_variable(name))
             .map(|(name, secret)| (name.into(), secret.0.clone().into()))
             .collect();
-        self.children.start(launch, instance).await
+        let mut link = self.children.start(launch, instance).await?;
+        // A program that says nothing of it reads a line and answers it: what it has not come to is better given to another instance.
+        link.runs_many.get_or_insert(false);
+        Ok(link)
     }
 }
 

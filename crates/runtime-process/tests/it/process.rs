@@ -25,6 +25,16 @@ async fn start(spec: FunctionSpec) -> (Running, tempfile::TempDir) {
 }
 
 #[tokio::test]
+async fn a_program_does_one_after_the_other_unless_it_says_otherwise() {
+    for (says, runs_many) in [("", false), (r#","concurrent":false"#, false), (r#","concurrent":true"#, true)] {
+        let script = format!("read -r hello; echo '{{\"type\":\"ready\"{says}}}'; read -r rest");
+        let (function, _dir) = start(shell(&script)).await;
+        assert_eq!(function.runs_many, Some(runs_many), "{says}");
+        function.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn the_shell_examples_run() {
     let (mut function, _dir) = start(spec(Language::Process, Code::File(example("exclaim.sh")), "")).await;
     assert_eq!(function.call("hello").await.unwrap(), "hello!");
