@@ -20,6 +20,7 @@ impl Wish {
         let rules = if self.bounds.is_given() { Some(self.bounds.over(None)?) } else { None };
         call.form(self.form(kind, rules).await?).post().await?;
         output::line(format!("created {}", self.name))?;
+        self.tell_of_disk()?;
         if let Some(guarantee) = status::guarantee(admin, kind, &self.name).await {
             output::line(guarantee)?;
         }
@@ -41,7 +42,16 @@ impl Wish {
             form = form.json("updateOptions", &json!({ "updateAuthData": true }));
         }
         call.form(form).put().await?;
-        output::line(format!("updated {}", self.name))
+        output::line(format!("updated {}", self.name))?;
+        self.tell_of_disk()
+    }
+
+    /// Whoever asks for a bound had better know that there is none.
+    fn tell_of_disk(&self) -> anyhow::Result<()> {
+        if self.config["resources"]["disk"].is_null() {
+            return Ok(());
+        }
+        output::line("resources.disk is kept and not enforced: an instance may write what the disk takes")
     }
 
     async fn form(&self, kind: Kind, rules: Option<Spec>) -> anyhow::Result<Form> {

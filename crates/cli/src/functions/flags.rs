@@ -34,7 +34,8 @@ const SECRETS: Flag = flag("secrets", "secrets", Object, "Secrets by name, each 
 const PARALLELISM: Flag = flag("parallelism", "parallelism", Whole, "How many instances [default: 1]");
 const CPU: Flag = flag("cpu", "resources.cpu", Number, "Cores of an instance").of("CORES");
 const RAM: Flag = flag("ram", "resources.ram", Size, "Memory of an instance, such as 512M");
-const DISK: Flag = flag("disk", "resources.disk", Size, "Disk space of an instance, such as 10G");
+const DISK: Flag =
+    flag("disk", "resources.disk", Size, "Disk space of an instance, such as 10G; kept and not enforced");
 const LOG_TOPIC: Flag =
     flag("log-topic", "logTopic", Text, "Where its log goes, beside `logs`").also(&["logTopic"]).of("TOPIC");
 const PROCESSING: Flag = flag("processing-guarantees", "processingGuarantees", OneOf(GUARANTEES), "What is promised")

@@ -18,6 +18,11 @@ pub(super) fn check(spec: &Value, problems: &mut Problems) {
     for entry in requests.iter().chain(limits) {
         amount(entry, problems);
     }
+    let is_disk = |entry: &&Entry| matches!(entry.name.as_str(), "storage" | "ephemeral-storage");
+    if let Some(entry) = limits.iter().chain(requests).find(is_disk) {
+        let text = format!("{} is kept and not enforced: an instance may write what the disk takes", entry.name);
+        problems.warning(entry.value.at, text);
+    }
     for request in requests {
         let limit = limits.iter().find(|limit| limit.name == request.name);
         if let Some(limit) = limit

@@ -37,12 +37,12 @@ pub(super) static RESOURCES: Record = Record {
         acts(
             "requests",
             Map(&Quantity),
-            "What one instance is expected to use: `cpu`, `memory` and `ephemeral-storage` (or `storage`) become `resources` of the configuration. What is not here is taken from `limits`.",
+            "What one instance is expected to use: `cpu`, `memory` and `ephemeral-storage` (or `storage`) become `resources` of the configuration. What is not here is taken from `limits`. Disk is not enforced.",
         ),
         acts(
             "limits",
             Map(&Quantity),
-            "What one instance may never exceed; what is not here has no limit. Without `limits`, memory and disk are limited to the requests; without both, to Pulsar's defaults. A built-in rule's target is its share of the limit.",
+            "What one instance may never exceed; what is not here has no limit. Without `limits`, memory is limited to the request; without both, to Pulsar's defaults. A built-in rule's target is its share of the limit.",
         ),
         keeps("claims", ANY_LIST, ""),
     ]],

@@ -150,8 +150,24 @@ fn a_variable_without_a_name_is_told() {
             app.yaml:10:16: error: name is required in spec.pod.env[0]
             app.yaml:11:9: error: name is required in spec.pod.env[1]
             app.yaml:12:9: error: name is required in spec.pod.env[2]
-            app.yaml:13:7: error: name is required in spec.pod.env[3]
-            app.yaml:14:35: error: valueFrom of the variable EMPTY has no source
+            app.yaml:13:8: error: name is required in spec.pod.env[3]
+            app.yaml:14:34: error: valueFrom of the variable EMPTY has no source
+        "#]],
+    );
+}
+
+#[test]
+fn a_bound_that_is_none_is_told() {
+    spec(
+        "resources: {requests: {ephemeral-storage: 1Gi, memory: 1Gi}, limits: {memory: 1Gi, ephemeral-storage: 2Gi}}",
+        expect![[r#"
+            app.yaml:8:105: warning: ephemeral-storage is kept and not enforced: an instance may write what the disk takes
+        "#]],
+    );
+    spec(
+        "resources: {requests: {storage: 1Gi}}",
+        expect![[r#"
+            app.yaml:8:35: warning: storage is kept and not enforced: an instance may write what the disk takes
         "#]],
     );
 }

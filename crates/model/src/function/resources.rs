@@ -11,7 +11,7 @@ record! {
         cpu: "cpu" => Option<f64>,
         /// Bytes of memory.
         ram: "ram" => Option<i64>,
-        /// Bytes of disk.
+        /// Bytes of disk; kept, and not enforced.
         disk: "disk" => Option<i64>,
     }
 }
