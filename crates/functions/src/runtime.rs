@@ -152,6 +152,8 @@ pub enum Request {
         /// The answer.
         answer: Answer,
     },
+    /// Nothing more comes: what user code has gathered it had better answer for now. What it is busy with it goes on with.
+    Finish,
     /// To a source: these emitted records are durable, or will not be.
     Emitted {
         /// Numbers of [`Event::Emit`].

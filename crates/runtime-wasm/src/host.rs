@@ -147,8 +147,8 @@ impl Host {
     pub(crate) fn take(&mut self, request: Request) {
         match request {
             Request::Invoke(invocations) => self.queue.extend(invocations),
-            // To a guest that is no more.
-            Request::Answer { .. } | Request::Emitted { .. } => {}
+            // To a guest that is no more, or one that answers before it is called again.
+            Request::Answer { .. } | Request::Emitted { .. } | Request::Finish => {}
         }
     }
 

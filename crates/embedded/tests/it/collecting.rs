@@ -5,7 +5,7 @@ use functions::{
     FunctionSpec, Runtime,
     runtime::{Effects, Event, InstanceSpec, Invocation, Link, Request, StartError, link},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::support::{Node, done, echoed, function};
 
@@ -47,10 +47,14 @@ impl Runtime for Collecting {
         tokio::spawn(async move {
             let mut collected = Vec::new();
             while let Some(request) = end.requests.recv().await {
-                let Request::Invoke(invocations) = request else { continue };
-                collected.extend(invocations);
-                while collected.len() >= code.size {
-                    let some: Vec<_> = collected.drain(..code.size).collect();
+                let mut size = code.size;
+                match request {
+                    Request::Invoke(invocations) => collected.extend(invocations),
+                    Request::Finish => size = collected.len().max(1),
+                    _ => {}
+                }
+                while collected.len() >= size {
+                    let some: Vec<_> = collected.drain(..size).collect();
                     if end.events.send((code.answers)(&some)).await.is_err() {
                         return;
                     }
@@ -88,4 +92,18 @@ async fn asynchronous_code_has_as_many_as_may_be_pending() {
 #[tokio::test(flavor = "multi_thread")]
 async fn code_of_which_nothing_is_known_is_given_more_when_it_says_nothing_for_long() {
     gets(5, None, 1000, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_has_collected_too_few_hears_that_no_more_come() {
+    let node = Node::start().await;
+    node.publish("in", ["a", "b", "c"]).await;
+    let instance = node.run_as(0, function("f"), Collecting::echoing(10, Some(true)));
+    while instance.status().in_hand < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Nothing would come of waiting.
+    tokio::time::timeout(Duration::from_secs(60), instance.stop(Duration::from_secs(600))).await.unwrap();
+    assert_eq!(node.read("out", 3).await.len(), 3);
+    node.acknowledged("in", "f").await;
 }

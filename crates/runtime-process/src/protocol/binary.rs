@@ -14,6 +14,7 @@ const HELLO: u8 = 0x01;
 pub(super) const INVOKE: u8 = 0x02;
 const ANSWER: u8 = 0x03;
 const EMITTED: u8 = 0x04;
+const FINISH: u8 = 0x05;
 const READY: u8 = 0x81;
 const FAILED: u8 = 0x82;
 pub(super) const EVENTS: u8 = 0x83;
@@ -62,6 +63,7 @@ pub(super) fn hello(hello: &serde_json::Value) -> Vec<u8> {
 pub(super) fn encode(request: &Request, out: &mut BytesMut) {
     match request {
         Request::Invoke(_) => {}
+        Request::Finish => Frame::begin(FINISH, out).end(out),
         Request::Answer { call, answer } => {
             let frame = Frame::begin(ANSWER, out);
             out.put_u64_le(*call);

@@ -74,6 +74,17 @@ fn an_invocation_is_one_line_of_json() {
 }
 
 #[test]
+fn only_a_binary_child_hears_that_nothing_more_comes() {
+    let encoded = |encoding: Encoding| {
+        let mut out = BytesMut::new();
+        encoding.encode(&Request::Finish, &mut out);
+        out.to_vec()
+    };
+    assert_eq!(encoded(Encoding::Binary), [1, 0, 0, 0, 5]);
+    assert_eq!(encoded(Encoding::JsonLines), []);
+}
+
+#[test]
 fn answers_are_laid_out_as_the_page_says() {
     let check = |encoding: Encoding, answer: Answer, expected: Expect| {
         let mut out = BytesMut::new();

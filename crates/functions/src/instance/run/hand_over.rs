@@ -51,6 +51,14 @@ impl Run {
         }
     }
 
+    /// Once all that is to be done was handed over, code that has something left may wait for more before it answers, which does not come.
+    pub(super) fn let_finish(&mut self) {
+        if self.is_stopping && !self.is_told && self.queue.is_empty() && self.in_hand.begun() > 0 {
+            self.is_told = true;
+            self.requests.push_back(Request::Finish);
+        }
+    }
+
     /// Gives back what has not begun of the messages that are wanted, as far as that is possible.
     pub(super) fn give_back(&mut self, wanted: impl Fn(&Message) -> bool) {
         // With this guarantee they are acknowledged.

@@ -109,6 +109,8 @@ pub(super) struct Run {
     given_up: VecDeque<(Work, UserException)>,
     look_at: Option<Duration>,
     is_stopping: bool,
+    /// User code was told that nothing more comes.
+    is_told: bool,
     /// Messages done with, and time in user code, that the meter does not know of.
     done: u64,
     took: Duration,
@@ -180,6 +182,7 @@ impl Run {
             early_acks: FxHashSet::default(),
             once: is_once.then(Entries::default),
             is_stopping: false,
+            is_told: false,
             done: 0,
             took: Duration::ZERO,
         })
@@ -246,6 +249,7 @@ impl Run {
             if self.is_stopping && self.in_hand.is_empty() && self.commits.is_empty() {
                 return Ok(End::Stopped);
             }
+            self.let_finish();
             let sends = !self.requests.is_empty() || !self.queue.is_empty() && self.in_hand.begun() < self.lead.size();
             let wait = self.deadline().map(|at| at.saturating_sub(self.now()));
             tokio::select! {

@@ -30,6 +30,7 @@ final class AsyncCalls {
     private final boolean keepsOrder;
     private final long timeoutNanos;
     private final ArrayDeque<Pending> pending = new ArrayDeque<>();
+    private long ended;
     private Thread watch;
 
     AsyncCalls(Instance instance) {
@@ -72,6 +73,24 @@ final class AsyncCalls {
         }
     }
 
+    /** Waits until none is pending, or none has ended for so long; once requests have ended, for so long altogether. */
+    synchronized void awaitQuiet(long millis, Requests requests) throws InterruptedException {
+        long since = System.nanoTime();
+        long seen = ended;
+        while (!pending.isEmpty()) {
+            long now = System.nanoTime();
+            if (ended != seen && !requests.hasEnded()) {
+                seen = ended;
+                since = now;
+            }
+            if (now - since >= TimeUnit.MILLISECONDS.toNanos(millis)) {
+                return;
+            }
+            instance.outbox().flush();
+            wait(50);
+        }
+    }
+
     private void complete(Pending call, Object result, Throwable thrown) {
         synchronized (this) {
             if (call.isDone) {
@@ -97,6 +116,7 @@ final class AsyncCalls {
 
     private void finish(Pending call) {
         slots.release();
+        ended++;
         instance.finish(call.invocation, call.result, call.thrown);
     }
 

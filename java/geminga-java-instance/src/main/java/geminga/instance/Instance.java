@@ -118,8 +118,13 @@ final class Instance {
             emissions.run(code, this::output, logger);
         } else {
             takeInvocations();
-            // What ends by itself does so before what it needs is closed; what a sink has gathered, its close may settle.
-            async.awaitAll(PENDING_BEFORE_CLOSE_MS);
+            // What ends by itself does so before what it needs is closed; what a sink has gathered, its close may settle, and nothing else.
+            if (hello.isSink()) {
+                async.awaitQuiet(PENDING_BEFORE_CLOSE_MS, requests);
+            } else {
+                requests.awaitEnd();
+                async.awaitAll(PENDING_BEFORE_CLOSE_MS);
+            }
         }
         try {
             code.close();

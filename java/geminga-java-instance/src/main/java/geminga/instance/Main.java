@@ -89,6 +89,7 @@ public final class Main {
                     case Frame.INVOKE -> requests.put(frame);
                     case Frame.ANSWER -> calls.answer(frame);
                     case Frame.EMITTED -> emissions.emitted(frame);
+                    case Frame.FINISH -> requests.finish();
                     default -> { } // of a later version
                 }
             }

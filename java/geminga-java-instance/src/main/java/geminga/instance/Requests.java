@@ -15,6 +15,7 @@ final class Requests {
     private final ArrayDeque<Frame> frames = new ArrayDeque<>();
     private long bytes;
     private int calls;
+    private boolean isFinished;
     private boolean isEnded;
 
     synchronized void put(Frame frame) throws InterruptedException {
@@ -26,9 +27,25 @@ final class Requests {
         notifyAll();
     }
 
+    /** No more invocations come; answers may. */
+    synchronized void finish() {
+        isFinished = true;
+        notifyAll();
+    }
+
     synchronized void end() {
         isEnded = true;
         notifyAll();
+    }
+
+    synchronized boolean hasEnded() {
+        return isEnded;
+    }
+
+    synchronized void awaitEnd() throws InterruptedException {
+        while (!isEnded) {
+            wait();
+        }
     }
 
     /** The next frame if there is one now. */
@@ -41,9 +58,9 @@ final class Requests {
         return frame;
     }
 
-    /** The next frame, or null when nothing follows. */
+    /** The next frame, or null when none follows. */
     synchronized Frame take() throws InterruptedException {
-        while (frames.isEmpty() && !isEnded) {
+        while (frames.isEmpty() && !isEnded && !isFinished) {
             wait();
         }
         return poll();

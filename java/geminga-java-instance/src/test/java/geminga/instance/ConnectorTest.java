@@ -129,6 +129,18 @@ class ConnectorTest {
         assertTrue(link.logs.get(link.logs.size() - 1).contains("closed with 2"), link.logs::toString);
     }
 
+    @Test
+    void a_sink_is_closed_when_nothing_more_comes_and_settles_the_rest() throws Exception {
+        Link link = Link.start(UserPackage.of(Flushing.class), Flushing.class.getName(), SINK);
+        link.send(Sent.text("a"), Sent.text("later"), Sent.text("b"));
+        link.finish();
+        assertEquals(2, link.next().well().id());
+        assertEquals(1, link.next().well().id());
+        assertEquals(3, link.next().well().id());
+        assertEquals(0, link.end());
+        assertEquals(1, link.logs.stream().filter(line -> line.contains("closed with")).count(), link.logs::toString);
+    }
+
     /** Counts to three, waits, and counts what it is told. */
     static final class Counting implements Source<Long> {
         private final LinkedBlockingQueue<Record<Long>> records = new LinkedBlockingQueue<>();

@@ -212,6 +212,11 @@ final class Link implements AutoCloseable {
         frame(Frame.EMITTED, Arrays.copyOf(out.array(), out.length()));
     }
 
+    /** Says that no invocations follow. */
+    void finish() throws IOException {
+        frame(Frame.FINISH, new byte[0]);
+    }
+
     /** Ends the requests and waits for the instance. */
     int end() throws Exception {
         requests.sink().close();

@@ -10,6 +10,7 @@ public record Frame(int kind, byte[] body) {
     public static final int INVOKE = 0x02;
     public static final int ANSWER = 0x03;
     public static final int EMITTED = 0x04;
+    public static final int FINISH = 0x05;
 
     private static final VarHandle SHORT = MethodHandles.byteArrayViewVarHandle(short[].class, ByteOrder.LITTLE_ENDIAN);
     private static final VarHandle INT = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.LITTLE_ENDIAN);
