@@ -4,6 +4,7 @@
 use crate::{
     Config, Connection, ConsumerBuilder, Error, ProducerBuilder, ReaderBuilder, Result, connection::broker_error,
 };
+use bytes::Bytes;
 use model::TopicName;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -129,6 +130,57 @@ impl Client {
     /// No broker of the service URL answers.
     pub async fn max_message_bytes(&self) -> Result<usize> {
         Ok(self.inner.service_connection().await?.max_message_bytes())
+    }
+
+    /// The schema of a topic that has this version; `None`: it has none, or not this one.
+    ///
+    /// # Errors
+    /// [`Error::TopicName`], or what the broker or the connection says.
+    pub async fn schema(&self, topic: &TopicName, version: Bytes) -> Result<Option<proto::Schema>> {
+        let connection = self.inner.connection_for(topic, 0).await?;
+        let answer = connection
+            .request("get schema", Some(self.inner.config.request_timeout), |request_id| BaseCommand {
+                r#type: Type::GetSchema as i32,
+                get_schema: Some(proto::CommandGetSchema {
+                    request_id,
+                    topic: topic.to_string(),
+                    schema_version: Some(version),
+                }),
+                ..Default::default()
+            })
+            .await?
+            .get_schema_response
+            .ok_or_else(|| Error::Protocol("GET_SCHEMA was answered with another command".into()))?;
+        match answer.error_code {
+            None => Ok(answer.schema),
+            Some(_) if answer.error_code() == proto::ServerError::TopicNotFound => Ok(None),
+            Some(_) => Err(broker_error("get schema", answer.error_code(), answer.error_message())),
+        }
+    }
+
+    /// The version a topic, or one partition, has this schema under; it is added where that is allowed.
+    ///
+    /// # Errors
+    /// What the broker or the connection says: the schema may not be compatible.
+    pub async fn put_schema(&self, topic: &TopicName, schema: proto::Schema) -> Result<Bytes> {
+        let connection = self.inner.connection_for(topic, 0).await?;
+        let answer = connection
+            .request("put schema", Some(self.inner.config.request_timeout), |request_id| BaseCommand {
+                r#type: Type::GetOrCreateSchema as i32,
+                get_or_create_schema: Some(proto::CommandGetOrCreateSchema {
+                    request_id,
+                    topic: topic.to_string(),
+                    schema,
+                }),
+                ..Default::default()
+            })
+            .await?
+            .get_or_create_schema_response
+            .ok_or_else(|| Error::Protocol("GET_OR_CREATE_SCHEMA was answered with another command".into()))?;
+        match answer.error_code {
+            None => Ok(answer.schema_version().to_vec().into()),
+            Some(_) => Err(broker_error("put schema", answer.error_code(), answer.error_message())),
+        }
     }
 
     /// How long a request may wait for its answer.

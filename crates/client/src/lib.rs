@@ -29,7 +29,7 @@ pub mod entries {
     pub use crate::{
         acks::{Ack, Batches, all_but, clear},
         batcher::{Batcher, Encoded, Stamp, single},
-        message::{Opened, batch_size, open, read},
+        message::{Opened, batch_size, open, open_as_stored, read},
     };
 }
 
@@ -42,6 +42,6 @@ pub use consumer::{Consumer, ConsumerBuilder, Seek};
 pub use error::{Error, Result};
 pub use message::{Entry, Message, Outgoing};
 pub use permits::Permits;
-pub use producer::{Producer, ProducerBuilder, Publication};
+pub use producer::{Producer, ProducerBuilder, Publication, partition_of};
 pub use reader::{Reader, ReaderBuilder, Start};
 pub use wire::proto::CompressionType;

@@ -125,10 +125,11 @@ pub struct Entry {
 }
 
 /// An entry read up to its payload.
+#[derive(Clone, Debug)]
 pub struct Opened {
     /// What the producer said of it.
     pub metadata: MessageMetadata,
-    /// Decompressed.
+    /// Decompressed, unless it is [as stored](open_as_stored).
     pub payload: Bytes,
 }
 
@@ -136,7 +137,21 @@ pub struct Opened {
 ///
 /// # Errors
 /// [`Error::Corrupt`], [`Error::Decompress`].
-pub fn open(at: Position, mut entry: Bytes) -> Result<Opened> {
+pub fn open(at: Position, entry: Bytes) -> Result<Opened> {
+    let Opened { metadata, payload } = open_as_stored(at, entry)?;
+    let payload = match metadata.compression() {
+        CompressionType::None => payload,
+        _ if metadata.num_chunks_from_msg() > 1 => payload,
+        kind => compression::decompress(kind, &payload, metadata.uncompressed_size() as usize)?,
+    };
+    Ok(Opened { metadata, payload })
+}
+
+/// Checks the checksum and reads the metadata; the payload stays as it is stored, compressed or not.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub fn open_as_stored(at: Position, mut entry: Bytes) -> Result<Opened> {
     let corrupt = |why: String| Error::Corrupt { entry: at, why: why.into() };
     let short = || corrupt("it ends early".into());
     if entry.starts_with(&[0x0e, 0x02]) {
@@ -160,12 +175,7 @@ pub fn open(at: Position, mut entry: Bytes) -> Result<Opened> {
         return Err(short());
     }
     let metadata = MessageMetadata::decode(entry.split_to(size)).map_err(|e| corrupt(e.to_string()))?;
-    let payload = match metadata.compression() {
-        CompressionType::None => entry,
-        _ if metadata.num_chunks_from_msg() > 1 => entry,
-        kind => compression::decompress(kind, &entry, metadata.uncompressed_size() as usize)?,
-    };
-    Ok(Opened { metadata, payload })
+    Ok(Opened { metadata, payload: entry })
 }
 
 /// Appends the messages of an entry to `out`, those that `open` (the ack tracker's set; `None`: all) still holds.

@@ -2,7 +2,7 @@
 
 use functions::{
     FunctionSpec, Message,
-    runtime::{Effects, Event, Input, Invocation, LogLevel, LogLine, Outcome, Request, UserException},
+    runtime::{Effects, Event, Input, Invocation, LogLevel, LogLine, Outcome, Report, Request, UserException},
     spec::Guarantee,
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -60,6 +60,16 @@ impl Intake {
     pub(crate) fn abandoned(&self) -> BoxFuture<'static, ()> {
         let events = self.events.clone();
         async move { events.closed().await }.boxed()
+    }
+
+    /// For a sink that reads its topics by itself: resolves when it is asked to end. Safe to be dropped.
+    pub(crate) async fn ends(&mut self) {
+        while self.requests.recv().await.is_some() {}
+    }
+
+    /// For a sink that reads its topics by itself: what it did. Whoever asks how it does may be gone.
+    pub(crate) async fn report(&self, report: Report) {
+        let _ = self.events.send(vec![Event::Reported(report)]).await;
     }
 
     async fn take(&mut self, request: Request) {

@@ -1,11 +1,12 @@
-//! Sources and sinks that are part of the program: `builtin://data-generator`, `file`, `http` and `postgres`.
+//! Sources and sinks that are part of the program: `builtin://data-generator`, `file`, `http`, `postgres` and `pulsar`.
 //!
 //! ```text
 //! outside --> source --Emit--> Link --> instance --one commit--> topic      Emitted --> source: now it may forget
 //! topic --> instance --Invoke--> Link --> sink --> outside                  Done --> instance: now it acknowledges
 //! ```
 //!
-//! A connector is a task that talks through a [`Link`] as user code of any language does; it sees no topic. What holds:
+//! A connector is a task that talks through a [`Link`] as user code of any language does; it sees no topic, but for `pulsar`, which takes
+//! entries as they are and so has a consumer of its own. What holds:
 //! - A source forgets (answers, deletes a file) what it was told is durable, and nothing else.
 //! - A sink says that a message is done when the destination has it; until then the message stays with the subscription. So both give
 //!   at least once, and exactly once where the destination takes the same thing twice without harm.
@@ -20,6 +21,7 @@ mod given;
 mod http;
 mod intake;
 mod postgres;
+mod pulsar;
 
 pub use error::{Error, Result};
 
@@ -50,6 +52,8 @@ struct Connector {
     description: &'static str,
     source: Option<fn(&About<'_>) -> Result<OpenSource>>,
     sink: Option<fn(&About<'_>) -> Result<OpenSink>>,
+    /// As a sink it reads its topics by itself.
+    reads_topics: bool,
 }
 
 /// Checked, and not opened yet.
@@ -77,24 +81,35 @@ const CONNECTORS: &[Connector] = &[
         description: "Makes up records, at a rate that may change over time",
         source: Some(data_generator::source),
         sink: None,
+        reads_topics: false,
     },
     Connector {
         name: "file",
         description: "Publishes the lines of files in a directory; appends messages to a file",
         source: Some(file::source::source),
         sink: Some(file::sink::sink),
+        reads_topics: false,
     },
     Connector {
         name: "http",
         description: "A webhook that publishes what is posted to it; posts messages to a URL",
         source: Some(http::source::source),
         sink: Some(http::sink::sink),
+        reads_topics: false,
     },
     Connector {
         name: "postgres",
         description: "Writes JSON objects as rows of a PostgreSQL table",
         source: None,
         sink: Some(postgres::sink),
+        reads_topics: false,
+    },
+    Connector {
+        name: "pulsar",
+        description: "Forwards messages to a topic of another Pulsar or Geminga broker",
+        source: None,
+        sink: Some(pulsar::sink),
+        reads_topics: true,
     },
 ];
 
@@ -161,6 +176,12 @@ impl Runtime for Connectors {
     async fn prepare(&self, function: &FunctionSpec) -> Result<(), StartError> {
         self.check(function, None)?;
         Ok(())
+    }
+
+    fn is_self_driven(&self, function: &FunctionSpec) -> bool {
+        let Code::Builtin(name) = &function.code else { return false };
+        function.kind == Kind::Sink
+            && CONNECTORS.iter().any(|connector| connector.reads_topics && connector.name == name)
     }
 
     async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {

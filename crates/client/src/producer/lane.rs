@@ -6,6 +6,7 @@ use crate::{
     batcher::{self, Batcher, Encoded, Stamp},
     client::{Inner, random_share},
     hot,
+    message::Opened,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{AccessMode, MessageId, Position, TopicName};
@@ -26,7 +27,7 @@ use wire::proto::{self, ServerError};
 /// The producer of one partition.
 pub(super) struct Lane {
     pub(super) client: Arc<Inner>,
-    topic: TopicName,
+    pub(super) topic: TopicName,
     pub(super) id: u64,
     options: Options,
     pub(super) state: Mutex<State>,
@@ -360,6 +361,47 @@ impl Lane {
         state.next_sequence_id = Some(sequence_id + 1);
         let (stored, publication) = oneshot::channel();
         self.push(state, encoded, messages.len() > 1, bytes, kind, vec![stored]);
+        Ok(Some(Publication(publication)))
+    }
+
+    /// `Ok(None)`: there is no room now.
+    pub(super) fn try_enqueue_made(&self, entry: &Opened, sequence_id: Option<u64>) -> Result<Option<Publication>> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if let Link::Over(error) = &state.link {
+            return Err(error.clone());
+        }
+        self.close_batch(state);
+        let (bytes, limit) = (entry.payload.len(), state.max_message_bytes);
+        if bytes > limit {
+            return Err(Error::TooLarge { bytes, limit });
+        }
+        if state.pending_messages >= self.options.pending_messages_max
+            || (state.pending_bytes > 0 && state.pending_bytes + bytes > self.options.pending_bytes_max)
+            || state.pending.back().is_some_and(|last| last.kind == Kind::Alone)
+        {
+            return Ok(None);
+        }
+        let number = sequence_id.unwrap_or(state.next_sequence_id.unwrap_or(0));
+        let is_batch = entry.metadata.num_messages_in_batch.is_some();
+        let metadata = proto::MessageMetadata {
+            producer_name: state.stamp.producer_name.clone(),
+            sequence_id: number,
+            highest_sequence_id: is_batch.then_some(number),
+            publish_time: now_ms(),
+            ..entry.metadata.clone()
+        };
+        let messages = u32::try_from(metadata.num_messages_in_batch()).unwrap_or(1).max(1);
+        let encoded = Encoded { metadata, payload: entry.payload.clone(), messages, highest_sequence_id: number };
+        let is_delayed = encoded.metadata.deliver_at_time.is_some();
+        let kind = match sequence_id {
+            None => Kind::Free,
+            Some(_) if is_delayed || sent_bytes(&encoded) > state.largest_stored => Kind::Alone,
+            Some(_) => Kind::Numbered,
+        };
+        state.next_sequence_id = Some(number.saturating_add(1));
+        let (stored, publication) = oneshot::channel();
+        self.push(state, encoded, is_batch, bytes, kind, vec![stored]);
         Ok(Some(Publication(publication)))
     }
 

@@ -7,7 +7,7 @@
 mod lane;
 
 use self::lane::Lane;
-use crate::{Batching, Error, Outgoing, Result, client::Inner};
+use crate::{Batching, Error, Outgoing, Result, client::Inner, message::Opened};
 use model::{AccessMode, MessageId, TopicName};
 use std::{
     future::Future,
@@ -225,6 +225,29 @@ impl Producer {
         }
     }
 
+    /// Publishes an entry that somebody else made, to one partition (by its index, 0 where there are none): as it is, but for who publishes
+    /// it, when, and under which number. With a number it is as with [`enqueue_entry`](Self::enqueue_entry); without, the producer counts.
+    /// The version of a schema in it must be one that this topic has.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]; [`Error::Mixed`]: there is no such partition; [`Error::Closed`]; or why the producer failed.
+    pub async fn enqueue_made(&self, partition: usize, entry: &Opened, sequence_id: Option<u64>) -> Result<Publication> {
+        let lane = self.lanes.get(partition).ok_or(Error::Mixed("a partition that is not there"))?;
+        loop {
+            let mut room = pin!(lane.room.notified());
+            room.as_mut().enable();
+            if let Some(publication) = lane.try_enqueue_made(entry, sequence_id)? {
+                return Ok(publication);
+            }
+            room.await;
+        }
+    }
+
+    /// The topic, or its partitions in their order.
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = &TopicName> {
+        self.lanes.iter().map(|lane| &lane.topic)
+    }
+
     /// Lets go what is being collected: nothing more will come soon.
     pub fn close_batches(&self) {
         for lane in &self.lanes {
@@ -261,7 +284,7 @@ impl Producer {
     fn route(&self, message: &Outgoing) -> usize {
         match (&message.key, self.lanes.len()) {
             (_, 1) => 0,
-            (Some(key), n) => java_hash(key) as usize % n,
+            (Some(key), n) => partition_of(key, n),
             (None, n) => (self.turn.fetch_add(1, Ordering::Relaxed) / self.sticky) as usize % n,
         }
     }
@@ -275,6 +298,12 @@ impl Drop for Producer {
             }
         }
     }
+}
+
+/// The partition, of so many, that messages of this key go to where nobody says otherwise.
+#[must_use]
+pub fn partition_of(key: &str, partitions: usize) -> usize {
+    java_hash(key) as usize % partitions.max(1)
 }
 
 /// `String.hashCode` without its sign, so that a key goes to the partition that a Java client chooses (Pulsar:

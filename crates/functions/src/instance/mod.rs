@@ -18,7 +18,7 @@ mod window;
 
 pub(crate) use meter::Moved;
 pub use meter::{Load, Meter};
-pub use once::can_be_once;
+pub use once::{can_be_once, entry_number};
 pub use records::{INPUT_MESSAGE_ID, INPUT_TOPIC, serialized};
 pub use stats::{Counts, Exception, Latency, Line, Status, UserMetric};
 

@@ -34,7 +34,7 @@ struct Entry<T> {
 /// An entry that is whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Whole<T> {
-    /// See [`number`].
+    /// See [`entry_number`].
     pub(super) number: u64,
     /// In the order of the messages.
     pub(super) parts: Vec<T>,
@@ -71,7 +71,7 @@ impl<T> Entries<T> {
             && self.open[&first].left == 0
             && let Some(entry) = self.open.remove(&first)
         {
-            whole.push(Whole { number: number(first.1, first.2)?, parts: entry.ended.into_values().collect() });
+            whole.push(Whole { number: entry_number(first.1, first.2)?, parts: entry.ended.into_values().collect() });
         }
         Ok(whole)
     }
@@ -115,7 +115,10 @@ fn key(input: InputId, id: MessageId) -> (InputId, u64, i64) {
 }
 
 /// The number of an entry, rising as entries do. Source: Pulsar's `FunctionCommon.getSequenceId`.
-fn number(ledger: u64, entry: i64) -> Result<u64> {
+///
+/// # Errors
+/// [`Error::Invalid`]: there is none, since its ledger or its place there has a number far beyond all that brokers give.
+pub fn entry_number(ledger: u64, entry: i64) -> Result<u64> {
     const ENTRY_BITS: u32 = 28;
     let fits = ledger < 1 << (63 - ENTRY_BITS) && (0..1 << ENTRY_BITS).contains(&entry);
     if !fits {
@@ -187,8 +190,8 @@ mod tests {
 
     #[test]
     fn numbers_rise_with_entries_or_there_is_none() {
-        assert!(number(1, 0).unwrap() > number(0, (1 << 28) - 1).unwrap());
-        assert!(number((1 << 35) - 1, (1 << 28) - 1).unwrap() <= i64::MAX as u64);
-        assert!(number(1 << 35, 0).is_err() && number(0, 1 << 28).is_err() && number(0, -1).is_err());
+        assert!(entry_number(1, 0).unwrap() > entry_number(0, (1 << 28) - 1).unwrap());
+        assert!(entry_number((1 << 35) - 1, (1 << 28) - 1).unwrap() <= i64::MAX as u64);
+        assert!(entry_number(1 << 35, 0).is_err() && entry_number(0, 1 << 28).is_err() && entry_number(0, -1).is_err());
     }
 }

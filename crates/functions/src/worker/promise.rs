@@ -11,6 +11,10 @@ const fn promise(spec: &FunctionSpec, is_self_driven: bool) -> &'static str {
         (_, AtmostOnce) if is_self_driven => {
             "at most once, by its own client: a message is acknowledged before the function is called"
         }
+        (Kind::Sink, _) if is_self_driven && spec.subscription_type.is_single_active() => {
+            "once, in order, where the other broker deduplicates: an entry is sent under the number of its position, and acknowledged when it is stored there"
+        }
+        (Kind::Sink, _) if is_self_driven => "at least once: a message is acknowledged when the other broker has it",
         _ if is_self_driven => {
             "at least once, by its own client: output and acknowledgement are two steps, and a message may come again between them"
         }
@@ -59,6 +63,7 @@ mod tests {
     #[test]
     fn what_the_loop_commits_is_exactly_once_and_what_others_do_is_not() {
         let of = |kind, guarantee, auto_ack| FunctionSpec { kind, guarantee, auto_ack, ..spec("f") };
+        let in_order = |spec| FunctionSpec { subscription_type: model::SubscriptionType::Failover, ..spec };
         for (spec, is_self_driven, begins) in [
             (of(Kind::Function, Guarantee::AtleastOnce, true), false, "exactly once:"),
             (of(Kind::Function, Guarantee::EffectivelyOnce, true), false, "exactly once, in order:"),
@@ -67,6 +72,8 @@ mod tests {
             (of(Kind::Function, Guarantee::AtleastOnce, false), false, "as it acknowledges"),
             (of(Kind::Function, Guarantee::AtleastOnce, true), true, "at least once, by its own client:"),
             (of(Kind::Function, Guarantee::AtmostOnce, true), true, "at most once, by its own client:"),
+            (of(Kind::Sink, Guarantee::AtleastOnce, true), true, "at least once:"),
+            (in_order(of(Kind::Sink, Guarantee::EffectivelyOnce, true)), true, "once, in order, where"),
             (of(Kind::Source, Guarantee::AtmostOnce, true), false, "at least once:"),
             (of(Kind::Sink, Guarantee::AtleastOnce, true), false, "at least once:"),
             (of(Kind::Sink, Guarantee::AtmostOnce, true), false, "at most once:"),

@@ -9,7 +9,7 @@ use std::{
 use crate::{Running, geminga, start};
 
 impl Running {
-    fn run(&self, arguments: &[&str]) -> (bool, String) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (bool, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_geminga"));
         let output = command.args(arguments).env("GEMINGA_ADMIN_URL", format!("http://{}", self.web)).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on says where.
 
 mod connectors;
+mod forward;
 mod go_function;
 mod instance;
 mod remote;

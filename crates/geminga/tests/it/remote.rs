@@ -235,7 +235,7 @@ impl Bench {
     }
 }
 
-fn command(dir: &Path, port: &str) -> Command {
+pub(crate) fn command(dir: &Path, port: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_geminga"));
     command.arg("standalone").arg("--data").arg(dir.join("broker")).args(["--broker-port", port, "--web-port", "0"]);
     // Its pipe is not read while it runs.
@@ -256,7 +256,7 @@ fn input(function: &FunctionSpec) -> InputSpec {
     }
 }
 
-async fn http(address: &str, method: &str, path: &str, body: &str) {
+pub(crate) async fn http(address: &str, method: &str, path: &str, body: &str) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head =
