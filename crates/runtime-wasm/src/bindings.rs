@@ -6,15 +6,17 @@ use functions::message::{Key, Message, Record};
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "imports",
+    world: "source-imports",
     imports: {
         "geminga:function/state.get": async | trappable,
         "geminga:function/state.get-counter": async | trappable,
+        "geminga:function/emissions.emit": async | trappable,
+        "geminga:function/emissions.receipts": async | trappable,
         default: trappable,
     },
 });
 
-pub(crate) use geminga::function::{context, messages, state, types};
+pub(crate) use geminga::function::{context, emissions, messages, state, types};
 
 /// Copies the payload: into the guest's memory it can only go from a `Vec`.
 pub(crate) fn to_guest(message: &Message, invocation: u64, topic: String) -> types::Message {

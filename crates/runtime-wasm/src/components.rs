@@ -1,5 +1,6 @@
 //! Components of this process: each is read, checked and compiled once, however many instances and functions use it.
 
+use functions::Kind;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::{
@@ -77,6 +78,7 @@ pub(crate) struct Prepared {
     pub(crate) pre: InstancePre<Data>,
     pub(crate) run: Option<ComponentExportIndex>,
     pub(crate) run_windows: Option<ComponentExportIndex>,
+    pub(crate) run_source: Option<ComponentExportIndex>,
     pub(crate) setup: Option<ComponentExportIndex>,
 }
 
@@ -86,7 +88,7 @@ impl Components {
         let mut linker = Linker::new(&engine);
         let failed = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failed)?;
-        bindings::Imports::add_to_linker::<_, HasSelf<_>>(&mut linker, |data: &mut Data| &mut data.host)
+        bindings::SourceImports::add_to_linker::<_, HasSelf<_>>(&mut linker, |data: &mut Data| &mut data.host)
             .map_err(failed)?;
         let cache = Cache::open(cache_dir, &engine)?;
         Ok(Self { engine, linker, cache, bytes_max, compiling: Mutex::default(), loaded: Mutex::default() })
@@ -157,7 +159,7 @@ impl Components {
             Some(_) => Err(Error::ExportShape { export: name, shape }),
         };
         let is_plain = |function: &ComponentFunc| function.params().len() == 0 && function.results().len() == 0;
-        let is_setup = |function: &ComponentFunc| {
+        let is_checked = |function: &ComponentFunc| {
             let mut results = function.results();
             let is_result =
                 |ty: Type| matches!(ty, Type::Result(r) if r.ok().is_none() && matches!(r.err(), Some(Type::String)));
@@ -165,14 +167,34 @@ impl Components {
         };
         let run = export("run", "func()", is_plain)?;
         let run_windows = export("run-windows", "func()", is_plain)?;
-        let setup = export("setup", "func() -> result<_, string>", is_setup)?;
-        Ok(Prepared { digest, pre, run, run_windows, setup })
+        let run_source = export("run-source", "func() -> result<_, string>", is_checked)?;
+        let setup = export("setup", "func() -> result<_, string>", is_checked)?;
+        Ok(Prepared { digest, pre, run, run_windows, run_source, setup })
     }
 }
 
 impl Prepared {
-    /// Whether it can be called with what this function is configured for.
-    pub(crate) fn serves(&self, windows: bool) -> Result<()> {
+    /// Whether it can be called as what it is deployed as.
+    pub(crate) fn serves(&self, kind: Kind, windows: bool) -> Result<()> {
+        if kind == Kind::Source {
+            return match (&self.run_source, &self.run, &self.run_windows) {
+                (Some(_), ..) => Ok(()),
+                (None, None, None) => Err(Error::Export {
+                    export: "run-source",
+                    hint: ": it is no source for Geminga; with the Rust SDK, build a `cdylib` with `#[source]` on one of its functions",
+                }),
+                _ => Err(Error::Export {
+                    export: "run-source",
+                    hint: ": it is a function or a sink; with the Rust SDK, a source has `#[source]` on one of its functions",
+                }),
+            };
+        }
+        if self.run_source.is_some() && self.run.is_none() && self.run_windows.is_none() {
+            return Err(Error::Export {
+                export: "run",
+                hint: ": it is a source, and is created as one: `geminga sources create`",
+            });
+        }
         match (windows, &self.run, &self.run_windows) {
             (true, _, Some(_)) | (false, Some(_), _) => Ok(()),
             (true, Some(_), None) => Err(Error::Export {

@@ -1,6 +1,9 @@
 //! One instance: waits for work, makes a guest when there is some, lets it run, replaces it when it breaks.
 
-use functions::runtime::{Event, Exit, Input, InstanceSpec, LinkEnd, LogLevel};
+use functions::{
+    Kind,
+    runtime::{Event, Exit, Input, InstanceSpec, LinkEnd, LogLevel},
+};
 use futures::FutureExt as _;
 use std::{
     panic::AssertUnwindSafe,
@@ -48,35 +51,41 @@ impl WasiView for Data {
 
 /// See the module.
 pub(crate) struct Driver {
-    keeper: Keeper,
+    pub(crate) keeper: Keeper,
     path: PathBuf,
     memory_bytes: u64,
     grants: Grants,
     component: Option<Arc<Prepared>>,
-    body: Body,
+    pub(crate) body: Body,
 }
 
 /// Looks after guests while they run.
-struct Keeper {
-    shared: Arc<Shared>,
+pub(crate) struct Keeper {
+    pub(crate) shared: Arc<Shared>,
     timeout: Duration,
-    outbox: Outbox,
-    events: mpsc::Sender<Vec<Event>>,
-    progress: Arc<Progress>,
+    pub(crate) outbox: Outbox,
+    pub(crate) events: mpsc::Sender<Vec<Event>>,
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// A guest, or what is left when there is none.
-enum Body {
+pub(crate) enum Body {
     None(Box<Host>),
     Live(Guest),
     /// While one becomes the other.
     Moving,
 }
 
-struct Guest {
-    store: Store<Data>,
+pub(crate) struct Guest {
+    pub(crate) store: Store<Data>,
+    pub(crate) exports: Exports,
+}
+
+/// What a guest can be called for.
+pub(crate) struct Exports {
     run: Option<TypedFunc<(), ()>>,
     run_windows: Option<TypedFunc<(), ()>>,
+    pub(crate) run_source: Option<TypedFunc<(), (Result<(), String>,)>>,
 }
 
 /// How a call into a guest ended.
@@ -104,7 +113,14 @@ impl Driver {
 
     /// Serves the link until it ends.
     pub(crate) async fn run(mut self) {
-        let exit = match AssertUnwindSafe(self.serve()).catch_unwind().await {
+        let is_source = self.host().function.kind == Kind::Source;
+        let served = async {
+            match is_source {
+                true => self.serve_source().await,
+                false => self.serve().await,
+            }
+        };
+        let exit = match AssertUnwindSafe(served).catch_unwind().await {
             Ok(exit) => exit,
             Err(_) => Exit { is_clean: false, reason: Error::Panicked.to_string() },
         };
@@ -123,7 +139,7 @@ impl Driver {
                         return exit;
                     }
                 }
-                None => return Exit { is_clean: true, reason: "the instance was stopped".to_owned() },
+                None => return stopped(),
             }
         }
     }
@@ -148,7 +164,7 @@ impl Driver {
         }
     }
 
-    fn host(&mut self) -> &mut Host {
+    pub(crate) fn host(&mut self) -> &mut Host {
         match &mut self.body {
             Body::None(host) => host,
             Body::Live(guest) => &mut guest.store.data_mut().host,
@@ -183,14 +199,17 @@ impl Driver {
             let progress = &data.host.progress;
             progress.ticks.fetch_add(1, Relaxed);
             if progress.ran() > data.timeout {
-                wasmtime::bail!("timed out after {:?}", data.timeout);
+                match data.host.function.kind {
+                    Kind::Source => wasmtime::bail!("it computed for {:?} without a record and without waiting", data.timeout),
+                    _ => wasmtime::bail!("timed out after {:?}", data.timeout),
+                }
             }
             Ok(UpdateDeadline::Yield(1))
         });
         let opened = self.keeper.instantiate(&component, &mut store).await;
         self.body = match opened {
-            Ok((run, run_windows)) => {
-                self.body = Body::Live(Guest { store, run, run_windows });
+            Ok(exports) => {
+                self.body = Body::Live(Guest { store, exports });
                 return Ok(());
             }
             Err(_) => Body::None(Box::new(store.into_data().host)),
@@ -225,7 +244,7 @@ impl Driver {
                 return Some(Exit { is_clean: false, reason });
             }
             Ran::Broke(why) => why,
-            Ran::Unwanted => return Some(Exit { is_clean: true, reason: "the instance was stopped".to_owned() }),
+            Ran::Unwanted => return Some(stopped()),
         };
         // A guest that broke may hold anything; the next one starts from the component again.
         self.discard();
@@ -239,7 +258,7 @@ impl Driver {
         Some(Exit { is_clean: false, reason: broke })
     }
 
-    fn discard(&mut self) {
+    pub(crate) fn discard(&mut self) {
         if let Body::Live(guest) = std::mem::replace(&mut self.body, Body::Moving) {
             self.body = Body::None(Box::new(guest.store.into_data().host));
         }
@@ -260,7 +279,7 @@ impl Driver {
         };
         let data = guest.store.data_mut();
         data.host.enter(data.memory.is_new());
-        let function = if windows { guest.run_windows } else { guest.run };
+        let function = if windows { guest.exports.run_windows } else { guest.exports.run };
         let ran = match function {
             Some(function) => {
                 let watched = self.keeper.watched(function.call_async(&mut guest.store, ())).await;
@@ -285,11 +304,7 @@ impl Driver {
 }
 
 impl Keeper {
-    async fn instantiate(
-        &self,
-        component: &Prepared,
-        store: &mut Store<Data>,
-    ) -> Result<(Option<TypedFunc<(), ()>>, Option<TypedFunc<(), ()>>)> {
+    async fn instantiate(&self, component: &Prepared, store: &mut Store<Data>) -> Result<Exports> {
         store.data_mut().host.enter(true);
         let made = self.watched(component.pre.instantiate_async(&mut *store)).await;
         let instance = match made {
@@ -305,6 +320,10 @@ impl Keeper {
         };
         let run = typed(&component.run).map_err(failed)?;
         let run_windows = typed(&component.run_windows).map_err(failed)?;
+        let run_source = match &component.run_source {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index).map_err(failed)?),
+            None => None,
+        };
         if let Some(setup) = &component.setup {
             let setup = instance.get_typed_func::<(), (Result<(), String>,)>(&mut *store, setup).map_err(failed)?;
             let said = self.watched(setup.call_async(&mut *store, ())).await;
@@ -316,7 +335,7 @@ impl Keeper {
                 Watched::Unwanted => return Err(Error::Setup("the instance was stopped".to_owned())),
             }
         }
-        Ok((run, run_windows))
+        Ok(Exports { run, run_windows, run_source })
     }
 
     /// Looks after a guest that runs: sends its log, ends it when it waits for too long or nobody wants it any more. That it computes
@@ -349,7 +368,7 @@ impl Keeper {
     }
 
     /// What went wrong, as the one who wrote the function can use it: why, what it wrote to stderr, where it was.
-    fn explain(&self, store: &Store<Data>, error: &wasmtime::Error) -> String {
+    pub(crate) fn explain(&self, store: &Store<Data>, error: &wasmtime::Error) -> String {
         let mut text = match store.data().memory.denied() {
             Some(denied) => format!("{denied} ({})", error.root_cause()),
             None => error.root_cause().to_string(),
@@ -368,6 +387,11 @@ impl Keeper {
     }
 }
 
+/// As it was asked to.
+pub(crate) fn stopped() -> Exit {
+    Exit { is_clean: true, reason: "the instance was stopped".to_owned() }
+}
+
 enum Watched<T> {
     Ended(T),
     TimedOut,
@@ -375,9 +399,9 @@ enum Watched<T> {
 }
 
 /// Epochs pass while the guest has a thread.
-struct Ticking<'a, F> {
-    engine: &'a Engine,
-    inner: Pin<&'a mut F>,
+pub(crate) struct Ticking<'a, F> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) inner: Pin<&'a mut F>,
 }
 
 impl<F: Future> Future for Ticking<'_, F> {

@@ -9,9 +9,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// See the module.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Sources are not run by this runtime.
-    #[error("a source cannot be a WASM component yet: write it in Python or as a process")]
-    Source,
     /// The code is no file.
     #[error("a WASM function is a component in a file, not {0:?}")]
     NoFile(String),
@@ -60,7 +57,7 @@ pub enum Error {
     },
     /// It needs what is not there.
     #[error(
-        "{why}: a function may import `geminga:function` 0.1 (messages, state, context) and WASI 0.2 without `wasi:http`"
+        "{why}: a function may import `geminga:function` 0.1 (messages, state, context, emissions) and WASI 0.2 without `wasi:http`"
     )]
     Import {
         /// What wasmtime says.

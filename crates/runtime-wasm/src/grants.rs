@@ -1,7 +1,8 @@
 //! What a function was granted of the machine, by `customRuntimeOptions`: nothing, if it says nothing.
 //!
 //! ```json
-//! {"wasm": {"env": {"MODE": "fast"}, "directories": [{"host": "/srv/models", "guest": "/models", "readOnly": true}]}}
+//! {"wasm": {"env": {"MODE": "fast"}, "directories": [{"host": "/srv/models", "guest": "/models", "readOnly": true}],
+//!           "network": ["db.example.org:5432"]}}
 //! ```
 
 use functions::{FunctionSpec, runtime::Secret};
@@ -9,7 +10,10 @@ use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-use crate::{Config, Error, Result};
+use crate::{
+    Config, Error, Result,
+    network::{self, Place},
+};
 
 /// See the module.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -17,6 +21,9 @@ use crate::{Config, Error, Result};
 pub(crate) struct Grants {
     env: BTreeMap<String, String>,
     directories: Vec<Directory>,
+    network: Vec<String>,
+    #[serde(skip)]
+    places: Vec<Place>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -30,7 +37,7 @@ struct Directory {
 
 impl Grants {
     /// # Errors
-    /// The options are not JSON; they grant a directory that this broker does not let functions have.
+    /// The options are not JSON; they grant a directory or an address that this broker does not let functions have.
     pub(crate) fn parse(function: &FunctionSpec, config: &Config) -> Result<Self> {
         let Some(options) = function.runtime_options.as_deref().filter(|options| !options.trim().is_empty()) else {
             return Ok(Self::default());
@@ -53,6 +60,8 @@ impl Grants {
             }
             directory.host = real;
         }
+        let place = |text: &String| Place::parse(text, &config.grantable_addresses).map_err(Error::Options);
+        grants.places = grants.network.iter().map(place).collect::<Result<_>>()?;
         Ok(grants)
     }
 
@@ -75,6 +84,7 @@ impl Grants {
             let opened = wasi.preopened_dir(host, guest, permissions);
             opened.map_err(|error| Error::Options(format!("{}: {error:#}", host.display())))?;
         }
+        network::give(&self.places, wasi);
         Ok(())
     }
 }

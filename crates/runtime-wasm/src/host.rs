@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use functions::{
-    FunctionSpec, Record,
+    FunctionSpec, Kind, Record,
     runtime::{
         Answer, Effects, Event, Input, Invocation, LinkEnd, LogLevel, Outcome, Question, Request, Secret, StateChange,
         UserException,
@@ -24,6 +24,7 @@ use wasmtime::{Result, bail};
 
 use crate::{
     bindings::{self, context, messages, state, types},
+    emissions::Emissions,
     engine::TICK,
     outbox::{Outbox, cut},
 };
@@ -31,13 +32,13 @@ use crate::{
 /// Bytes of an exception's text.
 pub(crate) const EXCEPTION_BYTES_MAX: usize = 8 << 10;
 /// Events that wait before the guest has to return and let its driver send them.
-const EVENTS_WAITING_MAX: usize = 256;
+pub(crate) const EVENTS_WAITING_MAX: usize = 256;
 /// What a guest is given in one call of `run`: some languages free what they were given only when they return.
 const CALL_MESSAGES_MAX: usize = 256;
 /// As before, in bytes of payload.
 const CALL_BYTES_MAX: usize = 4 << 20;
 /// After how long outcomes are sent while the guest goes on.
-const SEND_AFTER: Duration = Duration::from_micros(500);
+pub(crate) const SEND_AFTER: Duration = Duration::from_micros(500);
 /// What a change of state or a metric takes besides its text.
 const CHANGE_OVERHEAD: usize = 64;
 
@@ -51,6 +52,8 @@ pub(crate) struct Host {
     pub(crate) progress: Arc<Progress>,
     pub(crate) clock: Arc<dyn seams::Clock>,
     pub(crate) effects_bytes_max: usize,
+    /// Of a source, and of nothing else.
+    pub(crate) emissions: Option<Arc<Emissions>>,
     /// What the loop asked for and no guest has begun.
     pub(crate) queue: VecDeque<Invocation>,
     pub(crate) current: Option<Current>,
@@ -58,7 +61,7 @@ pub(crate) struct Host {
     given: (usize, usize),
     /// How many inputs it may be given.
     given_max: usize,
-    sent_at: Duration,
+    pub(crate) sent_at: Duration,
     next_call: u64,
     /// Names of topics as text: there are few, and each message has one.
     topics: Vec<(Arc<model::TopicName>, String)>,
@@ -118,11 +121,13 @@ impl Host {
         clock: Arc<dyn seams::Clock>,
         effects_bytes_max: usize,
     ) -> Self {
+        let emissions = (function.kind == Kind::Source).then(Arc::default);
         Self {
             function,
             instance,
             secrets,
             link,
+            emissions,
             outbox: Outbox::default(),
             progress: Arc::default(),
             sent_at: clock.monotonic(),
@@ -245,6 +250,9 @@ impl Host {
     /// The invocation at hand, which now holds `bytes` more.
     fn current(&mut self, what: &str, bytes: usize) -> Result<&mut Current> {
         let max = self.effects_bytes_max;
+        if self.emissions.is_some() {
+            bail!("{what} is of functions and sinks: a source emits, and keeps its position where it reads");
+        }
         let Some(current) = &mut self.current else {
             bail!("{what} was called while no message was at hand");
         };
@@ -261,6 +269,9 @@ impl Host {
 
     /// Asks the loop; the outer error ends the guest.
     async fn ask(&mut self, question: Question) -> Result<Result<Answer, String>> {
+        if self.emissions.is_some() {
+            return Ok(Err("a source has no state: it keeps its position where it reads".to_owned()));
+        }
         let call = self.next_call;
         self.next_call += 1;
         let invocation = self.current.as_ref().map(|current| current.id);
@@ -431,6 +442,10 @@ impl context::Host for Host {
     }
 
     fn record_metric(&mut self, name: String, value: f64) -> Result<()> {
+        // Those of a source have no outcome that could carry them.
+        if self.emissions.is_some() {
+            return Ok(());
+        }
         self.current("context.record-metric", CHANGE_OVERHEAD + name.len())?.effects.metrics.push((name, value));
         Ok(())
     }

@@ -7,7 +7,7 @@
 //!
 //! A component exports `run`, which takes messages one by one until there are no more (`wit/function.wit`): one call into the guest
 //! serves a whole batch, yet the host knows at every moment which message it works on, so that effects, exceptions and time belong to
-//! the right one.
+//! the right one. A source's `run-source` is called once, emits as it likes, and hears what became of its records.
 //!
 //! What holds:
 //! - A guest runs on the threads of this runtime, never on the broker's, and gives its thread up at every tick of the epoch clock.
@@ -20,12 +20,15 @@ mod bindings;
 mod cache;
 mod components;
 mod driver;
+mod emissions;
 mod engine;
 mod error;
 mod grants;
 mod host;
 mod memory;
+mod network;
 mod outbox;
+mod source;
 
 pub use error::{Error, Result};
 
@@ -66,6 +69,9 @@ pub struct Config {
     pub component_bytes_max: u64,
     /// Directories below which `customRuntimeOptions` may grant some to a function; none by default.
     pub grantable_directories: Vec<PathBuf>,
+    /// Addresses that `customRuntimeOptions` may let a function connect to, as `host:port`; `*` is any host but this machine, or any port. None
+    /// by default.
+    pub grantable_addresses: Vec<String>,
 }
 
 impl Default for Config {
@@ -80,6 +86,7 @@ impl Default for Config {
             effects_bytes_max: 64 << 20,
             component_bytes_max: 256 << 20,
             grantable_directories: Vec::new(),
+            grantable_addresses: Vec::new(),
         }
     }
 }
@@ -135,11 +142,12 @@ impl Started {
     async fn check(&self, function: &FunctionSpec) -> Result<(), Error> {
         let path = component_of(function)?;
         grants::Grants::parse(function, &self.shared.config)?;
-        let (shared, path, windows) = (Arc::clone(&self.shared), path.to_owned(), function.window.is_some());
+        let (shared, path) = (Arc::clone(&self.shared), path.to_owned());
+        let (kind, windows) = (function.kind, function.window.is_some());
         // Compiling takes a core for a while: that of a guest, not of the broker.
         let checked = self.threads.handle().spawn_blocking(move || {
             let component = shared.components.load(&path)?;
-            component.serves(windows)
+            component.serves(kind, windows)
         });
         checked.await.map_err(|_| Error::Panicked)?
     }
@@ -147,9 +155,6 @@ impl Started {
 
 /// Where the component of a function is.
 fn component_of(function: &FunctionSpec) -> Result<&Path> {
-    if function.kind == Kind::Source {
-        return Err(Error::Source);
-    }
     match &function.code {
         Code::File(path) => Ok(path),
         Code::Builtin(name) => Err(Error::NoFile(name.clone())),
@@ -163,7 +168,8 @@ impl Runtime for WasmRuntime {
         Ok(self.started()?.check(function).await?)
     }
 
-    /// A component without `setup` is instantiated when its first message comes; one with it now, so that what it says is heard.
+    /// A function without `setup` is instantiated when its first message comes; one with it now, so that what it says is heard, and so is
+    /// a source, which begins at once.
     async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {
         let started = self.started()?;
         let Started { shared, threads } = &*started;
@@ -177,8 +183,9 @@ impl Runtime for WasmRuntime {
         };
         let (mut link, end) = link();
         link.runs_many = Some(false);
+        let opens_now = facts.has_setup || instance.function.kind == Kind::Source;
         let mut driver = driver::Driver::new(shared, instance, path, end)?;
-        if facts.has_setup {
+        if opens_now {
             // On the threads of the guests, as everything they do.
             let opened = threads.handle().spawn(async move { driver.open().await.map(|()| driver) });
             driver = opened.await.map_err(|_| Error::Panicked)??;

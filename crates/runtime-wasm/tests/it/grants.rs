@@ -2,7 +2,7 @@
 
 use functions::{FunctionSpec, Runtime as _};
 use runtime_wasm::Config;
-use std::fs;
+use std::{fs, net::TcpListener};
 
 use crate::{
     guests::guest,
@@ -55,6 +55,43 @@ async fn what_the_broker_does_not_allow_is_refused_links_included() {
         let error = fixture.runtime.prepare(&with_options(options)).await.expect_err("it is refused");
         assert!(error.0.contains("may not be granted"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_function_connects_to_what_it_was_granted_and_to_nothing_else() {
+    let (one, two) = (listener(), listener());
+    let name = |listener: &TcpListener| format!("localhost:{}", port(listener));
+    let fixture = Fixture::with(Config {
+        grantable_addresses: vec![format!("127.0.0.1:{}", port(&one)), name(&two), "*:*".to_owned()],
+        ..Config::default()
+    });
+    let (first, second) = (format!("127.0.0.1:{}", port(&one)), name(&two));
+    let options = |network: &[&str]| with_options(serde_json::json!({"wasm": {"network": network}}));
+    let mut instance = fixture.start(options(&[&first, &second])).await;
+    for address in [&first, &second, &format!("127.0.0.1:{}", port(&two))] {
+        assert_eq!(instance.say(&format!("connect {address}")).await, Ok(None), "{address}");
+    }
+    let third = listener();
+    let other = format!("connect 127.0.0.1:{}", port(&third));
+    assert!(instance.say(&other).await.is_err_and(|error| error.contains("ermission denied")), "it was not granted");
+    assert!(instance.say("listen 127.0.0.1:0").await.is_err(), "nobody connects to a function");
+    // Any host is not this machine.
+    let mut instance = fixture.start(options(&[&format!("127.0.0.1:{}", port(&third))])).await;
+    assert!(instance.say(&other).await.is_err());
+    // With addresses alone there is nothing to look up.
+    let mut instance = fixture.start(options(&[&first])).await;
+    assert!(instance.say(&format!("connect localhost:{}", port(&one))).await.is_err());
+    let fixture = Fixture::new();
+    let error = fixture.runtime.prepare(&options(&[&first])).await.expect_err("nothing is grantable by default");
+    assert!(error.0.contains("`grantable-addresses` do not have it"), "{error}");
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a free port")
+}
+
+fn port(listener: &TcpListener) -> u16 {
+    listener.local_addr().expect("it is bound").port()
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Long enough on a machine that does many other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Fixture {
     pub(crate) dir: tempfile::TempDir,

@@ -6,4 +6,5 @@ mod harness;
 mod hostile;
 mod packages;
 mod rust_sdk;
+mod sources;
 mod threads;

@@ -79,11 +79,15 @@ async fn windows_need_a_window_function_and_the_other_way_round() {
 }
 
 #[tokio::test]
-async fn a_source_and_a_command_are_refused() {
+async fn a_source_a_function_and_a_command_are_not_each_other() {
     let fixture = Fixture::new();
-    let mut source = function(guest("exclamation"));
-    source.kind = Kind::Source;
-    assert!(refused(&fixture, source).await.contains("a source cannot be a WASM component"));
+    let as_source = |code: PathBuf| FunctionSpec { kind: Kind::Source, ..function(code) };
+    let error = refused(&fixture, as_source(guest("exclamation"))).await;
+    assert!(error.contains("no export `run-source`") && error.contains("it is a function or a sink"), "{error}");
+    let error = refused(&fixture, as_source(fixture.wat("(component)"))).await;
+    assert!(error.contains("no export `run-source`") && error.contains("#[source]"), "{error}");
+    let error = refused(&fixture, function(guest("test-source"))).await;
+    assert!(error.contains("geminga sources create"), "{error}");
     let mut command = function("");
     command.code = Code::Command(vec!["rm".to_owned(), "-rf".to_owned()]);
     assert!(refused(&fixture, command).await.contains("rm -rf"));

@@ -13,7 +13,33 @@ pub fn function(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand(&arguments, &item).unwrap_or_else(|error| with_error(&item, &error)).into()
 }
 
-/// Makes a Rust function what is called once before the first message: `fn start() -> Result<(), E>`.
+/// Makes a Rust function the source of this component: `fn read(emitter: &mut Emitter) -> Result<(), E>`.
+#[proc_macro_attribute]
+pub fn source(_: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as ItemFn);
+    let name = &item.sig.ident;
+    let expanded = check(&item, 1..=1, "a source takes an `&mut Emitter`").map(|()| {
+        quote! {
+            // So that a backtrace has its name.
+            #[inline(never)]
+            #item
+            const _: () = {
+                struct Component;
+                impl ::geminga_function::__private::source::Guest for Component {
+                    fn run_source() -> ::core::result::Result<(), ::std::string::String> {
+                        ::geminga_function::__private::run_source(|emitter| #name(emitter))
+                    }
+                }
+                ::geminga_function::__private::export_source!(
+                    Component with_types_in ::geminga_function::__private::source
+                );
+            };
+        }
+    });
+    expanded.unwrap_or_else(|error| with_error(&item, &error)).into()
+}
+
+/// Makes a Rust function what is called once before the first message, or before the source runs: `fn start() -> Result<(), E>`.
 #[proc_macro_attribute]
 pub fn setup(_: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as ItemFn);

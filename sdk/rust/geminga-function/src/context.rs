@@ -1,24 +1,33 @@
 //! What a function can ask for while it works on a message.
 
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt::Display;
+use std::ops::Deref;
 
-pub use crate::function::geminga::function::context::Level;
 use crate::{
-    Error, Info, Message, Record,
+    Error, Instance, Message, Record,
     function::geminga::function::{context, state},
 };
 
 /// The message or window at hand, and everything around it. What is asked for here happens together with the output, and not at all if
 /// the function fails.
 pub struct Context {
+    instance: Instance,
     invocation: u64,
     messages: Vec<Message>,
 }
 
+/// Configuration, secrets and log.
+impl Deref for Context {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.instance
+    }
+}
+
 impl Context {
     pub(crate) fn new(invocation: u64, messages: Vec<Message>) -> Self {
-        Self { invocation, messages }
+        Self { instance: Instance(()), invocation, messages }
     }
 
     /// The message at hand without its payload, which the function was given; of a window the first.
@@ -29,11 +38,6 @@ impl Context {
     /// The messages of the window at hand, without payloads.
     pub fn messages(&self) -> &[Message] {
         &self.messages
-    }
-
-    /// Which function this is an instance of.
-    pub fn about(&self) -> Info {
-        context::about()
     }
 
     /// A value of the state.
@@ -92,47 +96,9 @@ impl Context {
         context::publish(message);
     }
 
-    /// Writes to the log.
-    pub fn log(&self, level: Level, text: impl Display) {
-        context::log(level, &text.to_string());
-    }
-
-    /// Writes to the log.
-    pub fn info(&self, text: impl Display) {
-        self.log(Level::Info, text);
-    }
-
-    /// Writes to the log.
-    pub fn warn(&self, text: impl Display) {
-        self.log(Level::Warn, text);
-    }
-
-    /// Writes to the log.
-    pub fn error(&self, text: impl Display) {
-        self.log(Level::Error, text);
-    }
-
     /// Counts towards a metric of the function.
     pub fn record_metric(&self, name: &str, value: f64) {
         context::record_metric(name, value);
-    }
-
-    /// A value of the function's `userConfig`.
-    ///
-    /// # Errors
-    /// It is of another type.
-    pub fn user_config<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
-        match context::user_config(name) {
-            Some(value) => serde_json::from_str(&value)
-                .map(Some)
-                .map_err(|error| Error::new(format_args!("userConfig {name:?}: {error}"))),
-            None => Ok(None),
-        }
-    }
-
-    /// A secret of the function.
-    pub fn secret(&self, name: &str) -> Option<String> {
-        context::secret(name)
     }
 
     /// Acknowledges the message at hand, where the function does so itself (`MANUAL`).

@@ -1,4 +1,4 @@
-//! Write a function for Geminga in Rust: one attribute on one function.
+//! Write a function, a sink or a source for Geminga in Rust: one attribute on one function.
 //!
 //! ```ignore
 //! use geminga_function::{Context, function};
@@ -15,20 +15,41 @@
 //! What a function takes, is an [`Input`]: bytes, text, numbers, [`Json`], or a whole [`Message`]; with `#[function(window)]` it takes a
 //! `Vec` of them. What it returns, is an [`Output`]: the same, `()` or an `Option` where there may be none, [`Record`]s where key,
 //! properties or topic matter, and a `Result` of these. An error, and a panic, fail the message; nothing it asked for happens then.
+//! A sink is a function that returns nothing, or a `Result` of nothing.
+//!
+//! A source takes an [`Emitter`], and goes on until it has no more, or the emitter says that it is to end:
+//!
+//! ```ignore
+//! use geminga_function::{Emitter, Error, Record, source};
+//! use std::time::Duration;
+//!
+//! #[source]
+//! fn tick(emitter: &mut Emitter) -> Result<(), Error> {
+//!     for number in 0_u64.. {
+//!         emitter.emit(&Record::new(number.to_string()))?;
+//!         emitter.wait(Duration::from_secs(1))?;
+//!     }
+//!     Ok(())
+//! }
+//! ```
 
 extern crate self as geminga_function;
 
 mod context;
 mod convert;
+mod emitter;
+mod instance;
 mod record;
 
-pub use context::{Context, Level};
+pub use context::Context;
 pub use convert::{Error, Input, Json, Output};
+pub use emitter::{Emitter, Ended};
 pub use function::geminga::function::{
     context::Info,
     types::{Message, MessageId, NewMessage as Record},
 };
-pub use geminga_function_macros::{function, setup};
+pub use geminga_function_macros::{function, setup, source};
+pub use instance::{Instance, Level};
 
 use function::geminga::function::messages;
 
@@ -61,6 +82,23 @@ pub mod window_function {
 }
 
 #[doc(hidden)]
+pub mod source {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "source",
+        pub_export_macro: true,
+        export_macro_name: "export_source",
+        runtime_path: "::geminga_function::__private::wit_bindgen::rt",
+        with: {
+            "geminga:function/types@0.1.0": super::function::geminga::function::types,
+            "geminga:function/messages@0.1.0": super::function::geminga::function::messages,
+            "geminga:function/state@0.1.0": super::function::geminga::function::state,
+            "geminga:function/context@0.1.0": super::function::geminga::function::context,
+        },
+    });
+}
+
+#[doc(hidden)]
 pub mod with_setup {
     wit_bindgen::generate!({
         path: "../../../wit",
@@ -80,11 +118,12 @@ pub mod with_setup {
 /// What the attributes expand to.
 #[doc(hidden)]
 pub mod __private {
-    use super::{Context, Input, Output, messages};
+    use super::{Context, Emitter, Ended, Input, Output, messages};
     use std::fmt::Display;
 
     pub use super::{
         function::{self, export_function},
+        source::{self, export_source},
         window_function::{self, export_window_function},
         with_setup::{self, export_with_setup},
     };
@@ -107,6 +146,11 @@ pub mod __private {
             let context = Context::new(invocation, window);
             finish(inputs.and_then(|inputs| function(inputs, &context).encode()));
         }
+    }
+
+    /// Runs a source until it ends.
+    pub fn run_source<R: Ended>(source: impl FnOnce(&mut Emitter) -> R) -> Result<(), String> {
+        super::emitter::run(source)
     }
 
     fn finish(outcome: Result<Option<Vec<u8>>, String>) {

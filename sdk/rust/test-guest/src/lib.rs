@@ -130,6 +130,7 @@ fn act(input: String, context: &Context) -> Result<Option<String>, Error> {
         ["env"] => Ok(Some(format!("{:?}", std::env::vars().collect::<Vec<_>>()))),
         ["read", path] => Ok(Some(std::fs::read_to_string(path)?)),
         ["write", path] => Ok(std::fs::write(path, "written").map(|()| None)?),
+        ["listen", address] => Ok(std::net::TcpListener::bind(address).map(|_| None)?),
         ["connect", address] => Ok(std::net::TcpStream::connect(address).map(|_| None)?),
         _ => Err(Error::new(format_args!("not understood: {input}"))),
     }
