@@ -1,16 +1,36 @@
 //! Process functions: any program that speaks the protocol.
 
 use functions::{
-    Code, FunctionSpec, Language, Runtime,
+    Code, FunctionSpec, Kind, Language, Runtime,
     runtime::{Event, Input, LogLevel, Request, Secret, StateChange},
 };
 use runtime_process::Process;
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::kit::*;
 
 fn example(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/functions/process").join(name)
+}
+
+/// An example in Go, as a program; `None` where there is no Go.
+fn go_example(name: &str) -> Option<Code> {
+    if Command::new("go").arg("version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "CI has Go");
+        eprintln!("SKIPPED: there is no Go on this machine, so its examples are not tested");
+        return None;
+    }
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut source = example(name);
+    source.set_extension("go");
+    let built = Command::new("go").args(["build", "-o"]).arg(&program).arg(source).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    Some(Code::File(program))
 }
 
 fn shell(script: &str) -> FunctionSpec {
@@ -60,6 +80,62 @@ async fn the_node_example_counts_words_in_state() {
     assert_eq!(outcome.effects.changes, [add("a"), add("b"), add("a")]);
     assert_eq!(function.calls.len(), 2);
     assert!(function.stop().await.0.is_clean);
+}
+
+#[tokio::test]
+async fn the_source_in_go_deletes_a_file_when_it_is_durable_and_not_before() {
+    let Some(code) = go_example("inbox") else { return };
+    let inbox = tempfile::tempdir().unwrap();
+    let file = inbox.path().join("one");
+    std::fs::write(&file, b"\xff1").unwrap();
+    let mut function = spec(Language::Process, code, "");
+    (function.kind, function.inputs) = (Kind::Source, Default::default());
+    function.user_config.insert("path".into(), inbox.path().to_str().unwrap().into());
+    function.user_config.insert("other".into(), 1.into());
+    let (mut source, _dir) = start(function.clone()).await;
+    for (id, error) in [(1, Some("no space".to_owned())), (2, None)] {
+        match source.next().await {
+            Event::Emit { id: emitted, record } => {
+                assert_eq!((emitted, &record.payload[..]), (id, &b"\xff1"[..]));
+                assert_eq!(record.key.map(|key| key.text).as_deref(), Some("one"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(file.exists(), "nobody said that it is durable");
+        source.request(Request::Emitted { ids: vec![id], error }).await;
+    }
+    source.log_line("one was not stored: no space").await;
+    let gone = async {
+        while file.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("it is deleted");
+    assert!(source.stop().await.0.is_clean);
+
+    inbox.close().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let refused = Running::start(&Process::new(children()), instance(function, dir.path())).await;
+    assert!(refused.map(drop).unwrap_err().contains("no such file"), "it says so before it is ready");
+}
+
+#[tokio::test]
+async fn the_sink_in_go_writes_each_message_once_and_says_when_it_could_not() {
+    let Some(code) = go_example("archive") else { return };
+    let archive = tempfile::tempdir().unwrap();
+    let mut function = spec(Language::Process, code, "");
+    function.kind = Kind::Sink;
+    function.user_config.insert("path".into(), archive.path().to_str().unwrap().into());
+    let (mut sink, _dir) = start(function).await;
+    for payload in [&b"\xff"[..], b"text", b"text"] {
+        sink.invoke([Input::Message(Arc::new(message(1, payload)))]).await;
+        assert!(sink.outputs().await.unwrap().is_empty());
+    }
+    assert_eq!(std::fs::read(archive.path().join("7-1--1")).unwrap(), b"text");
+    assert_eq!(std::fs::read_dir(archive.path()).unwrap().count(), 1);
+    archive.close().unwrap();
+    assert!(sink.call("lost?").await.unwrap_err().contains("no such file"));
+    assert!(sink.stop().await.0.is_clean);
 }
 
 #[tokio::test]
