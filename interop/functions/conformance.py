@@ -338,7 +338,7 @@ def code_that_is_not_there_says_so(box):
 
 @scenario
 def connectors_of_the_language(box):
-    for language, connectors in (("java", java_connectors), ("python", python_connectors)):
+    for language, connectors in (("java", java_connectors), ("python", python_connectors), ("wasm", wasm_connectors)):
         if box.language == language:
             connectors(box, os.path.join(os.path.dirname(os.path.abspath(box.server.data)), f"{box.name}-files"))
 
@@ -363,6 +363,44 @@ def java_connectors(box, path):
     until("all is acknowledged", lambda: box.backlog(sink["name"]) == 0, 30)
     for kind, config in (("sources", source), ("sinks", sink)):
         equal(server.request("DELETE", f"/admin/v3/{kind}/public/default/{config['name']}")[0], 204, f"delete {kind}")
+    java_batch_source(box, path + "-discovered")
+
+
+def java_batch_source(box, discovered):
+    """What one instance discovers both read, and all of it is there though the broker dies in between."""
+    pages, server, name = 400, box.server, f"{box.name}-batch"
+    consumer = box.client.subscribe(name, "look", initial_position=pulsar.InitialPosition.Earliest)
+    trigger = {"discoveryTriggererClassName": "geminga.Pages$Once", "discoveryTriggererConfig": {"event": "now"}}
+    source = {
+        "name": name, "className": "geminga.Pages", "topicName": name, "configs": {"pages": pages, "discovered": discovered},
+        "parallelism": 2, "batchSourceConfig": trigger,
+    }
+    connector(server, "sources", source, "f.jar", box.code["file"])
+    lines, readers = set(), set()
+
+    def receive():
+        message = consumer.receive(30000)
+        lines.add(message.data().decode())
+        readers.add(message.partition_key())
+        consumer.acknowledge(message)
+
+    while len(lines) < 1000:
+        receive()
+    server.kill()
+    server.start()
+    while len(lines) < 10 * pages:
+        receive()
+    equal(lines, {f"{page}.{line}" for page in range(pages) for line in range(10)}, "lines")
+    equal(readers, {"0", "1"}, "instances that read")
+
+    def tasks():
+        return server.get(f"/admin/v2/persistent/public/default/{name}-intermediate/stats")["subscriptions"]
+
+    equal(os.path.exists(discovered), True, "the discovery came to its end")
+    until("all tasks are done", lambda: tasks()[f"BatchSourceExecutor-public/default/{name}"]["msgBacklog"] == 0, 60)
+    equal(server.request("DELETE", f"/admin/v3/sources/public/default/{name}")[0], 204, "delete the batch source")
+    equal(tasks(), {}, "subscriptions to tasks")
+    consumer.close()
 
 
 def python_connectors(box, inbox):
@@ -383,6 +421,32 @@ def python_connectors(box, inbox):
         message = consumer.receive(30000)
         found[message.partition_key()] = message.data().decode()
     equal(found, {name: f"text {name}" for name in names}, "messages")
+    consumer.close()
+
+
+def wasm_connectors(box, _):
+    count, server, name = 20_000, box.server, f"{box.name}-source"
+    consumer = box.client.subscribe(name, "look", initial_position=pulsar.InitialPosition.Earliest)
+    source = {"name": name, "topicName": name, "configs": {"count": count}}
+    connector(server, "sources", source, "f.wasm", os.path.join(os.path.dirname(box.code["file"]), "numbers.wasm"))
+    found = {}
+
+    def receive():
+        message = consumer.receive(30000)
+        found[message.data().decode()] = message.partition_key()
+        consumer.acknowledge(message)
+
+    while len(found) < 100:
+        receive()
+    server.kill()
+    server.start()
+    # It has no position: it begins again.
+    while len(found) < count:
+        receive()
+    equal(found, {str(n): f"key-{n % 10}" for n in range(count)}, "messages")
+    status = server.get(f"/admin/v3/sources/public/default/{name}/status")["instances"][0]["status"]
+    equal((status["running"], status["numRestarts"]), (True, 0), "running, restarts")
+    equal(server.request("DELETE", f"/admin/v3/sources/public/default/{name}")[0], 204, "delete the source")
     consumer.close()
 
 

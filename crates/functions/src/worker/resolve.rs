@@ -5,8 +5,8 @@
 use model::{
     TopicName,
     function::{
-        Compression as Compressed, ConsumerConfig, FunctionConfig, Guarantees, ProducerConfig, Resources, Runtime,
-        SinkConfig, SourceConfig, WindowConfig,
+        BATCH_SOURCE_CLASS_KEY, BATCH_SOURCE_CONFIG_KEY, BatchSourceConfig, Compression as Compressed, ConsumerConfig,
+        FunctionConfig, Guarantees, ProducerConfig, Resources, Runtime, SinkConfig, SourceConfig, WindowConfig,
     },
 };
 use serde_json::{Map, Value};
@@ -152,7 +152,7 @@ fn source(config: &SourceConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
     let mut output = output(config.resolved_output(), config.producer_config.as_ref());
     output.schema_type = config.schema_type.clone().unwrap_or_default();
     output.serde_class = config.serde_class_name.clone().unwrap_or_default();
-    Ok(FunctionSpec {
+    let spec = FunctionSpec {
         language: language_of(&blank)?,
         class_name: config.class_name.clone().unwrap_or_default(),
         guarantee: guarantee(config.processing_guarantees),
@@ -165,6 +165,33 @@ fn source(config: &SourceConfig, blank: FunctionSpec) -> Result<FunctionSpec> {
         runtime_options: config.custom_runtime_options.clone(),
         runtime_flags: words(config.runtime_flags.as_deref())?,
         ..blank
+    };
+    match &config.batch_source_config {
+        Some(batch) => batch_source(batch, spec),
+        None => Ok(spec),
+    }
+}
+
+/// Its instances share what one of them discovers: messages of a topic of its own, which is their input. One at a time, since each may be
+/// a lot of work. Source: Pulsar's `SourceConfigUtils.convert` and `BatchSourceExecutor`.
+fn batch_source(batch: &BatchSourceConfig, spec: FunctionSpec) -> Result<FunctionSpec> {
+    if spec.language != Language::Java {
+        return Err(Error::Invalid(
+            "batchSourceConfig is for sources in Java: others look for work whenever they like".to_owned(),
+        ));
+    }
+    let tasks = format!("persistent://{}-intermediate", spec.fqfn());
+    let input = InputConfig { receiver_queue_size: Some(1), ..InputConfig::default() };
+    let mut user_config = spec.user_config.clone();
+    let text = serde_json::to_string(batch).map_err(|error| Error::Invalid(format!("batchSourceConfig: {error}")))?;
+    user_config.insert(BATCH_SOURCE_CONFIG_KEY.to_owned(), text.into());
+    user_config.insert(BATCH_SOURCE_CLASS_KEY.to_owned(), spec.class_name.clone().into());
+    Ok(FunctionSpec {
+        subscription: format!("BatchSourceExecutor-{}", spec.fqfn()),
+        initial_position: model::InitialPosition::Earliest,
+        inputs: [(tasks, input)].into(),
+        user_config,
+        ..spec
     })
 }
 
@@ -333,4 +360,46 @@ fn not_negative(number: Option<i32>) -> Option<u32> {
 
 fn millis(ms: Option<i64>) -> Option<Duration> {
     ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn batch_source(archive: &str) -> Result<FunctionSpec> {
+        let batch = BatchSourceConfig {
+            discovery_triggerer_class_name: Some("acme.Trigger".to_owned()),
+            discovery_triggerer_config: json!({"y": 2}).as_object().cloned(),
+        };
+        let config = SourceConfig {
+            topic_name: Some("out".to_owned()),
+            configs: json!({"x": 1}).as_object().cloned(),
+            batch_source_config: Some(batch),
+            ..SourceConfig::default()
+        };
+        let name = Name { tenant: "t".to_owned(), namespace: "n".to_owned(), name: "s".to_owned() };
+        source(&config, blank(Kind::Source, &name, Code::File(archive.into())))
+    }
+
+    #[test]
+    fn a_batch_source_reads_its_tasks_one_at_a_time_where_pulsar_keeps_them() {
+        let spec = batch_source("pages.jar").unwrap();
+        let (topic, input) = spec.inputs.first_key_value().unwrap();
+        assert_eq!(topic, "persistent://t/n/s-intermediate");
+        assert_eq!((input.receiver_queue_size, spec.inputs.len()), (Some(1), 1));
+        assert_eq!(spec.subscription, "BatchSourceExecutor-t/n/s");
+        assert_eq!(spec.subscription_type, model::SubscriptionType::Shared);
+        assert_eq!(spec.user_config["x"], 1);
+        let batch: Value = serde_json::from_str(spec.user_config[BATCH_SOURCE_CONFIG_KEY].as_str().unwrap()).unwrap();
+        assert_eq!(batch["discoveryTriggererClassName"], "acme.Trigger");
+        assert_eq!(batch["discoveryTriggererConfig"], json!({"y": 2}));
+    }
+
+    #[test]
+    fn a_batch_source_is_in_java() {
+        for archive in ["pages.py", "pages.wasm", "pages"] {
+            assert!(batch_source(archive).unwrap_err().to_string().contains("for sources in Java"), "{archive}");
+        }
+    }
 }

@@ -24,8 +24,10 @@ pub(super) const IDENTITY: &str = "org.apache.pulsar.functions.api.utils.Identit
 const WINDOW_EXECUTOR: &str = "org.apache.pulsar.functions.windowing.WindowFunctionExecutor";
 pub(super) const WINDOW_CONFIG_KEY: &str = "__WINDOWCONFIGS__";
 const BATCH_SOURCE_EXECUTOR: &str = "org.apache.pulsar.functions.source.batch.BatchSourceExecutor";
-pub(super) const BATCH_SOURCE_CONFIG_KEY: &str = "__BATCHSOURCECONFIGS__";
-pub(super) const BATCH_SOURCE_CLASS_KEY: &str = "__BATCHSOURCECLASSNAME__";
+/// Where a batch source finds how it is triggered, as JSON text among its `configs`. Source: Pulsar's `BatchSourceConfig`.
+pub const BATCH_SOURCE_CONFIG_KEY: &str = "__BATCHSOURCECONFIGS__";
+/// As before: its own class, since in Pulsar another one runs it.
+pub const BATCH_SOURCE_CLASS_KEY: &str = "__BATCHSOURCECLASSNAME__";
 pub(super) const BUILTIN: &str = "builtin://";
 
 /// A protobuf message as JSON.

@@ -58,6 +58,7 @@ pub use component::Component;
 pub use config::{FunctionConfig, Guarantees, Runtime};
 pub use consumer::{ConsumerConfig, PayloadProcessorConfig};
 pub use consumer_properties::ConsumerProperties;
+pub use details::{BATCH_SOURCE_CLASS_KEY, BATCH_SOURCE_CONFIG_KEY};
 pub use draft::Draft;
 pub use from_details::{AnyConfig, from_details};
 pub use go::GoInstance;

@@ -6,6 +6,7 @@ import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import org.apache.pulsar.io.core.BatchSource;
+import org.apache.pulsar.io.core.BatchSourceTriggerer;
 import org.apache.pulsar.io.core.Sink;
 import org.apache.pulsar.io.core.Source;
 
@@ -13,6 +14,7 @@ import org.apache.pulsar.io.core.Source;
 final class Connectors {
     /** What a NAR says of itself. Source: Pulsar's {@code ConnectorUtils}. */
     private static final String DEFINITION = "META-INF/services/pulsar-io.yaml";
+    private static final String TRIGGERERS = "org.apache.pulsar.io.batchdiscovery.";
 
     private Connectors() {}
 
@@ -37,13 +39,32 @@ final class Connectors {
     }
 
     static Class<?> role(Class<?> type, Hello hello) throws UserCode.Unusable {
-        Class<?> role = hello.isSource() ? Source.class : Sink.class;
+        Class<?> role = hello.batch != null ? BatchSource.class : hello.isSource() ? Source.class : Sink.class;
         if (role.isAssignableFrom(type)) {
             return role;
         }
-        if (BatchSource.class.isAssignableFrom(type)) {
-            throw new UserCode.Unusable(type.getName() + " is a BatchSource, which is not supported: implement " + Source.class.getName(), null);
+        if (hello.isSource() && BatchSource.class.isAssignableFrom(type)) {
+            throw new UserCode.Unusable(type.getName() + " is a BatchSource, and needs a batchSourceConfig with a discoveryTriggererClassName", null);
         }
-        throw new UserCode.Unusable(type.getName() + " does not implement " + role.getName(), null);
+        throw new UserCode.Unusable(type.getName() + " does not implement " + role.getName()
+            + (hello.batch == null ? "" : ", and the source has a batchSourceConfig"), null);
+    }
+
+    /** Makes what tells a batch source when to look for tasks. */
+    static BatchSourceTriggerer triggerer(Hello.Batch batch, ClassLoader loader) throws UserCode.Unusable {
+        String name = batch.triggererClass();
+        Class<?> type;
+        try {
+            type = Class.forName(name, true, loader);
+        } catch (ClassNotFoundException e) {
+            String where = name.startsWith(TRIGGERERS) ? ": add org.apache.pulsar:pulsar-io-batch-discovery-triggerers to it" : "";
+            throw new UserCode.Unusable("class " + name + " is not in the package" + where, null);
+        } catch (LinkageError e) {
+            throw new UserCode.Unusable("class " + name + " cannot be loaded: " + e, e.getCause() == null ? e : e.getCause());
+        }
+        if (!BatchSourceTriggerer.class.isAssignableFrom(type)) {
+            throw new UserCode.Unusable(name + " does not implement " + BatchSourceTriggerer.class.getName(), null);
+        }
+        return (BatchSourceTriggerer) UserCode.make(type);
     }
 }

@@ -48,8 +48,18 @@ final class Emissions {
         Thread.interrupted(); // it was how the end was told; closing is not to be disturbed by it
     }
 
-    private void read(UserCode code, Function<Object, OutRecord> encode, Logger logger) {
+    /** This thread reads from the source, and is told of the end by an interrupt. */
+    void begin() {
         reading = Thread.currentThread();
+    }
+
+    /** Whether there is nobody to read for. */
+    boolean isEnded() {
+        return isEnded;
+    }
+
+    private void read(UserCode code, Function<Object, OutRecord> encode, Logger logger) {
+        begin();
         while (!isEnded) {
             Record<?> record;
             OutRecord out;
@@ -125,7 +135,8 @@ final class Emissions {
         }
     }
 
-    private static void tell(Record<?> record, Throwable thrown, Logger logger) {
+    /** Tells the source what became of its record. */
+    static void tell(Record<?> record, Throwable thrown, Logger logger) {
         try {
             if (thrown == null) {
                 record.ack();

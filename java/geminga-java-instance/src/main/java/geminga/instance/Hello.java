@@ -16,6 +16,12 @@ final class Hello {
         }
     }
 
+    /** What triggers a batch source; a configuration that is not given is null. */
+    record Batch(String triggererClass, Map<String, Object> triggererConfig) {}
+
+    /** Where the configuration of a batch source is. Source: Pulsar's {@code BatchSourceConfig}. */
+    private static final String BATCH_CONFIG = "__BATCHSOURCECONFIGS__";
+
     final String kind;
     final String tenant;
     final String namespace;
@@ -35,6 +41,8 @@ final class Hello {
     final int maxPendingAsync;
     final boolean isWindowed;
     final String timestampExtractor;
+    /** Null for what is no batch source. */
+    final Batch batch;
     final Map<String, Object> userConfig;
     final Map<String, String> secrets;
     final String adminUrl;
@@ -62,6 +70,7 @@ final class Hello {
         isWindowed = hello.get("window") != null;
         timestampExtractor = string(object(hello, "window"), "timestamp_extractor", "");
         userConfig = object(hello, "user_config");
+        batch = isSource() && userConfig.get(BATCH_CONFIG) instanceof String text ? batch(asObject(Json.parse(text))) : null;
         secrets = strings(object(hello, "secrets"));
         adminUrl = string(hello, "admin_url", "");
         workDir = string(hello, "work_dir", ".");
@@ -117,6 +126,11 @@ final class Hello {
 
     String fqfn() {
         return tenant + "/" + namespace + "/" + name;
+    }
+
+    private static Batch batch(Map<String, Object> config) {
+        return new Batch(string(config, "discoveryTriggererClassName", ""),
+            config.get("discoveryTriggererConfig") instanceof Map ? object(config, "discoveryTriggererConfig") : null);
     }
 
     private static TopicConfig topicConfig(String topic, Map<String, Object> config) {

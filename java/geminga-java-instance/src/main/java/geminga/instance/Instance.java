@@ -21,6 +21,7 @@ import org.apache.pulsar.client.api.Schema;
 import org.apache.pulsar.common.schema.SchemaInfo;
 import org.apache.pulsar.common.schema.SchemaType;
 import org.apache.pulsar.functions.api.Record;
+import org.apache.pulsar.io.core.BatchSourceTriggerer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -52,6 +53,8 @@ final class Instance {
     private final Schema<?> outputSchema;
     private final AsyncCalls async;
     private final Emissions emissions;
+    /** Null but in a batch source. */
+    private final Batches batches;
     private final Logger logger;
     private final Thread thread;
     private final ExecutorService handOver;
@@ -99,6 +102,21 @@ final class Instance {
             String method = hello.kind.equals("function") ? "initialize" : "open";
             throw new UserCode.Unusable(code.name() + "." + method + " failed: " + e, e);
         }
+        batches = hello.batch == null ? null : new Batches(this, code.batchSource(), triggerer(loader), this::output, loader);
+    }
+
+    /** What tells when to look for tasks. Source: Pulsar's {@code BatchSourceExecutor}: each instance has one, the first one's is used. */
+    private BatchSourceTriggerer triggerer(ClassLoader loader) throws UserCode.Unusable {
+        BatchSourceTriggerer triggerer = Connectors.triggerer(hello.batch, loader);
+        if (hello.instanceId != 0) {
+            return null;
+        }
+        try {
+            triggerer.init(hello.batch.triggererConfig(), new FunctionContext(this, null));
+        } catch (Exception | LinkageError e) {
+            throw new UserCode.Unusable(hello.batch.triggererClass() + ".init failed: " + e, e);
+        }
+        return triggerer;
     }
 
     /** What goes into READY: how the function's records are described, for whoever registers it. */
@@ -114,7 +132,10 @@ final class Instance {
 
     /** Runs until no more requests come. */
     void run() throws InterruptedException {
-        if (hello.isSource()) {
+        if (batches != null) {
+            batches.run(requests);
+            batches.close();
+        } else if (hello.isSource()) {
             emissions.run(code, this::output, logger);
         } else {
             takeInvocations();

@@ -12,6 +12,7 @@ import org.apache.pulsar.functions.api.Function;
 import org.apache.pulsar.functions.api.Record;
 import org.apache.pulsar.functions.api.WindowContext;
 import org.apache.pulsar.functions.api.WindowFunction;
+import org.apache.pulsar.io.core.BatchSource;
 import org.apache.pulsar.io.core.Sink;
 import org.apache.pulsar.io.core.Source;
 
@@ -60,9 +61,10 @@ final class UserCode {
         }
         Class<?> role = hello.isSource() || hello.isSink() ? Connectors.role(type, hello) : role(type, hello.isWindowed);
         Type[] arguments = GenericTypes.arguments(type, role);
-        if (role == Source.class) {
+        if (role == Source.class || role == BatchSource.class) {
             Type output = configured(List.of(hello.output), loader);
-            return new UserCode(make(type), false, Void.class, known(output == null ? arguments[0] : output, type, role, "gives"), null);
+            Class<?> input = role == BatchSource.class ? byte[].class : Void.class; // its tasks
+            return new UserCode(make(type), false, input, known(output == null ? arguments[0] : output, type, role, "gives"), null);
         }
         if (role == Sink.class) {
             Type input = configured(hello.inputs.values(), loader);
@@ -119,7 +121,9 @@ final class UserCode {
     }
 
     void initialize(FunctionContext context) throws Exception {
-        if (function instanceof Source<?> source) {
+        if (function instanceof BatchSource<?> source) {
+            source.open(context.connectorConfig(), context);
+        } else if (function instanceof Source<?> source) {
             source.open(context.connectorConfig(), context);
         } else if (function instanceof Sink<?> sink) {
             sink.open(context.connectorConfig(), context);
@@ -153,6 +157,11 @@ final class UserCode {
     /** The next record of a source; it waits until there is one. */
     Record<?> read() throws Exception {
         return ((Source<?>) function).read();
+    }
+
+    /** Itself, where its records come from tasks. */
+    BatchSource<?> batchSource() {
+        return (BatchSource<?>) function;
     }
 
     /** Calls it with the elements of a window. */
@@ -213,7 +222,7 @@ final class UserCode {
         return null;
     }
 
-    private static Object make(Class<?> type) throws Unusable {
+    static Object make(Class<?> type) throws Unusable {
         try {
             Constructor<?> constructor = type.getDeclaredConstructor();
             constructor.setAccessible(true);

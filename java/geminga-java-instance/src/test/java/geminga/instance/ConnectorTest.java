@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import geminga.instance.Link.Emitted;
 import geminga.instance.Link.Sent;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -13,9 +14,11 @@ import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import org.apache.pulsar.client.api.Schema;
 import org.apache.pulsar.functions.api.Record;
 import org.apache.pulsar.io.core.BatchSource;
+import org.apache.pulsar.io.core.BatchSourceTriggerer;
 import org.apache.pulsar.io.core.PushSource;
 import org.apache.pulsar.io.core.Sink;
 import org.apache.pulsar.io.core.SinkContext;
@@ -263,11 +266,154 @@ class ConnectorTest {
         assertTrue(Link.failure(nar, "", SINK).startsWith("className is missing: a Java sink"));
     }
 
+    private static final String TASKS = "persistent://public/default/f-intermediate";
+
+    /** What it discovers are letters; each is a task of two records. */
+    static final class Letters implements BatchSource<String> {
+        private final ArrayDeque<Record<String>> records = new ArrayDeque<>();
+        private SourceContext context;
+
+        @Override
+        public void open(Map<String, Object> config, SourceContext context) {
+            this.context = context;
+            context.getLogger().info("opened with {}", config.get("size"));
+        }
+
+        @Override
+        public void discover(Consumer<byte[]> tasks) {
+            for (String letter : List.of("a", "b")) {
+                tasks.accept(letter.getBytes(StandardCharsets.UTF_8));
+                context.getLogger().info("discovered {}", letter);
+            }
+        }
+
+        @Override
+        public void prepare(byte[] task) {
+            String letter = new String(task, StandardCharsets.UTF_8);
+            records.add(new Letter(context, letter + 1));
+            records.add(new Letter(context, letter + 2));
+        }
+
+        @Override
+        public Record<String> readNext() {
+            return records.poll();
+        }
+
+        @Override
+        public void close() {
+            context.getLogger().info("closed");
+        }
+    }
+
+    record Letter(SourceContext context, String text) implements Record<String> {
+        @Override
+        public String getValue() {
+            return text;
+        }
+
+        @Override
+        public void ack() {
+            context.getLogger().info("stored {}", text);
+        }
+
+        @Override
+        public void fail() {
+            context.getLogger().info("failed {}", text);
+        }
+    }
+
+    /** Triggers twice at once, of which the second finds the first at work. */
+    static final class AtOnce implements BatchSourceTriggerer {
+        private SourceContext context;
+
+        @Override
+        public void init(Map<String, Object> config, SourceContext context) {
+            this.context = context;
+            context.getLogger().info("triggers with {}", config);
+        }
+
+        @Override
+        public void start(Consumer<String> trigger) {
+            trigger.accept("first");
+            trigger.accept("second");
+        }
+
+        @Override
+        public void stop() {
+            context.getLogger().info("triggers no more");
+        }
+    }
+
+    private static String[] batch(String triggerer, int instance) {
+        StringBuilder config = new StringBuilder("\"user_config\":{\"size\":3,\"__BATCHSOURCECONFIGS__\":");
+        Json.quote(config, "{\"discoveryTriggererClassName\":\"" + triggerer + "\",\"discoveryTriggererConfig\":{\"a\":\"b\"}}");
+        return new String[] {SOURCE, "\"inputs\":{\"" + TASKS + "\":{}}", "\"instance_id\":" + instance, config.append('}').toString()};
+    }
+
+    private static Sent task(String text) {
+        Sent task = Sent.text(text);
+        task.topic = TASKS;
+        return task;
+    }
+
+    @Test
+    void the_first_instance_of_a_batch_source_discovers_and_a_task_is_there_when_it_is_durable() throws Exception {
+        Link link = Link.start(UserPackage.of(Letters.class, Letter.class, AtOnce.class), Letters.class.getName(), batch(AtOnce.class.getName(), 0));
+        Emitted a = link.emission();
+        assertEquals(TASKS, a.record().topic());
+        assertEquals("a", a.record().text());
+        assertEquals("first", a.record().properties().get("discoveredEvent"));
+        assertTrue(a.record().properties().containsKey("produceTime"));
+        assertTrue(link.logs.stream().noneMatch(line -> line.contains("discovered a")), link.logs::toString);
+        link.receipt("", a.id());
+        Emitted b = link.emission();
+        assertEquals("b", b.record().text());
+        link.receipt("", b.id());
+        link.send(task("x")); // what comes back, from whichever instance
+        assertEquals("x1", link.emission().record().text());
+        assertEquals(0, link.end());
+        for (String line : List.of("opened with 3", "triggers with {a=b}", "a discovery is under way already", "discovered a", "triggers no more", "closed")) {
+            assertTrue(link.logs.stream().anyMatch(log -> log.contains(line)), () -> line + " is not in " + link.logs);
+        }
+    }
+
+    @Test
+    void a_task_ends_when_all_its_records_are_durable_and_comes_again_when_one_is_not() throws Exception {
+        Link link = Link.start(UserPackage.of(Letters.class, Letter.class, AtOnce.class), Letters.class.getName(), batch(AtOnce.class.getName(), 1));
+        link.send(task("a"), task("b"));
+        for (String text : List.of("a1", "a2", "b1", "b2")) {
+            Emitted emitted = link.emission();
+            assertEquals(text, emitted.record().text());
+            assertEquals(null, emitted.record().topic(), "it goes to the source's own topic");
+        }
+        link.receipt("", 1, 3, 4);
+        assertEquals(2, link.next().well().id(), "of the first one a record is on its way");
+        link.receipt("no room", 2);
+        Link.Outcome failed = link.next();
+        assertEquals(1, failed.id());
+        assertTrue(failed.exception().contains("no room"), failed.exception());
+        assertEquals(0, link.end());
+        for (String line : List.of("stored a1", "failed a2", "stored b2")) {
+            assertTrue(link.logs.stream().anyMatch(log -> log.contains(line)), () -> line + " is not in " + link.logs);
+        }
+    }
+
+    @Test
+    void what_makes_no_batch_source_is_refused() throws Exception {
+        var jar = UserPackage.of(Letters.class, Letter.class, Endless.class);
+        String failed = Link.failure(jar, Endless.class.getName(), batch(AtOnce.class.getName(), 0));
+        assertTrue(failed.contains("does not implement org.apache.pulsar.io.core.BatchSource, and the source has a batchSourceConfig"), failed);
+        failed = Link.failure(jar, Letters.class.getName(), batch("org.apache.pulsar.io.batchdiscovery.CronTriggerer", 1));
+        assertTrue(failed.contains("add org.apache.pulsar:pulsar-io-batch-discovery-triggerers to it"), failed);
+        failed = Link.failure(jar, Letters.class.getName(), batch(Endless.class.getName(), 0));
+        assertTrue(failed.contains("does not implement org.apache.pulsar.io.core.BatchSourceTriggerer"), failed);
+    }
+
     abstract static class Batch implements BatchSource<String> {}
 
     @Test
     void what_is_no_connector_is_refused_by_name() throws Exception {
-        assertTrue(Link.failure(UserPackage.of(Batch.class), Batch.class.getName(), SOURCE).contains("is a BatchSource, which is not supported"));
+        assertTrue(Link.failure(UserPackage.of(Batch.class), Batch.class.getName(), SOURCE).contains("is a BatchSource, and needs a batchSourceConfig"));
         assertTrue(Link.failure(UserPackage.of(Gathering.class), Gathering.class.getName(), SOURCE).contains("does not implement org.apache.pulsar.io.core.Source"));
         String failed = Link.failure(UserPackage.of(Gathering.class), Gathering.class.getName(), SINK);
         assertTrue(failed.startsWith(Gathering.class.getName() + ".open failed: java.lang.NullPointerException"), failed);
