@@ -2,8 +2,8 @@
 
 use crate::{
     convert::{self, Around, Places},
-    node::{Kind, Node, SecretRef},
-    problem::{At, Problem, Problems, quoted},
+    node::{Kind, Node, SecretRef, ValueFrom},
+    problem::{At, Problem, Problems, Severity, quoted},
     shape::{self, Checker, Record},
     yaml::{self, Room, Value},
 };
@@ -35,6 +35,8 @@ pub struct Manifest {
     pub(crate) places: Vec<Places>,
     config_maps: BTreeMap<String, BTreeMap<String, String>>,
     secrets: BTreeMap<String, BTreeMap<String, SecretText>>,
+    /// Secrets and keys of theirs whose values are no texts.
+    binary: BTreeSet<(String, String)>,
 }
 
 /// One document.
@@ -129,8 +131,8 @@ impl Manifest {
     fn document(&mut self, document: &mut Value, problems: &mut Problems) {
         let text = |name: &str| document.get(name).and_then(Value::text).unwrap_or_default().to_owned();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
-        if kind == "List" {
-            // What `kubectl get -o yaml` writes.
+        if kind.ends_with("List") && document.get("items").is_some() {
+            // What `kubectl get -o yaml` and the API server write.
             let items = document.entries_mut().iter_mut().find(|entry| entry.name == "items");
             for item in items.map(|entry| entry.value.items_mut()).unwrap_or_default() {
                 self.document(item, problems);
@@ -184,8 +186,22 @@ impl Manifest {
                 problems.error(at("apiVersion"), text);
             }
             _ => {
-                let text = format!("{} {} is for Kubernetes and is passed over", quoted(kind), quoted(&name));
-                return problems.note(document.at, text);
+                let what = [quoted(kind), quoted(&name)].join(" ");
+                match scaled(document) {
+                    // Who wrote it means it to scale, and here nothing would.
+                    Some(target) => {
+                        let text = format!(
+                            "{} has no effect here; minReplicas, maxReplicas and pod.autoScalingMetrics or pod.vpa of {target} have",
+                            what.trim_end()
+                        );
+                        problems.warning(document.at, text);
+                    }
+                    None => {
+                        let text = format!("{} is for Kubernetes and is passed over", what.trim_end());
+                        problems.note(document.at, text);
+                    }
+                }
+                return;
             }
         }
         match kind {
@@ -205,9 +221,9 @@ impl Manifest {
 
     fn alone(&mut self, kind: Kind, document: &mut Value, record: &'static Record, problems: &mut Problems) {
         let misread = within(&checked(document, record, problems), "spec.");
-        let object = object_name(document);
+        let (object, name_at) = (object_name(document), object_at(document).unwrap_or(document.at));
         if let Some(spec) = document.get("spec") {
-            let around = Around { mesh: None, object, at: document.at, misread: &misread };
+            let around = Around { mesh: None, object, at: document.at, name_at, misread: &misread };
             self.node(kind, spec, &around, problems);
         }
     }
@@ -221,7 +237,8 @@ impl Manifest {
         for (field, kind) in [("sources", Kind::Source), ("functions", Kind::Function), ("sinks", Kind::Sink)] {
             for (index, part) in spec.get(field).map(Value::items).unwrap_or_default().iter().enumerate() {
                 let misread = within(&misread, &format!("spec.{field}.{index}."));
-                self.node(kind, part, &Around { mesh, object: None, at: part.at, misread: &misread }, problems);
+                let around = Around { mesh, object: None, at: part.at, name_at: part.at, misread: &misread };
+                self.node(kind, part, &around, problems);
             }
         }
         for resource in spec.get("genericResources").map(Value::items).unwrap_or_default() {
@@ -239,12 +256,9 @@ impl Manifest {
             };
             let Some(mut spec) = resource.get("spec").cloned() else { continue };
             let misread = checked(&mut spec, shape::spec_of(kind), problems);
-            self.node(
-                kind,
-                &spec,
-                &Around { mesh, object: text("name"), at: resource.at, misread: &misread },
-                problems,
-            );
+            let name_at = resource.get("name").map_or(resource.at, |name| name.at);
+            let around = Around { mesh, object: text("name"), at: resource.at, name_at, misread: &misread };
+            self.node(kind, &spec, &around, problems);
         }
         if self.nodes.len() == count && misread.is_empty() {
             problems.warning(document.at, "this mesh has no function, no source and no sink");
@@ -261,7 +275,7 @@ impl Manifest {
             let text = format!("{}: kept for Kubernetes, no effect here: {}", node.id(), names.join(", "));
             problems.note(node.origin, text);
         }
-        self.places.push(Places::of(kind, spec, &node));
+        self.places.push(Places::of(kind, spec, &node, around.name_at));
         self.nodes.push(node);
     }
 
@@ -275,15 +289,19 @@ impl Manifest {
 
     fn secret_document(&mut self, document: &mut Value, problems: &mut Problems) {
         checked(document, &shape::SECRET, problems);
-        let mut found = BTreeMap::new();
+        let (mut found, mut binary) = (BTreeMap::new(), BTreeSet::new());
         for entry in document.get("data").map(Value::entries).unwrap_or_default() {
-            match entry.value.written().and_then(from_base64) {
-                Some(text) => drop(found.insert(entry.name.clone(), SecretText(text))),
+            match entry.value.written().and_then(from_base64).map(String::from_utf8) {
+                Some(Ok(text)) => drop(found.insert(entry.name.clone(), SecretText(text))),
+                Some(Err(_)) => {
+                    // A key store, say, which Kubernetes mounts.
+                    found.insert(entry.name.clone(), SecretText(String::new()));
+                    binary.insert(entry.name.clone());
+                }
                 None => {
                     // It is there, so that its users are not told it is not.
                     found.insert(entry.name.clone(), SecretText(String::new()));
-                    let text =
-                        format!("data.{} is no base64 of a text; stringData takes it as it is", quoted(&entry.name));
+                    let text = format!("data.{} is no base64; stringData takes it as it is", quoted(&entry.name));
                     problems.error(entry.value.at, text);
                 }
             }
@@ -294,6 +312,7 @@ impl Manifest {
             }
         }
         let name = self.documents.last().map(|document| document.name.clone()).unwrap_or_default();
+        self.binary.extend(binary.into_iter().map(|key| (name.clone(), key)));
         self.secrets.entry(name).or_default().extend(found);
     }
 
@@ -317,10 +336,36 @@ impl Manifest {
                 }
             }
             convert::env::resolve(node, room, &places.env, &self.config_maps, &self.secrets, problems);
+            let of_env = node.env.iter().filter_map(|variable| match &variable.value_from {
+                Some(ValueFrom::Secret(of)) => Some((&variable.name, &of.name, &of.key, places.env.get(&variable.name))),
+                _ => None,
+            });
+            let of_secrets =
+                node.secrets.iter().map(|(name, of)| (name, &of.path, &of.key, places.secrets.get(name)));
+            for (name, of, key, at) in of_env.chain(of_secrets) {
+                if self.binary.contains(&(of.clone(), key.clone())) {
+                    let (name, of, key) = (quoted(name), quoted(of), quoted(key));
+                    let text = format!("{id}: {name} cannot have the value of {key} of the Secret {of}: it is no text");
+                    problems.error(at.copied().unwrap_or(node.origin), text);
+                }
+            }
             for (name, at) in &node.secrets {
-                if let Some(secret) = self.secrets.get(&at.path)
-                    && !secret.contains_key(&at.key)
-                {
+                let place = places.secrets.get(name).copied().unwrap_or(node.origin);
+                let Some(secret) = self.secrets.get(&at.path) else {
+                    let known: Vec<&str> = self.secrets.keys().map(String::as_str).collect();
+                    let near = nearest(&at.path, &known).map(|near| format!("; did you mean {near}?"));
+                    let text = format!(
+                        "{id}: secret {}: there is no Secret {} in these files, so that the server's environment must have it{}",
+                        quoted(name),
+                        quoted(&at.path),
+                        near.unwrap_or_default()
+                    );
+                    // Where there are others, this one may be a slip.
+                    let severity = if known.is_empty() { Severity::Note } else { Severity::Warning };
+                    problems.add(place, severity, text);
+                    continue;
+                };
+                if !secret.contains_key(&at.key) {
                     let known: Vec<&str> = secret.keys().map(String::as_str).collect();
                     let near =
                         nearest(&at.key, &known).map(|near| format!(", did you mean {near}?")).unwrap_or_default();
@@ -330,11 +375,25 @@ impl Manifest {
                         quoted(&at.path),
                         quoted(&at.key)
                     );
-                    problems.error(places.secrets.get(name).copied().unwrap_or(node.origin), text);
+                    problems.error(place, text);
                 }
             }
         }
     }
+}
+
+/// The function, source or sink that an autoscaler of Kubernetes or KEDA is for.
+fn scaled(document: &Value) -> Option<String> {
+    let spec = document.get("spec")?;
+    let target = spec.get("scaleTargetRef").or_else(|| spec.get("targetRef"))?;
+    let text = |name: &str| target.get(name).and_then(Value::text);
+    let kind = text("kind").filter(|kind| matches!(*kind, "Function" | "Source" | "Sink"))?;
+    Some(format!("{kind} {}", quoted(text("name")?)))
+}
+
+/// Where `metadata.name` is.
+fn object_at(document: &Value) -> Option<At> {
+    document.get("metadata")?.get("name").map(|name| name.at)
 }
 
 /// `metadata.name`.
@@ -354,9 +413,8 @@ fn within(paths: &BTreeSet<String>, prefix: &str) -> BTreeSet<String> {
     paths.iter().filter_map(|path| path.strip_prefix(prefix)).map(str::to_owned).collect()
 }
 
-/// The text that base64 stands for; YAML folds long lines.
-fn from_base64(text: &str) -> Option<String> {
+/// What base64 stands for; YAML folds long lines.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
     let text: String = text.split_ascii_whitespace().collect();
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-    String::from_utf8(bytes).ok()
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
 }

@@ -101,7 +101,7 @@ pub struct Node {
     /// Where the code comes from; none where the configuration was not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeRef>,
-    /// Instances to begin with; 0: it sleeps.
+    /// Instances to begin with; 0: it sleeps, or is off where it does not scale.
     pub replicas: u32,
     /// How it scales; none: it stays at `replicas`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

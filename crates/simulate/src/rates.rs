@@ -58,7 +58,8 @@ impl Rates {
     pub fn parse(csv: &str) -> Result<Self, Error> {
         let mut points = Vec::new();
         let mut lines = Vec::new();
-        for (n, line) in csv.lines().enumerate() {
+        // Spreadsheets put a mark before the first byte.
+        for (n, line) in csv.trim_start_matches('\u{feff}').lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
             if line.is_empty() || (points.is_empty() && line.replace(' ', "").eq_ignore_ascii_case("second,rate")) {
                 continue;
@@ -168,6 +169,7 @@ mod tests {
 
     #[test]
     fn a_file_is_read_and_written() {
+        assert!(Rates::parse("\u{feff}second,rate\r\n0,1\r\n10,2\r\n").is_ok(), "as a spreadsheet writes it");
         let rates = Rates::parse("# a morning\nSecond, rate\n0,1\n\n10, 2.5 # up\n").unwrap();
         assert_eq!(rates, Rates::new([(0.0, 1.0), (10.0, 2.5)]).unwrap());
         assert_eq!(Rates::parse(&rates.csv()).unwrap(), rates);

@@ -54,7 +54,9 @@ pub(super) fn code(spec: &Value, problems: &mut Problems) -> Option<Code> {
     {
         let only = "Kubernetes fetches function://, source://, sink://, http:// and https:// only";
         let last = at.location.rsplit('/').next().unwrap_or_default();
-        if last.contains('.') {
+        if at.location.contains("://") {
+            // Told below.
+        } else if last.contains('.') {
             problems.warning(value.at, format!("{location} is a path: {only}"));
         } else {
             // Before packages, code was put into the broker's own storage under a name with slashes.
@@ -62,6 +64,11 @@ pub(super) fn code(spec: &Value, problems: &mut Problems) -> Option<Code> {
             problems.warning(value.at, text);
             at = CodeRef::of(file);
         }
+    }
+    if let Some(value) = runtime.get(location).filter(|value| value.text().is_some_and(|text| !text.is_empty()))
+        && let Some(why) = unfetched(&at)
+    {
+        problems.error(value.at, format!("{location}: {why}"));
     }
     at.file = file.filter(|file| at.place != Place::Builtin && *file != at.location);
     let log = runtime.get("log");
@@ -78,6 +85,23 @@ pub(super) fn code(spec: &Value, problems: &mut Problems) -> Option<Code> {
         log_level: log.and_then(|log| text(log, "level")),
         flags: texts(runtime, "javaOpts").unwrap_or_default(),
     })
+}
+
+/// Why nobody could fetch code from there.
+fn unfetched(at: &CodeRef) -> Option<String> {
+    let (scheme, path) = at.location.split_once("://")?;
+    let text = match at.place {
+        Place::Local => format!("{}:// is nothing that code is fetched from: function://, source://, sink://, http://, https:// and file:// are", quoted(scheme)),
+        Place::Package => {
+            let parts: Vec<&str> = path.split('@').next().unwrap_or_default().split('/').collect();
+            if parts.len() == 3 && parts.iter().all(|part| !part.is_empty()) {
+                return None;
+            }
+            format!("{} is no package: they are {}://tenant/namespace/name@version", quoted(&at.location), quoted(scheme))
+        }
+        Place::Url | Place::Builtin => return None,
+    };
+    Some(text)
 }
 
 impl Code {

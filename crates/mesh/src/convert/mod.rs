@@ -35,6 +35,8 @@ pub(crate) struct Around<'a> {
     pub(crate) object: Option<&'a str>,
     /// Where it begins.
     pub(crate) at: At,
+    /// Where what is around it has its name.
+    pub(crate) name_at: At,
     /// Paths within the spec of what could not be read.
     pub(crate) misread: &'a BTreeSet<String>,
 }
@@ -78,7 +80,7 @@ pub(crate) fn node(kind: Kind, spec: &Value, around: &Around<'_>, problems: &mut
         (None, Some(mesh)) => format!("{mesh}-{}", node.local_name()),
         (None, None) => node.local_name().to_owned(),
     };
-    sense::object_name(&node.object, place::at(spec, &["name".to_owned()], around.at), problems);
+    sense::object_name(&node.object, place::at(spec, &["name".to_owned()], around.name_at), problems);
     node
 }
 
@@ -88,7 +90,8 @@ fn finished<C: Component>(mut config: C, kind: Kind, spec: &Value, around: &Arou
     for problem in config.validate(Host::Geminga).err().into_iter().flatten() {
         let path = place::path(kind, &problem.field, spec);
         if !place::is_excused(&path, &problem.field, spec, around) {
-            problems.error(place::at(spec, &path, around.at), problem.message);
+            let start = if path[..] == ["name"] { around.name_at } else { around.at };
+            problems.error(place::at(spec, &path, start), problem.message);
         }
     }
     config.normalized()

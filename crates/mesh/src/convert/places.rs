@@ -29,7 +29,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn of(kind: Kind, spec: &Value, node: &Node) -> Self {
+    pub(crate) fn of(kind: Kind, spec: &Value, node: &Node, name: At) -> Self {
         let at = |path: &[&str]| {
             let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
             super::place::at(spec, &path, node.origin)
@@ -61,7 +61,7 @@ impl Places {
             env: super::env::places(spec),
             inputs,
             outputs: outputs.into_iter().collect(),
-            name: at(&["name"]),
+            name: spec.get("name").map_or(name, |name| name.at),
             subscription: at(&["subscriptionName"]),
             replicas: if spec.get("maxReplicas").is_some() { at(&["maxReplicas"]) } else { at(&["replicas"]) },
             types: if kind == Kind::Source { [None, kind_of("output")] } else { [kind_of("input"), kind_of("output")] },

@@ -20,7 +20,8 @@ pub(super) fn parallelism(spec: &Value) -> Option<i32> {
     replicas.map(|replicas| replicas.max(1))
 }
 
-/// Source: `validateReplicasAndMinReplicasAndMaxReplicas` and the webhooks' defaults. There 0 is refused; here it sleeps.
+/// Source: `validateReplicasAndMinReplicasAndMaxReplicas` and the webhooks' defaults. `replicas: 0` alone stops it there and here
+/// (`scale-to-zero` of `.ci/tests/integration/cases`); with `maxReplicas` 0 is refused there, and here it sleeps.
 pub(super) fn read(kind: Kind, spec: &Value, problems: &mut Problems) -> Replicas {
     let at = |field: &str| spec.get(field).map_or(spec.at, |value| value.at);
     let number = |field: &str| int::<u32>(spec, field);
@@ -28,6 +29,14 @@ pub(super) fn read(kind: Kind, spec: &Value, problems: &mut Problems) -> Replica
     // 1 where none is given, whatever `replicas` says: `+kubebuilder:default=1`. What begins with none may come to none again.
     let min = given_min.unwrap_or_else(|| given.unwrap_or(1).min(1));
     let replicas = given.or(given_min).unwrap_or(1);
+    let is_off = replicas == 0 && max.is_none();
+    if is_off {
+        let advice = "minReplicas: 0 with a maxReplicas lets it sleep until an event comes";
+        match spec.get("replicas").filter(|_| given.is_some()) {
+            Some(value) => problems.note(value.at, format!("replicas is 0: it is off, and nothing wakes it; {advice}")),
+            None => problems.warning(at("minReplicas"), format!("minReplicas is 0 and nothing wakes it: it is off; {advice}")),
+        }
+    }
     let mut wrong = |is_wrong: bool, at: At, text: String| {
         if is_wrong {
             problems.error(at, text);
@@ -50,15 +59,11 @@ pub(super) fn read(kind: Kind, spec: &Value, problems: &mut Problems) -> Replica
             at("maxReplicas"),
             format!("maxReplicas {max} is more than the {most} instances a {} may have", kind.word()),
         );
-    } else {
-        let text =
-            "replicas is 0 and nothing wakes it: minReplicas: 0 with a maxReplicas lets it sleep until an event comes";
-        wrong(replicas == 0, at(if given.is_some() { "replicas" } else { "minReplicas" }), text.to_owned());
     }
     if let (Some(given), Some(min)) = (given, given_min) {
-        let is_starting_asleep = given == 0 && max.is_some();
+        // None is no number to be above: it sleeps, or is off.
         wrong(
-            min > given && !is_starting_asleep,
+            min > given && given > 0,
             at("minReplicas"),
             format!("minReplicas {min} is above replicas {given}"),
         );

@@ -32,8 +32,9 @@ pub(super) fn read(spec: &Value, min: u32, replicas: u32, max: Option<u32>, prob
                 problems.warning(at(field), format!("{field} without maxReplicas has no effect: nothing scales"));
             }
         }
-        let fixed = replicas.max(1);
-        return vpa.map(|vpa| Spec { vpa: Some(vpa), ..Spec::new(fixed, fixed, PolicySpec::default()) });
+        // What is off has no size.
+        let vpa = vpa.filter(|_| replicas > 0);
+        return vpa.map(|vpa| Spec { vpa: Some(vpa), ..Spec::new(replicas, replicas, PolicySpec::default()) });
     };
     if vpa.is_some() {
         problems.error(

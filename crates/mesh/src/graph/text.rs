@@ -84,6 +84,7 @@ fn local(name: &str) -> &str {
 fn instances((min, max): (u32, u32)) -> String {
     match (min, max) {
         (1, 1) => String::new(),
+        (0, 0) => "off".to_owned(),
         (min, max) if min == max => format!("{max} instances"),
         (min, max) => format!("{min} to {max} instances"),
     }

@@ -90,7 +90,12 @@ impl<'a> Checker<'a> {
                     let near = nearest(text, choices).map(|near| format!(", did you mean {near}?"));
                     self.expected_and(&format!("one of {}", choices.join(", ")), value, &near.unwrap_or_default());
                 }
-                None => self.expected(&format!("one of {}", choices.join(", ")), value),
+                None => {
+                    // `Off` is `false` in YAML.
+                    let is_choice = value.written().is_some_and(|text| choices.contains(&text));
+                    let advice = if is_choice { ": put it in quotes" } else { "" };
+                    self.expected_and(&format!("one of {}", choices.join(", ")), value, advice);
+                }
             },
             Shape::Object => {
                 if !matches!(value.data, crate::yaml::Data::Map(_)) {
@@ -128,6 +133,8 @@ impl<'a> Checker<'a> {
     fn expected(&mut self, what: &str, found: &Value) {
         let advice = match (what, found.text()) {
             ("a text", _) if found.written().is_some() => ": put it in quotes",
+            ("a list", _) if found.written().is_some() => ": put it in brackets",
+            ("a list", _) => ": put `- ` before it",
             ("true or false", Some("true" | "false")) | ("a whole number", Some(_))
                 if found.text().is_some_and(|text| text.parse::<f64>().is_ok() || matches!(text, "true" | "false")) =>
             {
@@ -172,10 +179,13 @@ impl<'a> Checker<'a> {
         }
         let known: Vec<&str> = record.fields().map(|field| field.name).collect();
         let near = nearest(name, &known);
+        // What has no effect here has none under another name either.
+        let is_kept = |near: &str| record.field(near).is_some_and(|field| field.effect == Effect::Kept);
         let place = shown(&self.path[..self.path.len() - 1]);
         let place = if place.is_empty() { record.name.to_owned() } else { place };
         let text = format!("unknown field `{}` in {}", quoted(name), quoted(&place));
         match near {
+            Some(near) if is_kept(near) => self.problems.warning(at, format!("{text}, did you mean `{near}`?")),
             Some(near) => {
                 self.tell(at, format!("{text}, did you mean `{near}`?"));
                 let parent = &self.path[..self.path.len() - 1];

@@ -363,7 +363,11 @@ static COMMON: &[Field] = &[
     acts("tenant", Text, "`public` where none is given."),
     acts("namespace", Text, "Pulsar's namespace; `default` where none is given."),
     acts("className", Text, "`className`."),
-    acts("replicas", Int(0), "`parallelism`: instances to begin with; `minReplicas` where none is given, else 1."),
+    acts(
+        "replicas",
+        Int(0),
+        "`parallelism`: instances to begin with; `minReplicas` where none is given, else 1. 0 without `maxReplicas`: it is off.",
+    ),
     acts(
         "minReplicas",
         Int(0),

@@ -33,7 +33,7 @@ has an anchor once more), and 5,000 functions, sources and sinks.
 
 | The spec has | It scales |
 |---|---|
-| no `maxReplicas` | Not at all: `replicas` instances, or `minReplicas`, or 1. |
+| no `maxReplicas` | Not at all: `replicas` instances, or `minReplicas`, or 1. With 0 it is off, and nothing wakes it. |
 | `maxReplicas` | By Geminga's own policy, `rate`: between `minReplicas` and `maxReplicas`. |
 | `pod.builtinAutoscaler`, `pod.autoScalingMetrics`, `pod.autoScalingBehavior` | By Kubernetes' HPA with these. A built-in rule is a share of the limit. |
 | `pod.vpa` | Requests are recommended as by Kubernetes' VPA; the number of instances stays. |

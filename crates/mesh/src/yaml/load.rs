@@ -11,6 +11,11 @@ use std::{
 /// Lists and mappings within each other.
 const DEPTH_MAX: usize = 64;
 
+/// How far behind the place that the parser tells a mistake may be.
+const LINES_LOOKED_AT: usize = 5;
+/// What `{{` in a manifest means.
+const TEMPLATE: &str = "`{{` begins a template, and what `helm template` makes of it is a manifest";
+
 /// The documents of a text; empty ones are left out. A document with a mistake in its YAML is told and left out.
 pub(crate) fn load(file: usize, text: &str, room: &mut Room, problems: &mut Problems) -> Vec<Value> {
     if room.is_full() {
@@ -27,14 +32,56 @@ pub(crate) fn load(file: usize, text: &str, room: &mut Room, problems: &mut Prob
         block_nesting_limit: DEPTH_MAX,
         flow_nesting_limit: DEPTH_MAX,
     };
-    let mut loader = Loader {
-        file,
-        parser: Parser::new_from_str_with_options(text, options),
-        anchors: HashMap::new(),
-        room,
-        problems,
-    };
-    loader.documents()
+    let mut documents = Vec::new();
+    for (lines_before, text) in pieces(text) {
+        let mut loader = Loader {
+            file,
+            text,
+            lines_before,
+            parser: Parser::new_from_str_with_options(text, options.clone()),
+            anchors: HashMap::new(),
+            room,
+            problems,
+        };
+        documents.append(&mut loader.documents());
+        if room.is_full() {
+            break;
+        }
+    }
+    documents
+}
+
+/// The objects of a stream of JSON, as `jq` writes it, each with the lines before it; a text of YAML is one piece.
+fn pieces(text: &str) -> Vec<(usize, &str)> {
+    if !text.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
+        return vec![(0, text)];
+    }
+    let (mut pieces, mut start, mut lines, mut lines_before) = (Vec::new(), 0, 0, 0);
+    let (mut depth, mut is_text, mut is_escaped, mut is_whole) = (0_usize, false, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'\n' => lines += 1,
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b'{' if !is_text => {
+                if is_whole {
+                    pieces.push((lines_before, &text[start..at]));
+                    (start, lines_before, is_whole) = (at, lines, false);
+                }
+                depth += 1;
+            }
+            b'}' if !is_text => {
+                depth = depth.saturating_sub(1);
+                is_whole = depth == 0;
+            }
+            // What comes behind an object is something else than the next one.
+            byte if is_whole && !byte.is_ascii_whitespace() => return vec![(0, text)],
+            _ => {}
+        }
+    }
+    pieces.push((lines_before, &text[start..]));
+    pieces
 }
 
 /// The one value of a text within a manifest; nothing where it is no YAML.
@@ -54,6 +101,9 @@ enum Stop {
 
 struct Loader<'a> {
     file: usize,
+    text: &'a str,
+    /// Lines of the file before this text.
+    lines_before: usize,
     parser: Parser<'a, StrInput<'a>>,
     /// What may be repeated, by the parser's number.
     anchors: HashMap<usize, Value>,
@@ -117,12 +167,28 @@ impl<'a> Loader<'a> {
         self.event()?.ok_or_else(unfinished)
     }
 
+    /// Says what is meant by the mistakes that people make most; the parser tells where it began what it could not end.
     fn broken(&self, error: &ScanError) -> Stop {
-        Stop::Document(self.at(error.marker()), format!("this is no YAML: {}", error.info()))
+        let (at, why) = (self.at(error.marker()), error.info());
+        let mut lines = self.text.lines().enumerate().skip(at.line - 1 - self.lines_before).take(LINES_LOOKED_AT);
+        if why.contains("recursion limit") {
+            return Stop::Document(at, format!("lists and mappings are more than {DEPTH_MAX} deep"));
+        }
+        if lines.next().is_some_and(|(_, line)| line.contains("{{")) {
+            return Stop::Document(at, format!("this is no YAML: {why}; {TEMPLATE}"));
+        }
+        let tab = |line: &str| line.chars().take_while(|c| c.is_whitespace()).position(|c| c == '\t');
+        let mut lines = self.text.lines().enumerate().skip(at.line - 1 - self.lines_before).take(LINES_LOOKED_AT);
+        let indented = lines.find_map(|(number, line)| Some((number, tab(line)?)));
+        if let Some((number, column)) = indented.filter(|_| why.contains("tab")) {
+            let at = At { line: self.lines_before + number + 1, column: column + 1, ..at };
+            return Stop::Document(at, "this is no YAML: a tab indents this line, and only spaces do that".to_owned());
+        }
+        Stop::Document(at, format!("this is no YAML: {why}"))
     }
 
     fn at(&self, marker: &Marker) -> At {
-        At { file: self.file, line: marker.line().max(1), column: marker.col() + 1 }
+        At { file: self.file, line: self.lines_before + marker.line().max(1), column: marker.col() + 1 }
     }
 
     fn value(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Value, Stop> {
@@ -203,7 +269,8 @@ impl<'a> Loader<'a> {
                 _ => name.written(),
             };
             let Some(text) = text.map(str::to_owned) else {
-                self.problems.error(name.at, format!("a name must be a text, found {}", name.described()));
+                let advice = if name.entries().is_empty() { String::new() } else { format!("; {TEMPLATE}") };
+                self.problems.error(name.at, format!("a name must be a text, found {}{advice}", name.described()));
                 continue;
             };
             match names.insert(text.clone(), name.at) {

@@ -105,11 +105,11 @@ impl Value {
         }
     }
 
+    /// A whole number, `2.0` too: `kubectl` sends JSON, which has one kind of numbers.
     pub(crate) fn int(&self) -> Option<i64> {
-        match &self.data {
-            Data::Number(number, _) => number.as_i64(),
-            _ => None,
-        }
+        let Data::Number(number, _) = &self.data else { return None };
+        let whole = || number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 2_f64.powi(53));
+        number.as_i64().or_else(|| whole().map(|number| number as i64))
     }
 
     /// As JSON, the way `kubectl` sends it.

@@ -379,3 +379,20 @@ fn a_node_is_stored_and_read_again() {
         }
     }
 }
+
+#[test]
+fn replicas_0_is_off_as_in_function_mesh() {
+    for (lines, told) in [
+        ("replicas: 0", "8:13: note: replicas is 0: it is off, and nothing wakes it"),
+        ("minReplicas: 1\nreplicas: 0", "9:13: note: replicas is 0: it is off, and nothing wakes it"),
+        ("replicas: 0\npod: {vpa: {}}", "8:13: note: replicas is 0: it is off, and nothing wakes it"),
+        ("minReplicas: 0", "8:16: warning: minReplicas is 0 and nothing wakes it: it is off"),
+    ] {
+        let yaml = function("f", &format!("input: {{topics: [in]}}\n{lines}"));
+        let node = node(&yaml);
+        assert_eq!((node.replicas, node.scaling), (0, None), "{lines}");
+        let (_, problems) = Manifest::parse(&yaml);
+        let shown: Vec<String> = problems.iter().map(|problem| problem.shown(&["app.yaml"])).collect();
+        assert!(shown.iter().any(|line| line.starts_with(&format!("app.yaml:{told}"))), "{lines}: {shown:?}");
+    }
+}

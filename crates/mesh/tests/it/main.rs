@@ -5,6 +5,7 @@
 mod conversion;
 mod graph;
 mod hostile;
+mod kubectl;
 mod mistakes;
 mod plan;
 mod properties;

@@ -207,9 +207,9 @@ fn guarantees_that_contradict_are_told() {
 #[test]
 fn replicas_that_cannot_be_are_told() {
     spec(
-        "replicas: 0",
+        "minReplicas: 0",
         expect![[r#"
-        app.yaml:8:13: error: replicas is 0 and nothing wakes it: minReplicas: 0 with a maxReplicas lets it sleep until an event comes
+        app.yaml:8:16: warning: minReplicas is 0 and nothing wakes it: it is off; minReplicas: 0 with a maxReplicas lets it sleep until an event comes
     "#]],
     );
     spec("replicas: 0\nminReplicas: 0\nmaxReplicas: 4", expect![""]);
@@ -385,8 +385,8 @@ fn names_and_subscriptions_that_collide_are_told() {
     expect![[r#"
         app.yaml:17:21: warning: function public/default/f and function public/default/g share the subscription s of persistent://public/default/in: each message goes to one of them
         app.yaml:26:21: error: function public/default/f reads persistent://public/default/in by s as Shared, function public/default/h as Failover: the second cannot subscribe
-        app.yaml:29:1: error: sink public/default/f has the name of the function public/default/f in line 1: the three kinds share their names
-        app.yaml:34:1: error: function public/default/f is here a second time, first in line 1
+        app.yaml:31:18: error: sink public/default/f has the name of the function public/default/f in line 3: the three kinds share their names
+        app.yaml:36:18: error: function public/default/f is here a second time, first in line 3
     "#]]
     .assert_eq(&told);
 }
@@ -404,6 +404,7 @@ fn secrets_and_config_maps_are_looked_up() {
         expect![[r#"
             app.yaml:1:1: warning: function public/default/f: the ConfigMap here has no webServiceURL
             app.yaml:9:23: error: function public/default/f: secret token: the Secret keys has no key tokn, did you mean token?
+            app.yaml:9:55: warning: function public/default/f: secret other: there is no Secret elsewhere in these files, so that the server's environment must have it
         "#]],
     );
     let (manifest, _) = mesh::Manifest::parse(rest);
