@@ -105,6 +105,11 @@ impl Manifest {
         manifest
     }
 
+    /// Whether any document is one that is read here.
+    pub(crate) fn has_ours(&self) -> bool {
+        self.documents.iter().any(|document| KINDS.contains(&document.kind.as_str()))
+    }
+
     /// Names of the meshes, in their order.
     pub fn meshes(&self) -> impl Iterator<Item = &str> {
         self.documents.iter().filter(|document| document.kind == "FunctionMesh").map(|document| document.name.as_str())

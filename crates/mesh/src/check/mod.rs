@@ -23,7 +23,7 @@ pub fn check(files: &[&str]) -> (Manifest, Vec<Problem>) {
 }
 
 fn together(manifest: &Manifest, problems: &mut Problems) {
-    if manifest.nodes.is_empty() && manifest.meshes().next().is_none() && problems.has_none_within(At::default()) {
+    if !manifest.has_ours() && problems.has_none_within(At::default()) {
         // An empty pipe, a template that came to nothing.
         problems.warning(At { file: 0, line: 1, column: 1 }, "there is no function, no source and no sink");
     }

@@ -169,4 +169,5 @@ fn a_pipe_that_came_to_nothing_is_not_right() {
     for empty in ["", "# nothing\n---\n", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n"] {
         told(empty, &["1:1: warning: there is no function, no source and no sink"]);
     }
+    told("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {}\n", &[]);
 }
