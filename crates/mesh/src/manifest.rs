@@ -342,11 +342,12 @@ impl Manifest {
             }
             convert::env::resolve(node, room, &places.env, &self.config_maps, &self.secrets, problems);
             let of_env = node.env.iter().filter_map(|variable| match &variable.value_from {
-                Some(ValueFrom::Secret(of)) => Some((&variable.name, &of.name, &of.key, places.env.get(&variable.name))),
+                Some(ValueFrom::Secret(of)) => {
+                    Some((&variable.name, &of.name, &of.key, places.env.get(&variable.name)))
+                }
                 _ => None,
             });
-            let of_secrets =
-                node.secrets.iter().map(|(name, of)| (name, &of.path, &of.key, places.secrets.get(name)));
+            let of_secrets = node.secrets.iter().map(|(name, of)| (name, &of.path, &of.key, places.secrets.get(name)));
             for (name, of, key, at) in of_env.chain(of_secrets) {
                 if self.binary.contains(&(of.clone(), key.clone())) {
                     let (name, of, key) = (quoted(name), quoted(of), quoted(key));

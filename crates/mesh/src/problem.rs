@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
 
-/// Problems told of one manifest; a hostile one may have a million.
+/// Problems told of one manifest: no more than a person can read.
 const PROBLEMS_MAX: usize = 500;
+
+/// How many that are not told are looked at, for whether one of them is an error: a hostile manifest may have a million.
+const LOOKED_AT_MAX: usize = 5_000;
 
 /// Characters a text has at most; names in it come from outside.
 const CHARS_MAX: usize = 500;
@@ -66,7 +69,11 @@ impl Problem {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     list: BTreeSet<Problem>,
+    /// How many of these are errors.
+    errors: usize,
     left_out: usize,
+    /// Of those left out.
+    worst: Option<Severity>,
 }
 
 impl Problems {
@@ -88,20 +95,37 @@ impl Problems {
     }
 
     pub(crate) fn add(&mut self, at: At, severity: Severity, text: String) {
-        if self.is_full() {
-            return self.count();
+        let problem = Problem { at, severity, text: shortened(&text) };
+        if self.list.contains(&problem) {
+            return;
         }
-        self.list.insert(Problem { at, severity, text: shortened(&text) });
+        if self.list.len() >= PROBLEMS_MAX {
+            // An error takes the place of the last that is none.
+            if severity != Severity::Error || self.errors == self.list.len() {
+                return self.leave_out(severity);
+            }
+            let spare = self.list.iter().rev().find(|told| told.severity != Severity::Error).cloned();
+            let Some(spare) = spare else { return self.leave_out(severity) };
+            self.list.remove(&spare);
+            self.leave_out(spare.severity);
+        }
+        self.list.insert(problem);
+        self.errors += usize::from(severity == Severity::Error);
     }
 
     /// Whether a further one is only counted, so that what it would say need not be found.
     pub(crate) fn is_full(&self) -> bool {
-        self.list.len() >= PROBLEMS_MAX
+        self.left_out >= LOOKED_AT_MAX
     }
 
-    /// One more that is not told.
+    /// One more that is not told, nor looked at: it may be an error.
     pub(crate) fn count(&mut self) {
+        self.leave_out(Severity::Error);
+    }
+
+    fn leave_out(&mut self, severity: Severity) {
         self.left_out += 1;
+        self.worst = self.worst.into_iter().chain([severity]).min();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -110,11 +134,11 @@ impl Problems {
 
     /// In the order they are written.
     pub(crate) fn into_sorted(self) -> Vec<Problem> {
-        let Self { list, left_out } = self;
+        let Self { list, left_out, worst, .. } = self;
         let mut list: Vec<_> = list.into_iter().collect();
-        if let (Some(last), 1..) = (list.last(), left_out) {
+        if let (Some(last), Some(severity)) = (list.last(), worst) {
             let text = format!("and {left_out} more");
-            list.push(Problem { at: last.at, severity: Severity::Error, text });
+            list.push(Problem { at: last.at, severity, text });
         }
         list
     }

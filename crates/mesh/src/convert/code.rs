@@ -91,13 +91,20 @@ pub(super) fn code(spec: &Value, problems: &mut Problems) -> Option<Code> {
 fn unfetched(at: &CodeRef) -> Option<String> {
     let (scheme, path) = at.location.split_once("://")?;
     let text = match at.place {
-        Place::Local => format!("{}:// is nothing that code is fetched from: function://, source://, sink://, http://, https:// and file:// are", quoted(scheme)),
+        Place::Local => format!(
+            "{}:// is nothing that code is fetched from: function://, source://, sink://, http://, https:// and file:// are",
+            quoted(scheme)
+        ),
         Place::Package => {
             let parts: Vec<&str> = path.split('@').next().unwrap_or_default().split('/').collect();
             if parts.len() == 3 && parts.iter().all(|part| !part.is_empty()) {
                 return None;
             }
-            format!("{} is no package: they are {}://tenant/namespace/name@version", quoted(&at.location), quoted(scheme))
+            format!(
+                "{} is no package: they are {}://tenant/namespace/name@version",
+                quoted(&at.location),
+                quoted(scheme)
+            )
         }
         Place::Url | Place::Builtin => return None,
     };

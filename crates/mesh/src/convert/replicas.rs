@@ -34,7 +34,8 @@ pub(super) fn read(kind: Kind, spec: &Value, problems: &mut Problems) -> Replica
         let advice = "minReplicas: 0 with a maxReplicas lets it sleep until an event comes";
         match spec.get("replicas").filter(|_| given.is_some()) {
             Some(value) => problems.note(value.at, format!("replicas is 0: it is off, and nothing wakes it; {advice}")),
-            None => problems.warning(at("minReplicas"), format!("minReplicas is 0 and nothing wakes it: it is off; {advice}")),
+            None => problems
+                .warning(at("minReplicas"), format!("minReplicas is 0 and nothing wakes it: it is off; {advice}")),
         }
     }
     let mut wrong = |is_wrong: bool, at: At, text: String| {
@@ -62,11 +63,7 @@ pub(super) fn read(kind: Kind, spec: &Value, problems: &mut Problems) -> Replica
     }
     if let (Some(given), Some(min)) = (given, given_min) {
         // None is no number to be above: it sleeps, or is off.
-        wrong(
-            min > given && given > 0,
-            at("minReplicas"),
-            format!("minReplicas {min} is above replicas {given}"),
-        );
+        wrong(min > given && given > 0, at("minReplicas"), format!("minReplicas {min} is above replicas {given}"));
     }
     if kind == Kind::Source && min == 0 && max.is_some() {
         wrong(true, at("minReplicas"), "a source cannot sleep: nothing here would wake it".to_owned());

@@ -103,6 +103,27 @@ fn a_million_mistakes_are_told_in_a_few_hundred() {
 }
 
 #[test]
+fn many_warnings_are_no_error_and_hide_none() {
+    let many = (0..400)
+        .map(|number| {
+            function(
+                &format!("f{number}"),
+                &format!("input: {{topics: [in{number}]}}\noutput: {{topic: out{number}}}\nsourceType: x"),
+            )
+        })
+        .collect::<Vec<_>>()
+        .join("---\n");
+    let told = quickly(&many);
+    assert!(told.iter().all(|line| line.contains(": warning: ")), "{:?}", told.last());
+    assert!(told.last().unwrap().ends_with("warning: and 700 more"), "{:?}", told.last());
+    let told = quickly(&many.replace("name: f399", "name: f0"));
+    assert!(
+        told.iter().any(|line| line.contains(": error: function public/default/f0 is here a second time")),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn mistakes_cannot_steer_a_terminal() {
     for line in quickly(&function("f", "\"\\e[2J\\nkind\": 1\ninput: {topics: [\"\\e[2J\"]}")) {
         assert!(!line.contains('\u{1b}'), "{line:?}");

@@ -118,14 +118,20 @@ fn a_name_is_told_where_it_is() {
         &["3:18: error: Function name ${NAME} is invalid: at most 255 letters, digits and any of -=:._"],
     );
     let twice = problems(&format!("{good}---\n{good}"));
-    assert!(twice.contains("app.yaml:11:18: error: function public/default/f is here a second time, first in line 3"), "{twice}");
+    assert!(
+        twice.contains("app.yaml:11:18: error: function public/default/f is here a second time, first in line 3"),
+        "{twice}"
+    );
 }
 
 #[test]
 fn a_word_that_yaml_takes_for_something_else_belongs_in_quotes() {
     let off = "pod: {vpa: {updatePolicy: {updateMode: Off}}}";
     let lines = problems(&function("f", &format!("input: {{topics: [in]}}\n{off}")));
-    assert!(lines.starts_with("app.yaml:8:42: error: ") && lines.trim_end().ends_with("found Off: put it in quotes"), "{lines}");
+    assert!(
+        lines.starts_with("app.yaml:8:42: error: ") && lines.trim_end().ends_with("found Off: put it in quotes"),
+        "{lines}"
+    );
     spec(&off.replace("Off", "\"Off\""), &[]);
 }
 
@@ -147,11 +153,15 @@ fn code_that_nobody_could_fetch_is_an_error() {
     };
     told(
         &from("s3://bucket/a.jar"),
-        &["7:35: error: jarLocation: s3:// is nothing that code is fetched from: function://, source://, sink://, http://, https:// and file:// are"],
+        &[
+            "7:35: error: jarLocation: s3:// is nothing that code is fetched from: function://, source://, sink://, http://, https:// and file:// are",
+        ],
     );
     told(
         &from("function://public/default"),
-        &["7:35: error: jarLocation: function://public/default is no package: they are function://tenant/namespace/name@version"],
+        &[
+            "7:35: error: jarLocation: function://public/default is no package: they are function://tenant/namespace/name@version",
+        ],
     );
     for good in ["function://public/default/f", "function://public/default/f@1", "https://example.com/a.jar", ""] {
         told(&from(good), &[]);
@@ -160,7 +170,10 @@ fn code_that_nobody_could_fetch_is_an_error() {
 
 #[test]
 fn a_slip_in_what_has_no_effect_here_is_no_reason_to_refuse() {
-    spec("imagePullPolcy: Always", &["8:3: warning: unknown field `imagePullPolcy` in spec, did you mean `imagePullPolicy`?"]);
+    spec(
+        "imagePullPolcy: Always",
+        &["8:3: warning: unknown field `imagePullPolcy` in spec, did you mean `imagePullPolicy`?"],
+    );
     spec("imageHasWget: true", &["8:3: warning: unknown field `imageHasWget` in spec, did you mean `imageHasGet`?"]);
 }
 
