@@ -200,7 +200,9 @@ impl Driver {
             progress.ticks.fetch_add(1, Relaxed);
             if progress.ran() > data.timeout {
                 match data.host.function.kind {
-                    Kind::Source => wasmtime::bail!("it computed for {:?} without a record and without waiting", data.timeout),
+                    Kind::Source => {
+                        wasmtime::bail!("it computed for {:?} without a record and without waiting", data.timeout)
+                    }
                     _ => wasmtime::bail!("timed out after {:?}", data.timeout),
                 }
             }

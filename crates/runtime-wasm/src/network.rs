@@ -110,7 +110,10 @@ mod tests {
             assert!(place("db.example.org:5432", &["other:1", grantable]).is_ok(), "{grantable}");
         }
         for grantable in ["db.example.org:5433", "example.org:5432", "nonsense", ""] {
-            assert!(place("db.example.org:5432", &[grantable]).unwrap_err().contains("may not be granted"), "{grantable}");
+            assert!(
+                place("db.example.org:5432", &[grantable]).unwrap_err().contains("may not be granted"),
+                "{grantable}"
+            );
         }
         assert!(place("db.example.org:5432", &[]).is_err());
     }

@@ -231,7 +231,12 @@ impl Producer {
     ///
     /// # Errors
     /// [`Error::TooLarge`]; [`Error::Mixed`]: there is no such partition; [`Error::Closed`]; or why the producer failed.
-    pub async fn enqueue_made(&self, partition: usize, entry: &Opened, sequence_id: Option<u64>) -> Result<Publication> {
+    pub async fn enqueue_made(
+        &self,
+        partition: usize,
+        entry: &Opened,
+        sequence_id: Option<u64>,
+    ) -> Result<Publication> {
         let lane = self.lanes.get(partition).ok_or(Error::Mixed("a partition that is not there"))?;
         loop {
             let mut room = pin!(lane.room.notified());

@@ -8,11 +8,7 @@ use client::{
     hot,
 };
 use functions::instance::entry_number;
-use futures::{
-    FutureExt, StreamExt,
-    future::try_join_all,
-    stream::FuturesOrdered,
-};
+use futures::{FutureExt, StreamExt, future::try_join_all, stream::FuturesOrdered};
 use model::{MessageId, TopicName};
 use seams::Shutdown;
 use std::{

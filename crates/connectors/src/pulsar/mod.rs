@@ -27,11 +27,7 @@ use functions::{FunctionSpec, event_log, runtime::Report, spec::Guarantee};
 use futures::FutureExt;
 use model::{Domain, TopicName};
 use seams::Shutdown;
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -106,7 +102,8 @@ pub(crate) fn sink(about: &About<'_>) -> Result<OpenSink> {
         in_flight_bytes_max: usize::try_from(in_flight_bytes_max).unwrap_or(usize::MAX),
     };
     Ok(Box::new(move || {
-        let sink: Sink = Box::new(move |intake| Forwarder { route: Arc::new(route), told: Arc::default() }.run(intake).boxed());
+        let sink: Sink =
+            Box::new(move |intake| Forwarder { route: Arc::new(route), told: Arc::default() }.run(intake).boxed());
         std::future::ready(Ok(sink)).boxed()
     }))
 }
@@ -126,7 +123,9 @@ fn connects(url: &str, token: Option<String>, timeout: Duration) -> client::Resu
 /// It reads its topics by itself, and never gives a message up.
 fn refuse_what_has_no_effect(function: &FunctionSpec, given: &mut Given<'_>) {
     if function.guarantee == Guarantee::AtmostOnce {
-        given.problem("processingGuarantees ATMOST_ONCE is not possible: a message is acknowledged when the other broker has it");
+        given.problem(
+            "processingGuarantees ATMOST_ONCE is not possible: a message is acknowledged when the other broker has it",
+        );
     }
     if function.guarantee == Guarantee::EffectivelyOnce
         && function.inputs.keys().any(|input| input.starts_with("non-persistent://"))
@@ -134,7 +133,9 @@ fn refuse_what_has_no_effect(function: &FunctionSpec, given: &mut Given<'_>) {
         given.problem("processingGuarantees EFFECTIVELY_ONCE is not possible: messages of a non-persistent input cannot be told apart");
     }
     if function.max_message_retries.is_some() || function.dead_letter_topic.is_some() {
-        given.problem("maxMessageRetries and deadLetterTopic are not possible: a message is sent until the other broker takes it");
+        given.problem(
+            "maxMessageRetries and deadLetterTopic are not possible: a message is sent until the other broker takes it",
+        );
     }
     if function.log_topic.is_some() {
         given.problem("logTopic is not possible: what goes wrong is in the status");

@@ -216,12 +216,14 @@ async fn a_message_keeps_what_it_has() {
     there.rest("PUT", "/admin/v2/persistent/public/default/out/partitions", "3").await;
     let schema = proto::Schema {
         name: String::new(),
-        schema_data: br#"{"type":"record","name":"R","fields":[{"name":"n","type":"int","default":0}]}"#.to_vec().into(),
+        schema_data:
+            br#"{"type":"record","name":"R","fields":[{"name":"n","type":"int","default":0}]}"#.to_vec().into(),
         r#type: proto::schema::Type::Json as i32,
         properties: Vec::new(),
     };
     // Its versions are others there.
-    let other = proto::Schema { schema_data: br#"{"type":"record","name":"R","fields":[]}"#.to_vec().into(), ..schema.clone() };
+    let other =
+        proto::Schema { schema_data: br#"{"type":"record","name":"R","fields":[]}"#.to_vec().into(), ..schema.clone() };
     there.client.put_schema(&"persistent://public/default/out".parse().unwrap(), other).await.unwrap();
     let batching = Batching { delay: Duration::from_secs(60), ..Batching::default() };
     let producer = here.client.producer("in").schema(schema.clone()).batching(batching);
@@ -282,12 +284,8 @@ async fn what_cannot_be_forwarded_is_refused_with_all_reasons() {
         r#"{"serviceUrl": "http://there:8080", "topic": "a/b", "tokn": "x"}"#,
     ]);
     assert!(!created);
-    for reason in [
-        "it is the web service's",
-        "`topic` \"a/b\"",
-        "did you mean `token`?",
-        "ATMOST_ONCE is not possible",
-    ] {
+    for reason in ["it is the web service's", "`topic` \"a/b\"", "did you mean `token`?", "ATMOST_ONCE is not possible"]
+    {
         assert!(said.contains(reason), "{reason}: {said}");
     }
     let circle = here.forward("out", "in", &here, "in", &[]);

@@ -81,7 +81,7 @@ fn only_a_binary_child_hears_that_nothing_more_comes() {
         out.to_vec()
     };
     assert_eq!(encoded(Encoding::Binary), [1, 0, 0, 0, 5]);
-    assert_eq!(encoded(Encoding::JsonLines), []);
+    assert_eq!(encoded(Encoding::JsonLines), b"");
 }
 
 #[test]

@@ -46,7 +46,8 @@ impl Loop {
                 Some(Event::Log(line)) => self.logs.push(line),
                 Some(event) => return event,
                 None => {
-                    let events = tokio::time::timeout(PATIENCE, self.link.events.recv()).await.expect("it says something");
+                    let events =
+                        tokio::time::timeout(PATIENCE, self.link.events.recv()).await.expect("it says something");
                     self.waiting.extend(events.expect("the last event is Exited"));
                 }
             }
@@ -84,7 +85,8 @@ impl Loop {
                 Some(Event::Log(line)) => self.logs.push(line),
                 Some(other) => panic!("{other:?}, and not yet {line:?}"),
                 None => {
-                    let events = tokio::time::timeout(PATIENCE, self.link.events.recv()).await.expect("it says something");
+                    let events =
+                        tokio::time::timeout(PATIENCE, self.link.events.recv()).await.expect("it says something");
                     self.waiting.extend(events.expect("the last event is Exited"));
                 }
             }
@@ -292,7 +294,8 @@ async fn the_archive_example_is_a_sink_that_writes_each_message_once() {
     for outcome in instance.invoke_all(twice).await {
         assert_eq!(said(&outcome), Ok(None));
     }
-    let files: Vec<_> = fs::read_dir(data.path()).expect("it is there").map(|file| file.expect("a file").path()).collect();
+    let files: Vec<_> =
+        fs::read_dir(data.path()).expect("it is there").map(|file| file.expect("a file").path()).collect();
     let [file] = files.as_slice() else { panic!("one file: {files:?}") };
     assert_eq!(fs::read_to_string(file).expect("it was written"), "precious");
     fs::remove_dir_all(data.path()).expect("removed");
