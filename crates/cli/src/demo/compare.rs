@@ -54,9 +54,10 @@ pub(super) fn talk(load: &Load) -> anyhow::Result<String> {
         ]);
     }
     Ok(format!(
-        "The same load in virtual time, each policy as often and as late as upstream has it, instances up in {:?} for all; late is\n\
-         older than {:?}. The work is {:.0} % processor time and waits for the rest, so a CPU target sees {:.0} % of a core per busy\n\
-         instance, whatever the backlog:\n\n{}\nMore of this: geminga mesh simulate --help\n",
+        "The same load in virtual time, each policy as often and as late as upstream has\n\
+         it, instances up in {:?} for all; late is older than {:?}. The work is {:.0} %\n\
+         processor time and waits for the rest, so a CPU target sees {:.0} % of a core per\n\
+         busy instance, whatever the backlog:\n\n{}\nMore of this: geminga mesh simulate --help\n",
         setting.startup,
         setting.target,
         100.0 * load.cpu_share,

@@ -39,9 +39,16 @@ const WHOLE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Until the story is told, or a person has seen enough.
-pub(super) async fn run(admin: &Admin, admin_url: &str, is_live: bool, is_check: bool) -> anyhow::Result<Vec<Look>> {
-    let mut screen = if is_live { Screen::Live(Live::open()) } else { Screen::Lines { printed: 0 } };
+/// Until the story is told, or a person has seen enough, which is said, too.
+pub(super) async fn run(
+    admin: &Admin,
+    admin_url: &str,
+    is_live: bool,
+    is_check: bool,
+) -> anyhow::Result<(Vec<Look>, bool)> {
+    // A terminal that cannot be set up, as one without a keyboard, has lines.
+    let live = if is_live { Live::open().ok() } else { None };
+    let mut screen = live.map_or(Screen::Lines { printed: 0 }, Screen::Live);
     let mut seen = Seen::default();
     let began = Instant::now();
     loop {
@@ -50,8 +57,9 @@ pub(super) async fn run(admin: &Admin, admin_url: &str, is_live: bool, is_check:
         screen.show(&seen, admin_url)?;
         let at = seen.looks.last().map_or(Duration::ZERO, |look| look.at);
         let is_told = || story::facts(&seen.looks, LOAD.calm_per_s).iter().all(|fact| fact.seen.is_ok());
-        if at >= WHOLE && (!is_check || is_told()) || began.elapsed() > WHOLE + PATIENCE || screen.is_left()? {
-            return Ok(seen.looks);
+        let is_over = at >= WHOLE && (!is_check || is_told()) || began.elapsed() > WHOLE + PATIENCE;
+        if is_over || screen.is_left()? {
+            return Ok((seen.looks, !is_over));
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -188,8 +196,8 @@ struct Live {
 }
 
 impl Live {
-    fn open() -> Self {
-        Self { terminal: ratatui::init() }
+    fn open() -> std::io::Result<Self> {
+        ratatui::try_init().map(|terminal| Self { terminal }).inspect_err(|_| drop(ratatui::try_restore()))
     }
 }
 

@@ -29,12 +29,18 @@ pub(super) struct Shown<'a> {
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
+    // 80x24 has all of it, if less of each.
+    let (waiting_lines, decision_lines) = match frame.area().height {
+        30.. => (6, 8),
+        22.. => (4, 5),
+        _ => (3, 3),
+    };
     let areas = Layout::vertical([
         Constraint::Length(2),
-        Constraint::Min(8),
-        Constraint::Length(6),
+        Constraint::Min(4),
+        Constraint::Length(waiting_lines),
         Constraint::Length(3),
-        Constraint::Length(8),
+        Constraint::Length(decision_lines),
         Constraint::Length(1),
     ])
     .split(frame.area());
@@ -44,7 +50,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     waiting(frame, areas[2], shown, &last);
     instances(frame, areas[3], shown, &last);
     decisions(frame, areas[4], shown);
-    let keys = format!(" q ends it   the same from outside: geminga mesh status demo --admin-url {}", shown.admin_url);
+    let keys = format!(" q ends it   outside: geminga mesh status demo --admin-url {}", shown.admin_url);
     frame.render_widget(Paragraph::new(keys).style(Style::new().fg(Color::DarkGray)), areas[5]);
 }
 
@@ -66,21 +72,20 @@ fn rates(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>, last: &Look) {
     };
     let (arrives, done) = (line(|look| look.arrives_per_s), line(|look| look.done_per_s));
     let top = arrives.iter().chain(&done).map(|point| point.1).fold(10.0, f64::max) * 1.1;
-    let series = |name: String, color, data| {
-        Dataset::default()
-            .name(name)
-            .marker(Marker::Braille)
-            .graph_type(GraphType::Line)
-            .style(Style::new().fg(color))
-            .data(data)
+    // A legend would hide what it explains on a small screen.
+    let title = Line::from(vec![
+        Span::raw(" messages a second: "),
+        Span::styled(format!("arrive {}", rate(last.arrives_per_s)), Style::new().fg(Color::Cyan)),
+        Span::raw(", "),
+        Span::styled(format!("done {} ", rate(last.done_per_s)), Style::new().fg(Color::Green)),
+    ]);
+    let series = |color, data| {
+        Dataset::default().marker(Marker::Braille).graph_type(GraphType::Line).style(Style::new().fg(color)).data(data)
     };
-    let chart = Chart::new(vec![
-        series(format!("arrive {}", rate(last.arrives_per_s)), Color::Cyan, &arrives),
-        series(format!("done {}", rate(last.done_per_s)), Color::Green, &done),
-    ])
-    .block(Block::bordered().title(" messages a second "))
-    .x_axis(Axis::default().bounds([0.0, shown.whole.as_secs_f64()]))
-    .y_axis(Axis::default().bounds([0.0, top]).labels(["0".to_owned(), format!("{top:.0}")]));
+    let chart = Chart::new(vec![series(Color::Cyan, &arrives), series(Color::Green, &done)])
+        .block(Block::bordered().title(title))
+        .x_axis(Axis::default().bounds([0.0, shown.whole.as_secs_f64()]))
+        .y_axis(Axis::default().bounds([0.0, top]).labels(["0".to_owned(), format!("{top:.0}")]));
     frame.render_widget(chart, area);
 }
 
@@ -145,10 +150,36 @@ mod tests {
         let (at, oldest) = (Duration::from_secs(12), Duration::from_millis(2400));
         let look = Look { at, arrives_per_s: 200.0, done_per_s: 40.0, backlog: 321, oldest, wanted: 6, running: 2 };
         let screen = screen(100, 34, &[Look::default(), look]);
-        for text in ["12 of 60 s", "load rises", "backlog 321", "2.4 s", "2 of 6 wanted", "BacklogHigh: 300 wait"] {
+        for text in [
+            "12 of 60 s",
+            "load rises",
+            "arrive 200, done 40.0",
+            "backlog 321",
+            "2.4 s",
+            "2 of 6 wanted",
+            "BacklogHigh: 300 wait",
+        ] {
             assert!(screen.contains(text), "{text} is not in\n{screen}");
         }
         assert_eq!((screen.matches("[#]").count(), screen.matches("[+]").count()), (2, 4));
+    }
+
+    #[test]
+    fn all_that_matters_is_on_a_small_screen_too() {
+        for (width, height) in [(80, 24), (80, 16)] {
+            let screen = screen(width, height, &[Look::default()]);
+            for text in [
+                "0 of 60 s",
+                "arrive 0.0, done 0.0",
+                "127.0.0.1:8080",
+                "backlog 0",
+                "0 of 0 wanted",
+                "BacklogHigh: 300 wait",
+                "q ends it",
+            ] {
+                assert!(screen.contains(text), "{text} is not in\n{screen}");
+            }
+        }
     }
 
     #[test]

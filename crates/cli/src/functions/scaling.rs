@@ -4,7 +4,7 @@ use super::{kind::Kind, target::Target};
 use crate::{
     http::{Admin, Call},
     output::{self, Table, pairs, shown},
-    units::{count, rate},
+    units::{age, count, rate},
     web::Printed,
 };
 use admin_api::scaling::{Scaling, ScalingEvent};
@@ -277,7 +277,11 @@ fn seen(sample: &Sample) -> String {
     let mut parts = Vec::new();
     if let Some(inputs) = &sample.inputs {
         let backlog = count(i64::try_from(inputs.backlog).unwrap_or(i64::MAX));
-        parts.push(format!("{} arriving, backlog {backlog}, oldest {:.1?}", rate(inputs.arrival_per_s), inputs.oldest));
+        parts.push(format!(
+            "{} arriving, backlog {backlog}, oldest {}",
+            rate(inputs.arrival_per_s),
+            age(inputs.oldest)
+        ));
     }
     parts.push(format!("{} done", rate(done)));
     if !ready.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::{
     code::Code,
-    files::{self, Files},
+    files::{self, Files, Paths},
     progress, resource,
 };
 use crate::{http::Admin, output};
@@ -15,15 +15,15 @@ use std::{collections::BTreeMap, time::Duration};
     geminga mesh apply app.yaml --wait\n  \
     geminga mesh apply app.yaml --wait --rollback --timeout 2m\n  \
     geminga mesh apply functions.yaml secrets.yaml --name staging/shop\n  \
+    kustomize build . | geminga mesh apply -f -\n  \
     geminga mesh apply app.yaml --dry-run\n\n\
     Code that the manifest names by a path is looked for beside the manifest and sent along; function://, http:// and\n\
     https:// are fetched by the server. What the manifest does not change is not touched. The server goes on with an\n\
     apply by itself, also after a restart; apply again to go on with one that failed.\n\
     With --wait it exits with 1 when something does not come up.")]
 pub(crate) struct Args {
-    /// Manifests, read as one; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<String>,
+    #[command(flatten)]
+    paths: Paths,
     /// What the mesh is called [default: what the manifest calls itself, else the file]
     #[arg(long, value_name = "[NAMESPACE/]NAME")]
     name: Option<String>,
@@ -50,7 +50,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let files = Files::read(&args.files)?;
+    let files = Files::read(&args.paths.all())?;
     let checked = files.check();
     checked.warn(&files);
     let manifest = checked.or_refuse(&files)?;
@@ -85,7 +85,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         };
     }
     let plain = !args.asked.is_json();
-    let status = progress::follow(&admin, &name, status, plain).await?;
+    // The steps of the apply before this one are no news.
+    let status = match is_new || status.state.is_moving() {
+        true => progress::follow(&admin, &name, status, plain).await?,
+        false => Some(status),
+    };
     progress::ended(&name, status, is_new, plain)
 }
 

@@ -1,6 +1,6 @@
 //! `geminga mesh check`: all mistakes at once, each where it is.
 
-use super::files::Files;
+use super::files::{Files, Paths};
 use crate::output;
 use anyhow::bail;
 use mesh::{Graph, Severity};
@@ -11,14 +11,13 @@ use serde_json::json;
 #[command(after_help = "Examples:\n  \
     geminga mesh check app.yaml\n  \
     geminga mesh check functions.yaml config.yaml --quiet\n  \
-    kubectl get functionmesh app -o yaml | geminga mesh check -\n  \
+    kubectl get functionmesh app -o yaml | geminga mesh check -f -\n  \
     geminga mesh check app.yaml --format json\n\n\
     error: it cannot be applied. warning: probably not what was meant. note: worth knowing.\n\
     Nothing is sent anywhere.")]
 pub(crate) struct Args {
-    /// Manifests; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<String>,
+    #[command(flatten)]
+    paths: Paths,
     /// Warnings count as errors
     #[arg(long)]
     strict: bool,
@@ -39,7 +38,7 @@ enum Format {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let files = Files::read(&args.files)?;
+    let files = Files::read(&args.paths.all())?;
     let checked = files.check();
     let (errors, warnings) = (checked.count(Severity::Error), checked.count(Severity::Warning));
     let graph = Graph::of(&checked.manifest.nodes);

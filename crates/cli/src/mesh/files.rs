@@ -3,10 +3,49 @@
 use crate::http::Admin;
 use anyhow::{Context, bail, ensure};
 use mesh::{MANIFEST_BYTES_MAX, Manifest, Problem, Severity};
-use std::{collections::BTreeMap, io::Read};
+use std::{collections::BTreeMap, io::Read, path::Path};
 
 /// What messages call standard input.
 const STDIN: &str = "<stdin>";
+
+/// Endings of the files of a directory that are manifests, as `kubectl` has it.
+const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
+
+/// Which manifests a command reads.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Paths {
+    /// Manifests, read as one: files, directories of them, or `-` for standard input
+    #[arg(required_unless_present = "filename", value_name = "FILE")]
+    files: Vec<String>,
+    /// The same, as `kubectl` is told
+    #[arg(short = 'f', long, value_name = "FILE", value_delimiter = ',')]
+    filename: Vec<String>,
+}
+
+/// The same, or the mesh of a server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PathsOrName {
+    /// Manifests, directories of them, `-` for standard input, or the name of an applied mesh
+    #[arg(required_unless_present = "filename", value_name = "FILE|NAME")]
+    files: Vec<String>,
+    /// Manifests, as `kubectl` is told
+    #[arg(short = 'f', long, value_name = "FILE", value_delimiter = ',')]
+    filename: Vec<String>,
+}
+
+impl Paths {
+    /// All of them, in their order.
+    pub(crate) fn all(&self) -> Vec<String> {
+        [&self.files[..], &self.filename].concat()
+    }
+}
+
+impl PathsOrName {
+    /// All of them, in their order.
+    pub(crate) fn all(&self) -> Vec<String> {
+        [&self.files[..], &self.filename].concat()
+    }
+}
 
 /// Some files that are read together.
 #[derive(Debug, Default)]
@@ -28,14 +67,14 @@ pub(crate) struct Checked {
 }
 
 impl Files {
-    /// Reads files; `-` is standard input. A pipe is as good as a file, since a shell makes one of `<(...)`.
+    /// Reads files, and those of directories; `-` is standard input. A pipe is as good as a file, since a shell makes one of `<(...)`.
     ///
     /// # Errors
-    /// One cannot be read, or is no text; all of them together are too long.
+    /// One cannot be read, or is no text; a directory has none; all of them together are too long.
     pub(crate) fn read(paths: &[String]) -> anyhow::Result<Self> {
         let mut files = Self::default();
         let mut left = MANIFEST_BYTES_MAX;
-        for path in paths {
+        for path in &expanded(paths)? {
             let mut bytes = Vec::new();
             // One more than may be says that it is too long, and a slip such as a device does not fill the memory.
             if path == "-" {
@@ -46,7 +85,7 @@ impl Files {
             }
             ensure!(bytes.len() <= left, "{path}: the manifest is longer than {MANIFEST_BYTES_MAX} bytes");
             left -= bytes.len();
-            files.texts.push(String::from_utf8(bytes).with_context(|| format!("{path} is no text in UTF-8"))?);
+            files.texts.push(text(bytes).with_context(|| format!("{path} is no text in UTF-8"))?);
             files.names.push(if path == "-" { STDIN.to_owned() } else { path.clone() });
         }
         Ok(files)
@@ -56,16 +95,13 @@ impl Files {
     ///
     /// # Errors
     /// As [`Files::read`]; no server answers, or it has no such mesh.
-    pub(crate) async fn of(
-        arguments: &[String],
-        admin: impl FnOnce() -> anyhow::Result<Admin>,
-    ) -> anyhow::Result<Self> {
-        match arguments {
-            [name] if is_name(name) => match Self::applied(&admin()?, name).await? {
+    pub(crate) async fn of(named: &PathsOrName, admin: impl FnOnce() -> anyhow::Result<Admin>) -> anyhow::Result<Self> {
+        match &named.files[..] {
+            [name] if named.filename.is_empty() && is_name(name) => match Self::applied(&admin()?, name).await? {
                 Some(files) => Ok(files),
                 None => bail!("there is no file {name}, and the server has no mesh of that name"),
             },
-            paths => Self::read(paths),
+            _ => Self::read(&named.all()),
         }
     }
 
@@ -127,6 +163,43 @@ impl Checked {
     }
 }
 
+/// The text of a file: UTF-8, or UTF-16 that says so in its first two bytes, as PowerShell writes it.
+fn text(bytes: Vec<u8>) -> anyhow::Result<String> {
+    let wide = |of: fn([u8; 2]) -> u16| {
+        let units = bytes[2..].chunks(2).map(|pair| pair.try_into().map_or(0xfffd, of));
+        char::decode_utf16(units).collect::<Result<String, _>>().context("its UTF-16 is broken")
+    };
+    match bytes[..] {
+        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
+        _ => Ok(String::from_utf8(bytes)?),
+    }
+}
+
+/// Directories as the manifests directly in them, by name.
+fn expanded(paths: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for path in paths {
+        if path == "-" || !Path::new(path).is_dir() {
+            all.push(path.clone());
+            continue;
+        }
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).with_context(|| format!("read {path}"))? {
+            let file = entry.with_context(|| format!("read {path}"))?.path();
+            let is_manifest = file.extension().is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known));
+            if is_manifest && file.is_file() {
+                found
+                    .push(file.to_str().with_context(|| format!("{} is no name in UTF-8", file.display()))?.to_owned());
+            }
+        }
+        ensure!(!found.is_empty(), "{path}: a directory without a file that ends in .yaml, .yml or .json");
+        found.sort();
+        all.append(&mut found);
+    }
+    Ok(all)
+}
+
 /// Whether an argument is the name of a mesh: no file has it, and it looks like none.
 fn is_name(argument: &str) -> bool {
     let looks_like_a_file =
@@ -136,7 +209,7 @@ fn is_name(argument: &str) -> bool {
         part.starts_with(|first: char| first.is_ascii_alphanumeric())
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
     };
-    !looks_like_a_file && parts.len() <= 2 && parts.iter().all(is_part) && !std::path::Path::new(argument).exists()
+    !looks_like_a_file && parts.len() <= 2 && parts.iter().all(is_part) && !Path::new(argument).exists()
 }
 
 /// The same, or that of the file where the manifest gives itself none.
@@ -147,7 +220,7 @@ pub(crate) fn name_or_file(manifest: &Manifest, files: &Files) -> anyhow::Result
     let has_meshes = manifest.meshes().next().is_some();
     name(manifest).or_else(|error| match &files.names[..] {
         [file] if !has_meshes && file != STDIN => {
-            let stem = std::path::Path::new(file).file_stem().unwrap_or_default();
+            let stem = Path::new(file).file_stem().unwrap_or_default();
             Ok(stem.to_string_lossy().into_owned())
         }
         _ => Err(error),
@@ -207,11 +280,30 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_is_the_manifests_directly_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let read = |paths: &[String]| Files::read(paths).map(|files| files.names).map_err(|error| error.to_string());
+        assert!(read(&[path("")]).unwrap_err().contains("a directory without a file that ends in .yaml"));
+        for name in ["b.yaml", "a.yml", "c.json", "code.py", ".yaml"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        std::fs::create_dir(path("more.yaml")).unwrap();
+        assert_eq!(read(&[path("")]).unwrap(), [path("a.yml"), path("b.yaml"), path("c.json")]);
+        assert_eq!(read(&[path("c.json"), path("")]).unwrap().len(), 4);
+    }
+
+    #[test]
     fn what_is_read_is_bounded_and_must_be_text() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-        std::fs::write(path("binary"), [0xff, 0xfe]).unwrap();
+        std::fs::write(path("binary"), [0xc3, 0x28]).unwrap();
         assert!(Files::read(&[path("binary")]).unwrap_err().to_string().contains("no text"));
+        std::fs::write(path("broken"), [0xff, 0xfe, 0x00, 0xd8]).unwrap();
+        assert!(Files::read(&[path("broken")]).unwrap_err().to_string().contains("no text"));
+        std::fs::write(path("wide"), [0xff, 0xfe, 0x61, 0x00, 0xe9, 0x00]).unwrap();
+        std::fs::write(path("big"), [0xfe, 0xff, 0x00, 0x61, 0x00, 0xe9]).unwrap();
+        assert_eq!(Files::read(&[path("wide"), path("big")]).unwrap().texts, ["a\u{e9}"; 2]);
         assert!(Files::read(&[path("absent.yaml")]).unwrap_err().to_string().contains("absent.yaml"));
         std::fs::write(path("half"), vec![b'#'; MANIFEST_BYTES_MAX / 2]).unwrap();
         let halves = |count| Files::read(&vec![path("half"); count]).map_err(|error| error.to_string());

@@ -1,6 +1,6 @@
 //! `geminga mesh graph`: who writes what for whom.
 
-use super::files::Files;
+use super::files::{Files, PathsOrName};
 use crate::{output, web::Reach};
 use mesh::{Drawing, Graph, Severity};
 
@@ -14,9 +14,8 @@ use mesh::{Drawing, Graph, Severity};
     Text goes layer by layer: the first reads nothing that others write. ~> is what is no result: dead letters, late\n\
     data and logs; other formats draw it with dashed lines.")]
 pub(crate) struct Args {
-    /// Manifests, `-` for standard input, or the name of an applied mesh
-    #[arg(required = true, value_name = "FILE|NAME")]
-    files: Vec<String>,
+    #[command(flatten)]
+    named: PathsOrName,
     /// How it is drawn
     #[arg(short = 'o', long, alias = "output", value_enum, default_value = "text")]
     format: Format,
@@ -37,7 +36,7 @@ enum Format {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
-    let files = Files::of(&args.files, || args.reach.admin()).await?;
+    let files = Files::of(&args.named, || args.reach.admin()).await?;
     let checked = files.check();
     // What can be read can be drawn; what cannot is told beside it.
     for problem in checked.problems.iter().filter(|problem| problem.severity == Severity::Error) {

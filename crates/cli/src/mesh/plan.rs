@@ -3,7 +3,7 @@
 use super::{
     apply,
     code::Code,
-    files::{self, Files},
+    files::{self, Files, PathsOrName},
     progress,
     resource::Name,
 };
@@ -21,9 +21,8 @@ use mesh::Plan;
     + is made, ~ is changed, - goes. Steps are in the order of an apply: who reads a topic comes before who writes it,\n\
     what goes comes last. The plan for the name of a mesh shows what somebody changed by hand since it was applied.")]
 pub(crate) struct Args {
-    /// Manifests, `-` for standard input, or the name of an applied mesh
-    #[arg(required = true, value_name = "FILE|NAME")]
-    files: Vec<String>,
+    #[command(flatten)]
+    named: PathsOrName,
     /// Compare with this manifest instead of what the server has applied, and ask no server; may be repeated
     #[arg(long, value_name = "FILE")]
     against: Vec<String>,
@@ -48,7 +47,7 @@ enum Format {
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let is_json = args.format == Format::Json;
     if !args.against.is_empty() {
-        let wanted = Files::read(&args.files)?;
+        let wanted = Files::read(&args.named.all())?;
         let old = Files::read(&args.against)?.check().manifest.nodes;
         let plan = Plan::between(&old, &wanted.check().or_refuse(&wanted)?.nodes);
         if is_json {
@@ -57,7 +56,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         let lines: String = plan.text().lines().map(|line| output::shown(line) + "\n").collect();
         return output::print(&lines);
     }
-    let files = Files::of(&args.files, || args.reach.admin()).await?;
+    let files = Files::of(&args.named, || args.reach.admin()).await?;
     let manifest = files.check().or_refuse(&files)?;
     let name = match (&args.name, &files.mesh) {
         (Some(name), _) | (None, Some(name)) => Name::parse(name)?,

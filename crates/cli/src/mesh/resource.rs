@@ -42,6 +42,30 @@ impl Asked {
     }
 }
 
+/// Which mesh, by its name or by its manifest.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// The name of a mesh, or a file with its manifest
+    #[arg(required_unless_present = "filename", value_name = "[NAMESPACE/]NAME|FILE")]
+    mesh: Option<String>,
+    /// A file with its manifest, as `kubectl` is told
+    #[arg(short = 'f', long, value_name = "FILE", value_delimiter = ',', conflicts_with = "mesh")]
+    filename: Vec<String>,
+}
+
+impl Which {
+    /// Its name.
+    ///
+    /// # Errors
+    /// The file cannot be read or names none.
+    pub(crate) fn name(&self) -> anyhow::Result<Name> {
+        match &self.mesh {
+            Some(mesh) => Name::of(mesh),
+            None => Name::in_files(&self.filename),
+        }
+    }
+}
+
 /// `NAMESPACE/NAME`, as Kubernetes has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
@@ -76,7 +100,11 @@ impl Name {
         if argument != "-" && !Path::new(argument).is_file() && !has_extension(argument) {
             return Self::parse(argument);
         }
-        let files = Files::read(&[argument.to_owned()])?;
+        Self::in_files(&[argument.to_owned()])
+    }
+
+    fn in_files(paths: &[String]) -> anyhow::Result<Self> {
+        let files = Files::read(paths)?;
         let manifest = files.check().manifest;
         Self::parse(&files::name_or_file(&manifest, &files)?)
     }

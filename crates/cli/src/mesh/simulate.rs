@@ -30,7 +30,7 @@ const WAITING_SHARE: f64 = 0.15;
     A trace of one's own is a CSV file of `second,rate` lines: messages per second, in straight lines\n\
     between these points. steps:N, waves:N, bursts:N and random:N are drawn from a number, N-M from all of these\n\
     numbers: what comes, what is to be done and, unless they are given, the start-up time and the target.\n\n\
-    A policy of one's own is a JSON file with what `scaling` of a function says,\n\
+    A policy of one's own is a YAML or JSON file with what `scaling` of a function says,\n\
     such as {\"maxReplicas\": 20, \"policy\": {\"rate\": {\"targetAge\": \"2s\"}}}; it is called as the file is.\n\n\
     Policies: `rate` is ours; hpa-*, keda and knative are those of Kubernetes, KEDA and Knative, as\n\
     shipped and tuned. `oracle` and `fixed` know the future: the cheapest that could be had, and the\n\
@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// What comes: step, ramp, diurnal, flash, skew, three-stage, or all of these; random:N; FILE
     #[arg(long, value_name = "NAME|FILE", value_delimiter = ',', default_value = "step")]
     trace: Vec<String>,
-    /// Who is compared: names as below, FILE.json, or all
+    /// Who is compared: names as below, FILE.yaml, FILE.json, or all
     #[arg(long, value_name = "NAME|FILE", value_delimiter = ',', default_value = "all")]
     policy: Vec<String>,
     /// What a message needs: `cpu`, a core all of its time; `wait`, for 15 % of it; another share; or all
@@ -70,7 +70,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     receiver_queue: usize,
     /// How the result is written
-    #[arg(long, value_enum, default_value_t = Format::Table)]
+    #[arg(short = 'o', long, alias = "output", value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Write plots into this directory
     #[arg(long, value_name = "DIR")]
@@ -174,7 +174,9 @@ fn loads(names: &[String]) -> anyhow::Result<Vec<Drawn>> {
             for number in range(numbers).with_context(|| format!("trace {name}"))? {
                 loads.push(Drawn::named(&format!("{kind}:{number}"))?);
             }
-        } else if TRACES.contains(&name.as_str()) || !Path::new(name).exists() {
+        } else if TRACES.contains(&name.as_str())
+            || (!Path::new(name).exists() && Path::new(name).extension().is_none())
+        {
             loads.push(usual(Trace::named(name)?));
         } else {
             let rates = Rates::parse(&read(name)?).with_context(|| name.clone())?;
@@ -201,7 +203,7 @@ fn contenders(names: &[String], setting: &Setting, trace: &Trace) -> anyhow::Res
         let new = if name == "all" {
             Contender::all(setting, trace)?
         } else if !POLICIES.contains(&name.as_str()) && Path::new(name).extension().is_some() {
-            let spec = serde_json::from_str(&read(name)?).with_context(|| format!("{name} is no scaling"))?;
+            let spec = rules(&read(name)?).with_context(|| format!("{name} is no scaling"))?;
             vec![Contender::of(&stem(name), name, spec, setting)?]
         } else {
             vec![Contender::named(name, setting, trace)?]
@@ -214,6 +216,12 @@ fn contenders(names: &[String], setting: &Setting, trace: &Trace) -> anyhow::Res
         }
     }
     Ok(contenders)
+}
+
+/// Rules in YAML, of which JSON is a part, as `functions scaling set --file` takes them.
+fn rules(text: &str) -> anyhow::Result<autoscale::Spec> {
+    let value: serde_json::Value = serde_saphyr::from_str(text).context("it is neither YAML nor JSON")?;
+    Ok(serde_json::from_value(value)?)
 }
 
 fn stem(file: &str) -> String {
@@ -238,4 +246,18 @@ fn write_plots(directory: &Path, work: &str, comparison: &Comparison) -> anyhow:
         std::fs::write(&path, svg).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_yaml_or_json() {
+        let of = |text: &str| rules(text).map(|rules| rules.max_replicas).map_err(|error| format!("{error:#}"));
+        assert_eq!(of(r#"{"maxReplicas": 7, "policy": {"rate": {"targetAge": "2s"}}}"#).unwrap(), 7);
+        assert_eq!(of("maxReplicas: 8\npolicy:\n  rate: {targetAge: 2s}\n").unwrap(), 8);
+        assert!(of("maxReplicas: [").unwrap_err().contains("neither YAML nor JSON"));
+        assert!(of("maxReplicas: 8\npolicy: {rat: {}}\n").unwrap_err().contains("rat"));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     progress,
-    resource::{Asked, Name},
+    resource::{Asked, Name, Which},
 };
 use crate::{
     output::{self, Table},
@@ -24,9 +24,8 @@ use std::{
     IN/S is what is published to its inputs, DONE/S what it is done with, OUT/S what it publishes. OLDEST is the age of\n\
     the oldest message that waits.")]
 pub(crate) struct StatusArgs {
-    /// The name of a mesh, or a file with its manifest
-    #[arg(value_name = "[NAMESPACE/]NAME|FILE")]
-    mesh: String,
+    #[command(flatten)]
+    which: Which,
     /// Look again and again
     #[arg(short, long)]
     watch: bool,
@@ -47,9 +46,8 @@ pub(crate) struct ListArgs {
 /// Delete a mesh with all its functions, sources and sinks: who writes goes first, and who reads may finish
 #[derive(Debug, clap::Args)]
 pub(crate) struct DeleteArgs {
-    /// The name of a mesh, or a file with its manifest
-    #[arg(value_name = "[NAMESPACE/]NAME|FILE")]
-    mesh: String,
+    #[command(flatten)]
+    which: Which,
     /// Wait until it is gone, and tell how far it is
     #[arg(short, long)]
     wait: bool,
@@ -58,7 +56,7 @@ pub(crate) struct DeleteArgs {
 }
 
 pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<()> {
-    let (name, admin) = (Name::of(&args.mesh)?, args.asked.admin()?);
+    let (name, admin) = (args.which.name()?, args.asked.admin()?);
     let is_screen = args.watch && std::io::stdout().is_terminal();
     loop {
         let status: Status = name.at(&admin).at(["status"]).get().await?;
@@ -94,7 +92,7 @@ pub(crate) async fn list(args: ListArgs) -> anyhow::Result<()> {
 }
 
 pub(crate) async fn delete(args: DeleteArgs) -> anyhow::Result<()> {
-    let (name, admin) = (Name::of(&args.mesh)?, args.asked.admin()?);
+    let (name, admin) = (args.which.name()?, args.asked.admin()?);
     let first: Option<Status> = name.at(&admin).delete_for().await?;
     let plain = !args.asked.is_json();
     if !args.wait {
@@ -170,11 +168,19 @@ fn text(name: &Name, status: &Status) -> String {
             text.push('\n');
         }
         if !node.error.is_empty() {
-            text += &output::shown(&format!("{} {}: last error: {}", node.kind, node.name, node.error));
+            text += &output::shown(&format!("{} {}: last error: {}", node.kind, node.name, gist(&node.error)));
             text.push('\n');
         }
     }
     text
+}
+
+/// The line of an error that says what it is: the last of Python's tracebacks, the first of others.
+fn gist(error: &str) -> String {
+    let lines: Vec<&str> = error.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let told = if error.starts_with("Traceback") { lines.last() } else { lines.first() };
+    let more = if lines.len() > 1 { format!("; all {} lines: -o json", lines.len()) } else { String::new() };
+    format!("{}{more}", told.copied().unwrap_or_default())
 }
 
 /// `1 -> 4 BacklogHigh, 3s ago`.
@@ -193,4 +199,18 @@ fn when(ms: u64) -> String {
     // Clocks differ; what is a little ahead is now.
     let ago = SystemTime::now().duration_since(at).unwrap_or_default();
     format!("{} ago", humantime::format_duration(Duration::from_secs(ago.as_secs())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_in_one_line() {
+        let python = "Traceback (most recent call last):\n  File \"f.py\", line 6\nTypeError: no number\n";
+        assert_eq!(gist(python), "TypeError: no number; all 3 lines: -o json");
+        let java = "java.lang.IllegalStateException: full\n\tat F.process(F.java:7)";
+        assert_eq!(gist(java), "java.lang.IllegalStateException: full; all 2 lines: -o json");
+        assert_eq!((gist("refused").as_str(), gist("").as_str()), ("refused", ""));
+    }
 }

@@ -193,12 +193,15 @@ pub(super) fn without_secrets(files: &[File]) -> Result<(Vec<File>, SecretDocume
                 whole += document;
                 continue;
             }
-            if manifest.documents.len() > 1 {
-                return Err(Error::Invalid(format!(
-                    "{name}: a Secret must be a document of its own, not an item of a List"
-                )));
-            }
-            whole += &shells(document, &values);
+            whole += &match &manifest.documents[..] {
+                [_] => shells(document, &values),
+                _ => list_of_shells(document, &manifest).ok_or_else(|| {
+                    Error::Invalid(format!(
+                        "{name}: a Secret among the items of a List begins in a line of its own, as `kubectl get -o yaml` writes it, or \
+                         is a document of its own"
+                    ))
+                })?,
+            };
             for (name, values) in values {
                 secrets.entry(name).or_default().extend(values);
             }
@@ -245,13 +248,47 @@ fn documents(text: &str) -> Vec<&str> {
     starts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
 }
 
+/// A List with what stands in the place of its Secrets; nothing where its lines do not tell its items apart.
+fn list_of_shells(document: &str, manifest: &mesh::Manifest) -> Option<String> {
+    let mut lines: Vec<String> = document.lines().map(str::to_owned).collect();
+    for secret in manifest.documents.iter().filter(|of| of.kind == "Secret") {
+        let (first, column) = (secret.at.line.checked_sub(1)?, secret.at.column.checked_sub(1)?);
+        let begin: String = lines.get(first)?.chars().take(column).collect();
+        let dash = begin.trim_end().strip_suffix('-').filter(|before| before.trim().is_empty())?;
+        // Its mapping ends where something stands further left.
+        let is_within = |line: &String| {
+            let text = line.trim_start();
+            text.is_empty() || text.starts_with('#') || line.chars().count() - text.chars().count() >= column
+        };
+        let after = lines.iter().skip(first + 1).take_while(|line| is_within(line)).count();
+        let keys = manifest.secrets().get(&secret.name)?.keys();
+        let empty: BTreeMap<&String, &str> = keys.map(|key| (key, "")).collect();
+        let shell = shell(&secret.name, &empty);
+        *lines.get_mut(first)? = format!("{dash}- {shell} # The values of this Secret are kept apart.");
+        lines.iter_mut().skip(first + 1).take(after).for_each(String::clear);
+    }
+    let text = lines.join("\n") + "\n";
+    let (again, _) = mesh::Manifest::parse(&text);
+    let is_same = |(one, other): (&mesh::Document, &mesh::Document)| {
+        (&one.kind, &one.name, one.at.line) == (&other.kind, &other.name, other.at.line)
+    };
+    let is_whole = again.documents.len() == manifest.documents.len()
+        && again.documents.iter().zip(&manifest.documents).all(is_same)
+        && again.secrets().values().flat_map(BTreeMap::values).all(|value| value.reveal().is_empty());
+    is_whole.then_some(text)
+}
+
+/// A Secret of this name with these values.
+fn shell(name: &str, values: &BTreeMap<&String, &str>) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values})
+}
+
 /// What stands in the place of a Secret's document.
 fn shells(document: &str, values: &SecretDocuments) -> String {
     let mut lines = vec!["---".to_owned(), "# The values of this Secret are kept apart.".to_owned()];
     for (name, values) in values {
         let empty: BTreeMap<&String, &str> = values.keys().map(|key| (key, "")).collect();
-        let shell = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": empty});
-        lines.push(shell.to_string());
+        lines.push(shell(name, &empty).to_string());
     }
     lines.resize(lines.len().max(document.lines().count()), String::new());
     lines.join("\n") + "\n"

@@ -13,7 +13,7 @@ use crate::{
     Kind,
     event_log::InputStats,
     instance,
-    worker::{self, Standing},
+    worker::{self, Standing, scaling::Phase},
 };
 
 /// Two looks make a rate when so much time is between them.
@@ -92,8 +92,10 @@ impl Meshes {
             return node;
         };
         let is_changed = row.stamp.is_some() && self.shared.worker.stamp(kind, name) != row.stamp;
-        node.state = word(&standing, is_changed).to_owned();
-        if let Ok(view) = self.shared.worker.scaling(kind, name) {
+        let view = self.shared.worker.scaling(kind, name).ok();
+        let is_woken = view.as_ref().is_some_and(|view| view.phase == Phase::Asleep);
+        node.state = word(&standing, is_changed, is_woken).to_owned();
+        if let Some(view) = view {
             node.recommendation = view.recommendation;
             node.decision = view.latest.map(|event| Decision {
                 at_ms: event.at_ms,
@@ -126,9 +128,10 @@ impl Meshes {
     }
 }
 
-fn word(standing: &Standing, is_changed: bool) -> &'static str {
+fn word(standing: &Standing, is_changed: bool, is_woken: bool) -> &'static str {
     match standing {
-        Standing { wanted: 0, .. } => "asleep",
+        Standing { wanted: 0, .. } if is_woken => "asleep",
+        Standing { wanted: 0, .. } => "stopped",
         _ if is_changed => "changed by hand",
         Standing { wanted, stopped, .. } if wanted == stopped => "stopped",
         Standing { is_settled: true, .. } => "running",

@@ -261,6 +261,27 @@ async fn more_instances_are_no_reason_to_restart_those_that_run() {
 }
 
 #[tokio::test]
+async fn replicas_0_turns_a_node_off_and_on_again() {
+    let node = Node::start().await;
+    let off = CHAIN.replacen("replicas: 1", "replicas: 0", 1);
+    let stands = |node: &Node| {
+        let standing = node.worker().standing(Kind::Function, &named("first")).unwrap();
+        (standing.wanted, standing.running)
+    };
+    let status = node.apply(&off).await.unwrap();
+    assert_eq!((status.state, stands(&node)), (State::Applied, (0, 0)), "{status:?}");
+    let state = |status: &Status| status.nodes.iter().find(|node| node.name.ends_with("first")).unwrap().state.clone();
+    assert_eq!(state(&status), "stopped", "no event wakes it");
+    assert_eq!((node.apply(&off).await.unwrap().version, stands(&node)), (1, (0, 0)));
+    assert_eq!(shown(&node.apply(CHAIN).await.unwrap()), "scale first");
+    assert_eq!(stands(&node), (1, 1));
+    let status = node.apply(&off).await.unwrap();
+    assert_eq!((shown(&status).as_str(), stands(&node)), ("scale first", (0, 0)));
+    let node = node.killed().await;
+    assert_eq!(stands(&node), (0, 0));
+}
+
+#[tokio::test]
 async fn what_is_no_longer_in_the_manifest_goes() {
     let node = Node::start().await;
     node.apply(CHAIN).await.unwrap();
@@ -562,6 +583,27 @@ async fn values_of_secrets_reach_the_function_and_nobody_else() {
     node.meshes.wait(&app(), PATIENCE).await.ok();
     let left = node.tables.tables();
     assert!(!left.iter().any(|table| table.starts_with("mesh") || table.contains("secrets")), "{left:?}");
+}
+
+#[tokio::test]
+async fn values_of_secrets_in_a_list_are_kept_apart_too() {
+    let node = Node::start().await;
+    let uses = CHAIN.replacen("replicas: 1", "replicas: 1\n      secretsMap: {KEY: {path: db, key: password}}", 1);
+    let item = |text: &str| format!("- {}\n", text.trim_matches(['-', '\n']).replace('\n', "\n  "));
+    let secret = "apiVersion: v1\ndata:\n  password: aHVudGVyMg==\nkind: Secret\nmetadata:\n  annotations:\n    last: |\n      {aHVudGVyMg==}\n\n  name: db\n";
+    let list = format!("apiVersion: v1\nitems:\n{}{}kind: List\n", item(secret), item(&uses));
+    let status = node.apply(&list).await.unwrap();
+    assert_eq!(status.state, State::Applied, "{status:?}");
+    let value = |node: &Node| node.worker().apart(&named("first")).secrets.get("KEY").map(|secret| secret.0.clone());
+    assert_eq!(value(&node).as_deref(), Some("hunter2"));
+    let text = node.meshes.manifest(&app()).unwrap().files[0].text.clone();
+    assert!(!text.contains("aHVudGVyMg"), "{text}");
+    let line = |text: &str| text.lines().position(|line| line.contains("name: first"));
+    assert_eq!(line(&text), line(&list), "lines are where they were");
+    let status = node.apply(&text).await.unwrap();
+    assert_eq!((status.state, value(&node).as_deref()), (State::Applied, Some("hunter2")), "{status:?}");
+    let in_one_line = r#"{"kind": "List", "items": [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}}, {"kind": "Pod"}]}"#;
+    assert!(refusal(node.apply(in_one_line).await).contains("begins in a line of its own"));
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub struct Declaration {
     pub limits: Option<Resources>,
     /// By which rules it scales; `None`: not by itself.
     pub scaling: Option<Spec>,
-    /// Instances to begin with, where that is not what the configuration says: 0, and it sleeps.
+    /// Instances to begin with, where that is not what the configuration says: 0, and it sleeps, or is off without rules.
     pub replicas: Option<u32>,
 }
 
@@ -103,7 +103,10 @@ impl Worker {
             let scaling = Scaling { spec: scaling, ..old.scaling.clone() };
             // Rules go on from as many as there are.
             let keeps = scaling.spec.is_some() || config.parallelism() == old.config.parallelism();
-            let scaled_to = old.scaled_to.filter(|_| keeps && (scaling.spec.is_some() || old.scaling.spec.is_none()));
+            let scaled_to = match replicas.filter(|_| scaling.spec.is_none()) {
+                Some(replicas) => Some(replicas).filter(|replicas| *replicas != config.parallelism()),
+                None => old.scaled_to.filter(|_| keeps && (scaling.spec.is_some() || old.scaling.spec.is_none())),
+            };
             // What was found out counts as long as the same is declared.
             let is_same = limits == old.limits && config.resources() == old.config.resources();
             let has_vpa = scaling.spec.as_ref().is_some_and(|spec| spec.vpa.is_some());
@@ -113,7 +116,7 @@ impl Worker {
                 && limits == old.limits
                 && apart == worker.shared.around.secrets.of(&name)
             {
-                if config == old.config && scaling == old.scaling {
+                if config == old.config && scaling == old.scaling && scaled_to == old.scaled_to {
                     return Ok((Done::Unchanged, old.stamp(), Leftover::default()));
                 }
                 let row = Row { config, scaling, scaled_to, size, ..old };
