@@ -99,11 +99,14 @@ async fn code_that_has_collected_too_few_hears_that_no_more_come() {
     let node = Node::start().await;
     node.publish("in", ["a", "b", "c"]).await;
     let instance = node.run_as(0, function("f"), Collecting::echoing(10, Some(true)));
-    while instance.status().in_hand < 3 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    // Nothing would come of waiting.
-    tokio::time::timeout(Duration::from_secs(60), instance.stop(Duration::from_secs(600))).await.unwrap();
+    let stopped = async {
+        while instance.status().in_hand < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Nothing would come of waiting.
+        instance.stop(Duration::from_secs(600)).await;
+    };
+    tokio::time::timeout(Duration::from_secs(60), stopped).await.unwrap();
     assert_eq!(node.read("out", 3).await.len(), 3);
     node.acknowledged("in", "f").await;
 }
