@@ -179,15 +179,21 @@ impl Cursor {
         }
     }
 
-    /// The same for a gap in what is stored.
+    /// Takes a gap in what is stored as acknowledged. What was acknowledged before it is still to be written.
     pub(crate) fn pass_over(&mut self, start: u64, end: u64) {
         let start = start.max(self.next);
-        if start == self.next {
-            return self.lift(end);
+        if start >= end {
+            return;
         }
-        if start < end {
+        if start == self.next {
+            self.next = self.acked.advance(end);
+        } else {
             self.acked.insert(start, end);
-            self.partial.retain(|ordinal, _| !(start..end).contains(ordinal));
+        }
+        let is_gone = |ordinal: &u64| (start..end).contains(ordinal);
+        self.partial.retain(|ordinal, _| !is_gone(ordinal));
+        for pending in [&mut self.pending, &mut self.flushed] {
+            pending.partial.retain(|ordinal, _| !is_gone(ordinal));
         }
     }
 
@@ -431,6 +437,21 @@ mod tests {
             cursor.ack(ack);
         }
         assert_eq!(shown(&cursor), expected);
+    }
+
+    #[test]
+    fn what_is_acknowledged_before_a_gap_is_written_although_the_cursor_is_behind_it() {
+        let mut cursor = cursor(0);
+        cursor.ack_batch(5, 4, &[0b11]);
+        cursor.pass_over(4, 6);
+        (0..4).for_each(|ordinal| drop(cursor.ack(ordinal)));
+        cursor.pass_over(4, 6);
+        assert_eq!(shown(&cursor), "6 |  | ");
+        assert_eq!((cursor.committed_next(), cursor.is_dirty()), (0, true));
+        let mut row = Vec::new();
+        cursor.encode(&mut row);
+        assert_eq!(shown(&Cursor::decode(&mut Reader::new(&row)).unwrap()), "0 | 4..6 | ");
+        assert_eq!(cursor.flush(), Acks { next: 6, ..Acks::default() });
     }
 
     #[test]
