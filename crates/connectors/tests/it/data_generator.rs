@@ -79,5 +79,6 @@ async fn mistakes_are_told_when_it_is_deployed() {
     expect_test::expect!["configs of data-generator: `keys` must be a whole number from 1 to 1099511627776, found 0; unknown field `ratePerSec`, did you mean `ratePerSecond`?"]
     .assert_eq(&told);
     let told = kit::refusal(Kind::Sink, "data-generator", json!({})).await;
-    expect_test::expect![[r#"there is no built-in sink "data-generator": file, http, postgres are"#]].assert_eq(&told);
+    expect_test::expect![[r#"there is no built-in sink "data-generator": file, http, postgres, pulsar are"#]]
+        .assert_eq(&told);
 }

@@ -5,7 +5,13 @@ use functions::{
     FunctionSpec, Runtime,
     runtime::{Effects, Event, InstanceSpec, Invocation, Link, Request, StartError, link},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use crate::support::{Node, done, echoed, function};
 
@@ -17,6 +23,8 @@ pub(crate) struct Collecting {
     size: usize,
     runs_many: Option<bool>,
     answers: Arc<Answers>,
+    /// How many it has been given.
+    given: Arc<AtomicUsize>,
 }
 
 impl Collecting {
@@ -25,7 +33,7 @@ impl Collecting {
         runs_many: Option<bool>,
         answers: impl Fn(&[Invocation]) -> Vec<Event> + Send + Sync + 'static,
     ) -> Self {
-        Self { size, runs_many, answers: Arc::new(answers) }
+        Self { size, runs_many, answers: Arc::new(answers), given: Arc::default() }
     }
 
     fn echoing(size: usize, runs_many: Option<bool>) -> Self {
@@ -49,7 +57,10 @@ impl Runtime for Collecting {
             while let Some(request) = end.requests.recv().await {
                 let mut size = code.size;
                 match request {
-                    Request::Invoke(invocations) => collected.extend(invocations),
+                    Request::Invoke(invocations) => {
+                        code.given.fetch_add(invocations.len(), Relaxed);
+                        collected.extend(invocations);
+                    }
                     Request::Finish => size = collected.len().max(1),
                     _ => {}
                 }
@@ -98,9 +109,11 @@ async fn code_of_which_nothing_is_known_is_given_more_when_it_says_nothing_for_l
 async fn code_that_has_collected_too_few_hears_that_no_more_come() {
     let node = Node::start().await;
     node.publish("in", ["a", "b", "c"]).await;
-    let instance = node.run_as(0, function("f"), Collecting::echoing(10, Some(true)));
+    let code = Collecting::echoing(10, Some(true));
+    let instance = node.run_as(0, function("f"), code.clone());
     let stopped = async {
-        while instance.status().in_hand < 3 {
+        // What it was not given yet would go back.
+        while code.given.load(Relaxed) < 3 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // Nothing would come of waiting.

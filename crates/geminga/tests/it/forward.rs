@@ -189,7 +189,7 @@ async fn a_message_is_at_the_other_broker_once_and_in_its_place_whoever_is_kille
 async fn while_the_other_broker_is_away_messages_wait_and_the_status_says_so() {
     let (here, mut there) = (Broker::start().await, Broker::start().await);
     there.kill();
-    let (created, said) = here.forward("out", "in", &there, "out", &["--retain-ordering", "true"]);
+    let (created, said) = here.forward("out", "in", &there, "out", &["--retain-ordering"]);
     assert!(created, "{said}");
     let producer = here.producer("in").await;
     stored(publish(&producer, 0..100).await).await;
