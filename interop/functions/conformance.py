@@ -189,6 +189,8 @@ def publish_goes_where_it_is_told(box):
     box.send("a")
     (message,) = box.messages(1, topic=topic)
     equal((message.data(), message.properties()["by"]), (b"a elsewhere", "publish"), "published")
+    if box.language == "java":  # which says that it is a string
+        equal(box.server.get(f"/admin/v2/schemas/public/default/{box.name}-elsewhere/schema")["type"], "STRING", "schema")
 
 
 @scenario
@@ -401,6 +403,21 @@ def java_batch_source(box, discovered):
     equal(server.request("DELETE", f"/admin/v3/sources/public/default/{name}")[0], 204, "delete the batch source")
     equal(tasks(), {}, "subscriptions to tasks")
     consumer.close()
+
+
+@scenario
+def a_source_with_its_position_in_its_state_gives_each_record_once(box):
+    if box.language != "java":
+        return
+    count, server = 3000, box.server
+    box.client.subscribe(box.output, "look", initial_position=pulsar.InitialPosition.Earliest).close()
+    source = {"name": f"{box.name}-source", "className": "geminga.Positions", "topicName": box.output, "configs": {"count": count}}
+    connector(server, "sources", source, "f.jar", box.code["file"])
+    state = f"/admin/v3/functions/public/default/{source['name']}/state/next"
+    until("some are there", lambda: server.get(state)["numberValue"] > 100, 30)
+    server.kill()
+    server.start()
+    equal([m.data().decode() for m in box.messages(count, quiet=1.0)], [str(n) for n in range(count)], "the topic")
 
 
 def python_connectors(box, inbox):

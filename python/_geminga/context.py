@@ -206,7 +206,7 @@ class Context(Interface):
 
     def get_counter(self, key):
         known, amount = self._counter_overlay(key)
-        return amount if known else amount + (self._call(_COUNTER, key) or 0)
+        return Count(amount if known else amount + (self._call(_COUNTER, key) or 0))
 
     def del_counter(self, key):
         self._delete(key)
@@ -229,7 +229,7 @@ class Context(Interface):
 
     async def get_counter_async(self, key):
         known, amount = self._counter_overlay(key)
-        return amount if known else amount + (await self._call_async(_COUNTER, key) or 0)
+        return Count(amount if known else amount + (await self._call_async(_COUNTER, key) or 0))
 
     async def get_state_async(self, key):
         known, value = self._state_overlay(key)
@@ -289,6 +289,14 @@ class Context(Interface):
         return value_of(await future)
 
 
+class Count(int):
+    """What a counter stands at. Function Mesh's examples ask for its `value`."""
+
+    @property
+    def value(self):
+        return int(self)
+
+
 class _Counter:
     __slots__ = ("value",)
 
@@ -319,6 +327,8 @@ def record(topic, payload, conf):
     deliver_after = conf.pop("deliver_after", None)
     for name in _IGNORED:
         conf.pop(name, None)
+    if conf.get("ordering_key") in (None, key):  # then it says nothing more
+        conf.pop("ordering_key", None)
     if conf:
         raise ValueError("message_conf: not supported: " + ", ".join(sorted(conf)))
     deliver_at_ms = 0

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use model::{Position, TopicName};
 use std::sync::Arc;
 
+use crate::event_log::Schema;
+
 /// Which input of an instance a message came from: the index of the consumer in its [`crate::Session`].
 pub type InputId = u32;
 /// Which output of an instance: the index of the producer in its [`crate::Session`].
@@ -127,6 +129,8 @@ pub struct Record {
     pub deliver_at_ms: u64,
     /// Chosen by the function; the loop gives one where it is `None`.
     pub sequence_id: Option<u64>,
+    /// What it is written with, where the function says so: the topic has to take it.
+    pub schema: Option<Arc<Schema>>,
 }
 
 impl Record {

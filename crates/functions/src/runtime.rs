@@ -218,6 +218,8 @@ pub enum Event {
         /// The record.
         record: Record,
     },
+    /// What a source changes of its state, in one commit with what it emits next.
+    Changes(Vec<StateChange>),
     /// A line of the user's log.
     Log(LogLine),
     /// Self-driven code has done this.

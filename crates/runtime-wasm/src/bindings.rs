@@ -53,6 +53,7 @@ pub(crate) fn from_guest(message: types::NewMessage) -> Record {
         event_time_ms: message.event_time_ms,
         deliver_at_ms: message.deliver_at_ms,
         sequence_id: message.sequence_id,
+        schema: None,
     }
 }
 

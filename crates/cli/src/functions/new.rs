@@ -5,6 +5,9 @@ use crate::output;
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
 
+/// In the source this program was built from, as long as that is there.
+const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust/geminga-function");
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     geminga functions new --lang python exclaim\n  \
@@ -19,7 +22,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Where the crate geminga-function is: a path, or the URL of a Git repository; for Rust, since it is not published
-    #[arg(long, value_name = "PATH|URL", required_if_eq("lang", "rust"))]
+    /// [default: where this program was built]
+    #[arg(long, value_name = "PATH|URL")]
     sdk: Option<String>,
 }
 
@@ -100,6 +104,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(is_empty, "{} is there already", dir.display());
     let sdk = match &args.sdk {
         Some(sdk) => dependency(sdk)?,
+        None if args.lang == Lang::Rust => {
+            ensure!(
+                Path::new(SDK).exists(),
+                "say with --sdk where sdk/rust/geminga-function of Geminga's source is, or its Git repository"
+            );
+            dependency(SDK)?
+        }
         None => String::new(),
     };
     let fill = |template: &str| {
@@ -157,8 +168,15 @@ mod tests {
     use model::function::{Draft, FunctionConfig, Host};
 
     fn project(lang: Lang, dir: &Path) -> Args {
-        let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust");
-        Args { name: "word-count".to_owned(), lang, dir: Some(dir.to_owned()), sdk: Some(sdk.to_owned()) }
+        Args { name: "word-count".to_owned(), lang, dir: Some(dir.to_owned()), sdk: None }
+    }
+
+    #[test]
+    fn the_sdk_is_found_where_it_is_said_and_where_this_was_built() {
+        let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/rust");
+        assert_eq!(dependency(workspace).unwrap(), dependency(SDK).unwrap());
+        assert_eq!(dependency("https://example.org/g").unwrap(), r#"{ git = "https://example.org/g" }"#);
+        assert!(dependency("/nowhere").unwrap_err().to_string().contains("has no Cargo.toml"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     error::{Error, Result},
     event_log::{Compression, EventLog, OutputSpec, Schema, Session},
-    message::{InputId, Key, Message, OutputId},
+    message::{InputId, Message, OutputId, Record},
     spec::FunctionSpec,
 };
 
@@ -20,6 +20,8 @@ use crate::{
 const TOPICS_OPEN: usize = 1000;
 /// Topics one batch of outcomes may publish to.
 const TOPICS_MAX: usize = 10_000;
+/// Schemas one topic may be published to with.
+const SCHEMAS_MAX: usize = 100;
 
 /// How long a broker may be away while a topic is opened, and how often it is asked.
 const AWAY_MAX: Duration = Duration::from_secs(20);
@@ -34,7 +36,25 @@ pub(super) struct Outputs {
     schema: Option<Schema>,
     uses: u64,
     /// By the input they belong to, and the name the function used.
-    open: FxHashMap<Option<InputId>, FxHashMap<String, Route>>,
+    open: FxHashMap<Option<InputId>, FxHashMap<String, Producers>>,
+}
+
+/// The producers of one topic: one for what has no schema of its own, and one for each schema.
+#[derive(Default)]
+struct Producers {
+    routes: Vec<(Option<Arc<Schema>>, Route)>,
+    /// When one was last used, by the count of uses.
+    used: u64,
+}
+
+impl Producers {
+    fn of(&mut self, schema: Option<&Arc<Schema>>) -> Option<&mut Route> {
+        self.routes.iter_mut().find(|(of, _)| of.as_ref() == schema).map(|(_, route)| route)
+    }
+
+    fn ids(self) -> impl Iterator<Item = OutputId> {
+        self.routes.into_iter().flat_map(|(_, route)| route.partitions.to_vec())
+    }
 }
 
 /// The partitions of one topic. Cheap to clone.
@@ -43,8 +63,6 @@ struct Route {
     partitions: Arc<[OutputId]>,
     /// Where the next message without a key goes.
     next: usize,
-    /// When it was last used, by the count of uses.
-    used: u64,
 }
 
 impl Outputs {
@@ -68,13 +86,14 @@ impl Outputs {
     /// It does not, or the broker refuses for another reason.
     pub(super) async fn open_described(&mut self, session: &mut Box<dyn Session>) -> Result<()> {
         let (Some(topic), Some(_)) = (self.function.output.topic.clone(), &self.schema) else { return Ok(()) };
-        self.route(session, &topic, None, None).await.map(drop).map_err(|error| match error {
+        self.route(session, &topic, &Record::default(), None).await.map(drop).map_err(|error| match error {
             Error::Broker(why) => Error::Broker(format!("the output topic {topic}: {why}")),
             other => other,
         })
     }
 
-    /// The producer for a message with this key to `topic`. `once`: the message it is made of, where it is to be published once.
+    /// The producer for a record to `topic`, by its key and its schema. `once`: the message it is made of, where it is to be published
+    /// once.
     ///
     /// # Errors
     /// The name is none, or the broker refuses.
@@ -82,25 +101,37 @@ impl Outputs {
         &mut self,
         session: &mut Box<dyn Session>,
         topic: &str,
-        key: Option<&Key>,
+        record: &Record,
         once: Option<&Message>,
     ) -> Result<OutputId> {
+        let schema = record.schema.as_ref();
         let of = once.map(|message| message.input);
         let open = self.open.entry(of).or_default();
-        if !open.contains_key(topic) {
+        if open.get_mut(topic).and_then(|producers| producers.of(schema)).is_none() {
             if open.len() >= TOPICS_MAX {
                 return Err(Error::Invalid(format!("a function can publish to {TOPICS_MAX} topics at once")));
             }
-            let route = self.open(session, topic, once).await?;
-            self.open.entry(of).or_default().insert(topic.to_owned(), route);
+            if open.get(topic).is_some_and(|producers| producers.routes.len() >= SCHEMAS_MAX) {
+                return Err(Error::Invalid(format!("a function can publish to a topic with {SCHEMAS_MAX} schemas")));
+            }
+            let route = self.open(session, topic, schema, once).await.map_err(|error| match error {
+                // What the function says of it is the function's to answer for.
+                Error::Broker(why) if schema.is_some() => {
+                    Error::Invalid(format!("the topic {topic} does not take the message's schema: {why}"))
+                }
+                other => other,
+            })?;
+            let producers = self.open.entry(of).or_default().entry(topic.to_owned()).or_default();
+            producers.routes.push((schema.cloned(), route));
         }
-        let Some(route) = self.open.get_mut(&of).and_then(|open| open.get_mut(topic)) else {
+        let Some(producers) = self.open.get_mut(&of).and_then(|open| open.get_mut(topic)) else {
             return Err(Error::Closed("the output was closed".into()));
         };
         self.uses += 1;
-        route.used = self.uses;
+        producers.used = self.uses;
+        let Some(route) = producers.of(schema) else { return Err(Error::Closed("the output was closed".into())) };
         let count = route.partitions.len();
-        let index = match key {
+        let index = match &record.key {
             _ if count == 1 => 0,
             // Source: Pulsar's `PulsarSink` and `ProducerBuilderFactory`, whose producers hash with `Murmur3_32Hash`.
             Some(key) => (wire::entry::murmur3_32(key.text.as_bytes()) & (u32::MAX >> 1)) as usize % count,
@@ -120,29 +151,38 @@ impl Outputs {
     /// Forgets the producers that were idle for longest, all but half of those that may stay; nothing may be on its way to them.
     pub(super) fn close_idle(&mut self) -> impl Iterator<Item = OutputId> + use<> {
         let open = self.open.entry(None).or_default();
-        let mut uses: Vec<u64> = open.values().map(|route| route.used).collect();
+        let mut uses: Vec<u64> = open.values().map(|producers| producers.used).collect();
         uses.sort_unstable();
         let last = uses.iter().rev().nth(TOPICS_OPEN / 2).copied().unwrap_or_default();
-        let idle: Vec<_> = open.extract_if(|_, route| route.used <= last).collect();
-        idle.into_iter().flat_map(|(_, route)| route.partitions.to_vec())
+        let idle: Vec<_> = open.extract_if(|_, producers| producers.used <= last).collect();
+        idle.into_iter().flat_map(|(_, producers)| producers.ids())
     }
 
     /// Forgets the producers of an input.
     pub(super) fn close(&mut self, input: InputId) -> impl Iterator<Item = OutputId> + use<> {
-        let routes = self.open.remove(&Some(input)).unwrap_or_default();
-        routes.into_values().flat_map(|route| route.partitions.to_vec())
+        let open = self.open.remove(&Some(input)).unwrap_or_default();
+        open.into_values().flat_map(Producers::ids)
     }
 
-    async fn open(&self, session: &mut Box<dyn Session>, topic: &str, once: Option<&Message>) -> Result<Route> {
+    async fn open(
+        &self,
+        session: &mut Box<dyn Session>,
+        topic: &str,
+        own: Option<&Arc<Schema>>,
+        once: Option<&Message>,
+    ) -> Result<Route> {
         let name: TopicName = topic.parse().map_err(|e| Error::Invalid(format!("topic {topic:?}: {e}")))?;
         let function = &self.function;
         let output = &function.output;
         let is_output = output.topic.as_deref().is_some_and(|t| t == topic);
-        let schema = self.schema.as_ref().filter(|_| is_output);
+        let schema = own.map(|schema| &**schema).or_else(|| self.schema.as_ref().filter(|_| is_output));
+        // One name is one producer, whose messages have one order: those of another schema are another's.
+        let suffix =
+            own.map_or_else(String::new, |schema| format!("-{:08x}", wire::entry::murmur3_32(&schema.definition)));
         let metadata = function.client_metadata(self.instance_id);
         let spec = |topic: TopicName| OutputSpec {
             topic,
-            producer: once.map(|message| format!("{}-{}", function.fqfn(), message.topic)),
+            producer: once.map(|message| format!("{}-{}{suffix}", function.fqfn(), message.topic)),
             metadata: metadata.clone(),
             schema: schema.cloned(),
             batch_by_key: is_output && output.batch_by_key,
@@ -182,7 +222,7 @@ impl Outputs {
                 }
             }
         }
-        Ok(Route { partitions: ids.into(), next: 0, used: 0 })
+        Ok(Route { partitions: ids.into(), next: 0 })
     }
 }
 

@@ -39,7 +39,7 @@ fn show(event: Event, clock: &dyn seams::Clock, shared: &Shared) -> Option<Exit>
         }
         Event::Log(line) => shared.lines.lock().push(&line, clock.now_ms()),
         // Nothing was asked of it, and it may ask for nothing.
-        Event::Done { .. } | Event::Call { .. } | Event::Emit { .. } => {}
+        Event::Done { .. } | Event::Call { .. } | Event::Emit { .. } | Event::Changes(_) => {}
     }
     None
 }

@@ -26,6 +26,9 @@ const fn promise(spec: &FunctionSpec, is_self_driven: bool) -> &'static str {
             "at least once, in order: a message is acknowledged when the connector has taken it, and nothing passes one that fails"
         }
         (Kind::Sink, _) => "at least once: a message is acknowledged when the connector has taken it",
+        (Kind::Function, _) if spec.window.is_some() => {
+            "exactly once: a message is acknowledged in the commit that keeps it, and let go in that of its last window's output and state"
+        }
         (Kind::Function, Manual) => "as it acknowledges: with output and state of the same call, in one commit",
         (Kind::Function, _) if !spec.auto_ack => {
             "as it acknowledges: with output and state of the same call, in one commit"
@@ -58,7 +61,10 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::spec;
+    use crate::{
+        spec::{Span, WindowSpec},
+        testing::spec,
+    };
 
     #[test]
     fn what_the_loop_commits_is_exactly_once_and_what_others_do_is_not() {
@@ -81,5 +87,20 @@ mod tests {
             let says = promise(&spec, is_self_driven);
             assert!(says.starts_with(begins), "{says}");
         }
+        // The loop acknowledges for a window, although Pulsar's configuration of one says that it does not.
+        let (length, slide, none) = (Span::Count(3), Span::Count(3), std::time::Duration::ZERO);
+        let window = WindowSpec {
+            length,
+            slide,
+            timestamp_extractor: None,
+            event_time: false,
+            max_lag: none,
+            watermark_interval: none,
+            late_data_topic: None,
+        };
+        let spec = FunctionSpec { window: Some(window), ..of(Kind::Function, Guarantee::AtleastOnce, false) };
+        assert!(
+            promise(&spec, false).starts_with("exactly once: a message is acknowledged in the commit that keeps it")
+        );
     }
 }

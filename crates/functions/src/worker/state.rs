@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Name, Worker};
 use crate::{
-    Error, Kind, Result,
+    Error, Result,
     event_log::{Row, RowChange, TableChange},
 };
 
@@ -36,10 +36,11 @@ impl Worker {
         self.shared.tables.write(vec![TableChange { table, key, change: RowChange::Put(value) }]).await
     }
 
-    /// State belongs to functions alone, as in Pulsar. Source of the text: `ComponentImpl.getFunctionState`.
+    /// Sources and sinks have a state, too, and are asked for it as functions are. Source of the text: `ComponentImpl.getFunctionState`.
     fn state_table(&self, name: &Name) -> Result<String> {
-        let missing = |_| Error::NotFound(format!("'{}' is not found", name.name));
-        self.function(Kind::Function, name).map_err(missing)?;
+        if !self.shared.functions.read().contains_key(name) {
+            return Err(Error::NotFound(format!("'{}' is not found", name.name)));
+        }
         Ok(crate::spec::state_table(&name.to_string()))
     }
 }

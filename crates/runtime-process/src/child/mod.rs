@@ -584,6 +584,7 @@ fn weight(events: &[Event]) -> usize {
                     + outcome.effects.changes.iter().map(value).sum::<usize>()
             }
             Event::Emit { record, .. } => record.payload.len(),
+            Event::Changes(changes) => changes.iter().map(value).sum(),
             Event::Log(line) => line.message.len(),
             Event::Call { .. } | Event::Reported(_) | Event::Exited(_) => 0,
         })

@@ -3,11 +3,17 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use functions::{
     Message, Record,
+    event_log::Schema,
     message::Key,
     runtime::{Answer, Effects, Event, LogLevel, LogLine, Outcome, Question, Request, StateChange, UserException},
 };
 
-use super::{ELEMENTS_MAX, FRAME_BYTES_MAX, LOG_LINE_BYTES_MAX, Ready, Said, cut, exception_text, took};
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    ELEMENTS_MAX, FRAME_BYTES_MAX, LOG_LINE_BYTES_MAX, Ready, SCHEMAS_BYTES_MAX, SCHEMAS_MAX, Said, cut,
+    exception_text, took,
+};
 use crate::error::{Error, Result};
 
 const HELLO: u8 = 0x01;
@@ -175,18 +181,54 @@ pub(super) fn said(kind: u8, body: &[u8]) -> Result<Said> {
     }
 }
 
+/// Schemas a child has told of, by the numbers it gave them.
+#[derive(Default)]
+pub(super) struct Schemas {
+    known: HashMap<u32, Arc<Schema>>,
+    bytes: usize,
+}
+
+impl Schemas {
+    fn learn(&mut self, body: &mut Bytes) -> Result<()> {
+        let (number, name, definition) = (take_u32(body)?, take_str(body)?, take_bytes(body)?);
+        let properties = take_list(body, |body| Ok((take_str(body)?, take_str(body)?)))?;
+        self.bytes += definition.len() + properties.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        if self.known.len() >= SCHEMAS_MAX || self.bytes > SCHEMAS_BYTES_MAX {
+            return Err(Error::garbage(format!(
+                "more than {SCHEMAS_MAX} schemas, or {SCHEMAS_BYTES_MAX} bytes of their definitions"
+            )));
+        }
+        // A copy: the definition outlives its frame.
+        let definition = Bytes::copy_from_slice(&definition);
+        let schema = Schema::named(&name, definition, properties.into_iter().collect())
+            .ok_or_else(|| Error::garbage(format!("{name:.40} is no type of schema")))?;
+        match self.known.insert(number, Arc::new(schema)) {
+            None => Ok(()),
+            Some(_) => Err(Error::garbage(format!("schema {number} was told twice"))),
+        }
+    }
+
+    fn get(&self, number: u32) -> Result<Arc<Schema>> {
+        self.known
+            .get(&number)
+            .cloned()
+            .ok_or_else(|| Error::garbage(format!("a record of schema {number}, of which it did not tell")))
+    }
+}
+
 /// Takes at most `count` events from the front of a frame's body.
-pub(super) fn events(body: &mut Bytes, count: usize) -> Result<Vec<Event>> {
+pub(super) fn events(body: &mut Bytes, count: usize, schemas: &mut Schemas) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     while events.len() < count && !body.is_empty() {
-        events.push(event(body)?);
+        events.extend(event(body, schemas)?);
     }
     Ok(events)
 }
 
-fn event(body: &mut Bytes) -> Result<Event> {
+/// `None`: it only told of a schema.
+fn event(body: &mut Bytes, schemas: &mut Schemas) -> Result<Option<Event>> {
     let tag = take_u8(body)?;
-    Ok(match tag {
+    Ok(Some(match tag {
         0x01 => {
             let (id, took) = (take_u64(body)?, took(take_u64(body)?));
             let record = Record { payload: take_bytes(body)?, ..Record::default() };
@@ -204,9 +246,9 @@ fn event(body: &mut Bytes) -> Result<Event> {
         }
         0x04 => {
             let (id, took) = (take_u64(body)?, took(take_u64(body)?));
-            let result = Ok(take_list(body, take_record)?);
+            let result = Ok(take_list(body, |body| take_record(body, schemas))?);
             let effects = Effects {
-                publishes: take_list(body, take_record)?,
+                publishes: take_list(body, |body| take_record(body, schemas))?,
                 changes: take_list(body, take_change)?,
                 acks: take_list(body, take_u64)?,
                 metrics: take_list(body, take_metric)?,
@@ -223,7 +265,7 @@ fn event(body: &mut Bytes) -> Result<Event> {
             };
             Event::Call { call, invocation, question }
         }
-        0x06 => Event::Emit { id: take_u64(body)?, record: take_record(body)? },
+        0x06 => Event::Emit { id: take_u64(body)?, record: take_record(body, schemas)? },
         0x07 => {
             let level = match take_u8(body)? {
                 0 => LogLevel::Trace,
@@ -237,15 +279,21 @@ fn event(body: &mut Bytes) -> Result<Event> {
             cut(&mut message, LOG_LINE_BYTES_MAX);
             Event::Log(LogLine { level, message })
         }
+        0x09 => Event::Changes(take_list(body, take_change)?),
+        0x08 => {
+            schemas.learn(body)?;
+            return Ok(None);
+        }
         other => return Err(Error::garbage(format!("an event of kind {other:#04x}"))),
-    })
+    }))
 }
 
-fn take_record(body: &mut Bytes) -> Result<Record> {
+fn take_record(body: &mut Bytes, schemas: &Schemas) -> Result<Record> {
     let flags = take_u8(body)?;
     let (event_time_ms, deliver_at_ms, sequence_id) = (take_u64(body)?, take_u64(body)?, take_u64(body)?);
     let (topic, key, payload) = (take_str(body)?, take_str(body)?, take_bytes(body)?);
     let properties = take_list(body, |body| Ok((take_str(body)?, take_str(body)?)))?;
+    let schema = if flags & 16 != 0 { Some(schemas.get(take_u32(body)?)?) } else { None };
     Ok(Record {
         topic: (flags & 1 != 0).then_some(topic),
         payload,
@@ -254,6 +302,7 @@ fn take_record(body: &mut Bytes) -> Result<Record> {
         event_time_ms,
         deliver_at_ms,
         sequence_id: (flags & 8 != 0).then_some(sequence_id),
+        schema,
     })
 }
 

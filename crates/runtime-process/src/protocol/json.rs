@@ -388,6 +388,7 @@ impl JsonRecord {
             event_time_ms: self.event_time_ms,
             deliver_at_ms: self.deliver_at_ms,
             sequence_id: self.sequence_id,
+            schema: None,
         })
     }
 }

@@ -36,6 +36,9 @@ const ELEMENTS_MAX: usize = 100_000;
 pub(crate) const EXCEPTION_BYTES_MAX: usize = 8 << 10;
 /// A line of a log that is kept.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 16 << 10;
+/// Schemas a child may tell of, and bytes of their definitions.
+const SCHEMAS_MAX: usize = 10_000;
+const SCHEMAS_BYTES_MAX: usize = 16 << 20;
 /// What a message may weigh besides its payload and still be given to a child.
 const INVOCATION_SLACK: usize = 64 << 10;
 
@@ -192,11 +195,18 @@ pub(crate) struct Decoder {
     events: Bytes,
     /// How far the buffer was searched for the end of a line.
     searched: usize,
+    schemas: binary::Schemas,
 }
 
 impl Decoder {
     pub(crate) fn new(encoding: Encoding) -> Self {
-        Self { encoding, buffer: BytesMut::new(), events: Bytes::new(), searched: 0 }
+        Self {
+            encoding,
+            buffer: BytesMut::new(),
+            events: Bytes::new(),
+            searched: 0,
+            schemas: binary::Schemas::default(),
+        }
     }
 
     /// Where to read into; read at most what is spare, and only when [`Decoder::next`] had nothing.
@@ -231,7 +241,8 @@ impl Decoder {
     fn next_binary(&mut self) -> Result<Option<Said>> {
         loop {
             if !self.events.is_empty() {
-                return binary::events(&mut self.events, EVENTS_AT_ONCE).map(|events| Some(Said::Events(events)));
+                let events = binary::events(&mut self.events, EVENTS_AT_ONCE, &mut self.schemas)?;
+                return Ok(Some(Said::Events(events)));
             }
             match binary::frame(&mut self.buffer)? {
                 None => return Ok(None),

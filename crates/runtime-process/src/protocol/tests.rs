@@ -207,13 +207,54 @@ fn every_event_is_read_as_the_page_says() {
     let (said, error) = decode(Encoding::Binary, &[&events()]);
     assert_eq!(error, None);
     expect![[r#"
-        Done { id: 10, outcome: Outcome { result: Ok([Record { topic: None, payload: b"out", key: None, properties: [], event_time_ms: 0, deliver_at_ms: 0, sequence_id: None }]), effects: Effects { publishes: [], changes: [], acks: [], metrics: [] }, took: 100ns } }
+        Done { id: 10, outcome: Outcome { result: Ok([Record { topic: None, payload: b"out", key: None, properties: [], event_time_ms: 0, deliver_at_ms: 0, sequence_id: None, schema: None }]), effects: Effects { publishes: [], changes: [], acks: [], metrics: [] }, took: 100ns } }
         Done { id: 11, outcome: Outcome { result: Ok([]), effects: Effects { publishes: [], changes: [], acks: [], metrics: [] }, took: 100ns } }
         Done { id: 12, outcome: Outcome { result: Err(UserException { message: "thrown" }), effects: Effects { publishes: [], changes: [], acks: [], metrics: [("m", 0.5)] }, took: 100ns } }
-        Done { id: 13, outcome: Outcome { result: Ok([Record { topic: Some("t"), payload: b"p", key: Some(Key { text: "k", is_base64: true }), properties: [("a", "b")], event_time_ms: 1, deliver_at_ms: 2, sequence_id: Some(3) }]), effects: Effects { publishes: [Record { topic: Some("t"), payload: b"p", key: Some(Key { text: "k", is_base64: true }), properties: [("a", "b")], event_time_ms: 1, deliver_at_ms: 2, sequence_id: Some(3) }], changes: [Put { key: "x", value: b"v" }, Delete { key: "y" }, Add { key: "z", amount: -1 }], acks: [13], metrics: [("m", 0.5)] }, took: 100ns } }
+        Done { id: 13, outcome: Outcome { result: Ok([Record { topic: Some("t"), payload: b"p", key: Some(Key { text: "k", is_base64: true }), properties: [("a", "b")], event_time_ms: 1, deliver_at_ms: 2, sequence_id: Some(3), schema: None }]), effects: Effects { publishes: [Record { topic: Some("t"), payload: b"p", key: Some(Key { text: "k", is_base64: true }), properties: [("a", "b")], event_time_ms: 1, deliver_at_ms: 2, sequence_id: Some(3), schema: None }], changes: [Put { key: "x", value: b"v" }, Delete { key: "y" }, Add { key: "z", amount: -1 }], acks: [13], metrics: [("m", 0.5)] }, took: 100ns } }
         Call { call: 1, invocation: None, question: Counter("n") }
-        Emit { id: 1, record: Record { topic: Some("t"), payload: b"p", key: Some(Key { text: "k", is_base64: true }), properties: [("a", "b")], event_time_ms: 1, deliver_at_ms: 2, sequence_id: Some(3) } }
+        Emit { id: 1, record: Record { topic: Some("t"), payload: b"p", key: Some(Key { text: "k", is_base64: true }), properties: [("a", "b")], event_time_ms: 1, deliver_at_ms: 2, sequence_id: Some(3), schema: None } }
         Log(LogLine { level: Error, message: "line" })"#]].assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn a_record_names_a_schema_that_was_told_of() {
+    let text = |text: &str| [&u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat();
+    let told = |number: u32, kind: &str, definition: &str| {
+        [&[8][..], &number.to_le_bytes(), &text(kind), &text(definition), &1u32.to_le_bytes(), &text("a"), &text("b")]
+            .concat()
+    };
+    // An emission, its record without anything but a schema.
+    let emit = |number: u32| [&[6][..], &[0; 8], &[16], &[0; 24], &[0; 16], &number.to_le_bytes()].concat();
+    let said = |events: &[Vec<u8>]| {
+        let body = events.concat();
+        let frame = [&u32::try_from(body.len() + 1).unwrap().to_le_bytes()[..], &[0x83], &body].concat();
+        let mut decoder = Decoder::new(Encoding::Binary);
+        decoder.buffer().extend_from_slice(&frame);
+        match decoder.next() {
+            Ok(Some(Said::Events(events))) => Ok(events),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let events = said(&[told(7, "AVRO", "\"int\""), told(1, "STRING", ""), emit(7), emit(1), emit(7)]).unwrap();
+    let of = |event| match event {
+        Event::Emit { record, .. } => record.schema.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let schemas: Vec<_> = events.into_iter().map(of).collect();
+    let seen = |schema: &Schema| (schema.kind, schema.definition.clone(), schema.properties["a"].clone());
+    assert_eq!(seen(&schemas[0]), (4, Bytes::from("\"int\""), "b".to_owned()));
+    assert_eq!(seen(&schemas[1]), (1, Bytes::new(), "b".to_owned()));
+    assert!(Arc::ptr_eq(&schemas[0], &schemas[2]), "one for all its records");
+    assert!(said(&[told(7, "STRING", "")]).unwrap().is_empty());
+    for (wrong, why) in [
+        (vec![emit(7)], "a record of schema 7, of which it did not tell"),
+        (vec![told(7, "STRING", ""), told(7, "STRING", "")], "schema 7 was told twice"),
+        (vec![told(7, "BYTES", "")], "BYTES is no type of schema"),
+        (vec![told(7, "AVRO", &" ".repeat(SCHEMAS_BYTES_MAX))], "bytes of their definitions"),
+    ] {
+        assert!(said(&wrong).unwrap_err().contains(why), "{why}");
+    }
 }
 
 #[test]

@@ -382,6 +382,7 @@ def process(input, c):
             event_time_ms: 11,
             deliver_at_ms: 12,
             sequence_id: Some(9),
+            schema: None,
         }
     );
     assert_eq!(

@@ -68,6 +68,7 @@ impl Drop for Commits {
 
 impl Run {
     pub(super) fn commit_all(&mut self, plans: &mut Plans) {
+        self.source_bytes = None;
         plans.take().for_each(|plans| self.commit(plans, None));
     }
 

@@ -39,7 +39,9 @@ use super::{
 use crate::{
     error::{Error, Result},
     event_log::{RowChange, Session, TableChange},
-    runtime::{Answer, Event, Exit, InstanceSpec, Invocation, Link, Outcome, Question, Request, UserException},
+    runtime::{
+        Answer, Event, Exit, InstanceSpec, Invocation, Link, Outcome, Question, Request, StateChange, UserException,
+    },
     spec::{FunctionSpec, Guarantee},
 };
 use commits::Commits;
@@ -101,6 +103,10 @@ pub(super) struct Run {
     unacked: Unacked,
     /// Of guarantee MANUAL: invocations that are acknowledged and have not ended.
     early_acks: FxHashSet<u64>,
+    /// What a source has changed since it emitted.
+    source_changes: Vec<StateChange>,
+    /// Bytes of the plans of a source that change something and are not committed; `None`: others may be under way.
+    source_bytes: Option<usize>,
     /// Of guarantee EFFECTIVELY_ONCE, where commits are not atomic.
     once: Option<Entries<Plan>>,
     /// Outcomes of windows, and earlier ones have none yet.
@@ -180,6 +186,8 @@ impl Run {
             refused: Refused::new(in_order),
             unacked: Unacked::new(in_order),
             early_acks: FxHashSet::default(),
+            source_changes: Vec::new(),
+            source_bytes: None,
             once: is_once.then(Entries::default),
             is_stopping: false,
             is_told: false,

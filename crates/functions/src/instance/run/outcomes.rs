@@ -18,6 +18,10 @@ use crate::{
     spec::Guarantee,
 };
 
+/// Changes of state that a source may ask for before it emits something that they go with.
+const SOURCE_CHANGES_MAX: usize = 100_000;
+/// Bytes of a source's records and changes beyond which the next go into another commit: far less than where plans are divided.
+const SOURCE_BYTES: usize = 1 << 20;
 /// What an entry may take more than its record is thought to.
 const ENTRY_EXTRA_BYTES: usize = 64 << 10;
 
@@ -77,6 +81,14 @@ impl Run {
                     self.commit_all(&mut plans);
                     self.ask(call, question);
                 }
+                Event::Changes(changes) => {
+                    self.source_changes.extend(changes);
+                    if self.source_changes.len() > SOURCE_CHANGES_MAX {
+                        return Err(Error::Invalid(format!(
+                            "more than {SOURCE_CHANGES_MAX} changes of state, and no record that they could go with"
+                        )));
+                    }
+                }
                 Event::Emit { id, record } => self.emitted(id, record, &mut plans).await?,
                 Event::Log(line) => lines.push(line),
                 // It has nothing to report that the loop does not know.
@@ -96,16 +108,26 @@ impl Run {
         Ok(exit)
     }
 
-    /// A source has something.
+    /// A source has something, with what it has changed before.
     async fn emitted(&mut self, id: u64, record: Record, plans: &mut Plans) -> Result<()> {
         let mut plan = Plan { invocations: 1, then: Then::Emitted(id), ..Plan::default() };
-        match self.add_output(&mut plan, record).await {
+        let changes = std::mem::take(&mut self.source_changes);
+        let added = match changes.iter().find_map(State::refusal) {
+            Some(why) => Err(Error::Invalid(why)),
+            None => self.add_output(&mut plan, record).await,
+        };
+        match added {
             Ok(()) => {
+                self.change_of_source(changes, &mut plan, plans).await?;
                 self.shared.status.lock().received(1);
                 self.done += 1;
                 // Only this one is to fail with it.
-                let alone = plan.is_doubtful;
+                let (alone, changes) = (plan.is_doubtful, !plan.rows.is_empty());
                 plans.add(plan, alone);
+                if alone && changes {
+                    self.commit_all(plans);
+                    self.finish_commits().await?;
+                }
             }
             Err(error @ Error::Closed(_)) => return Err(error),
             Err(error) => {
@@ -114,6 +136,25 @@ impl Run {
                 self.requests.push_back(Request::Emitted { ids: vec![id], error: Some(error) });
             }
         }
+        Ok(())
+    }
+
+    /// Commits of a source have no order among them: of those that change something, one is under way.
+    async fn change_of_source(&mut self, changes: Vec<StateChange>, plan: &mut Plan, plans: &mut Plans) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if self.source_bytes.is_none_or(|bytes| bytes > SOURCE_BYTES) && self.state.is_pending() {
+            self.commit_all(plans);
+            self.finish_commits().await?;
+        }
+        for change in changes {
+            let change = self.state.begin(change, None);
+            plan.bytes += change.bytes();
+            plan.rows.push(change.key.clone());
+            plan.commit.changes.push(change);
+        }
+        self.source_bytes = Some(self.source_bytes.unwrap_or_default() + plan.bytes);
         Ok(())
     }
 
@@ -226,7 +267,7 @@ impl Run {
             return Err(Error::Invalid(format!("a message of {bytes} bytes to {topic}, at most {most} are possible")));
         }
         let once = plan.once.as_deref();
-        let output = self.outputs.route(&mut self.session, &topic, record.key.as_ref(), once).await?;
+        let output = self.outputs.route(&mut self.session, &topic, &record, once).await?;
         plan.is_doubtful |= bytes + ENTRY_EXTRA_BYTES > most;
         plan.bytes += bytes;
         plan.written += u64::from(self.function.output.topic.as_ref() == Some(&topic));

@@ -88,7 +88,7 @@ final class Batches {
                 throw new IllegalStateException("the record has no value");
             }
             task.begin();
-            emissions.emit(out).whenComplete((stored, thrown) -> {
+            emissions.emit(out, instance.changesOfSource()).whenComplete((stored, thrown) -> {
                 Emissions.tell(record, thrown, instance.logger());
                 task.end(thrown);
             });
@@ -126,7 +126,7 @@ final class Batches {
         Map<String, String> properties = Map.of("discoveredEvent", Objects.toString(event, ""),
             "produceTime", Long.toString(System.currentTimeMillis()));
         try {
-            emissions.emit(new OutRecord(tasks, null, false, task, properties, 0, 0, null)).get();
+            emissions.emit(new OutRecord(tasks, null, false, task, properties, 0, 0, null, null), null).get();
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new IllegalStateException("the source is to end", e);

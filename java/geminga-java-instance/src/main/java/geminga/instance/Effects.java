@@ -146,6 +146,15 @@ final class Effects {
         writeMetrics(out);
     }
 
+    /** Takes the changes of state, as a list. Nothing can be asked for afterwards. False: there are none. */
+    synchronized boolean takeChanges(Out out) {
+        isTaken = true;
+        if (changeCount > 0) {
+            write(out, changeCount, changes);
+        }
+        return changeCount > 0;
+    }
+
     synchronized void writeMetrics(Out out) {
         write(out, metricCount, metrics);
     }

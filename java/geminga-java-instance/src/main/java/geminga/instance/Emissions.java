@@ -11,6 +11,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Semaphore;
 import java.util.function.Function;
+import java.util.function.Supplier;
 import org.apache.pulsar.functions.api.Record;
 import org.slf4j.Logger;
 
@@ -21,6 +22,7 @@ import org.slf4j.Logger;
  */
 final class Emissions {
     private static final int EMIT = 0x06;
+    private static final int CHANGES = 0x09;
     /** What Geminga lets a source have on its way. */
     private static final int ON_THEIR_WAY_MAX = 1000;
 
@@ -43,8 +45,8 @@ final class Emissions {
     }
 
     /** Reads from the source until there is nobody to read for. */
-    void run(UserCode code, Function<Object, OutRecord> encode, Logger logger) {
-        read(code, encode, logger);
+    void run(UserCode code, Function<Object, OutRecord> encode, Supplier<Effects> changes, Logger logger) {
+        read(code, encode, changes, logger);
         Thread.interrupted(); // it was how the end was told; closing is not to be disturbed by it
     }
 
@@ -58,7 +60,7 @@ final class Emissions {
         return isEnded;
     }
 
-    private void read(UserCode code, Function<Object, OutRecord> encode, Logger logger) {
+    private void read(UserCode code, Function<Object, OutRecord> encode, Supplier<Effects> changes, Logger logger) {
         begin();
         while (!isEnded) {
             Record<?> record;
@@ -72,7 +74,7 @@ final class Emissions {
                 if (out == null) {
                     throw new IllegalStateException("the record has no value");
                 }
-                emit(out).whenComplete((done, thrown) -> tell(record, thrown, logger));
+                emit(out, changes.get()).whenComplete((done, thrown) -> tell(record, thrown, logger));
             } catch (Exception | LinkageError e) {
                 if (!isEnded) {
                     Instance.die("the source failed", e);
@@ -82,8 +84,12 @@ final class Emissions {
         }
     }
 
-    /** Sends a record on its way; waits while too many are. Complete when it is durable. */
-    CompletableFuture<Void> emit(OutRecord record) throws InterruptedException {
+    /**
+     * Sends a record on its way, with the source's changes of state before it; waits while too many are. Complete when it is durable.
+     *
+     * @param changes null for none
+     */
+    CompletableFuture<Void> emit(OutRecord record, Effects changes) throws InterruptedException {
         if (!slots.tryAcquire()) {
             outbox.flush();
             slots.acquire();
@@ -93,6 +99,13 @@ final class Emissions {
         synchronized (this) { // they leave in the order of their numbers
             long id = ++last;
             onTheirWay.put(id, stored);
+            if (changes != null) {
+                int start = out.length();
+                out.u8(CHANGES);
+                if (!changes.takeChanges(out)) {
+                    out.truncate(start);
+                }
+            }
             out.u8(EMIT);
             out.u64(id);
             record.write(out);

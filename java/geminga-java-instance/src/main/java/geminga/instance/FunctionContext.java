@@ -20,6 +20,7 @@ import org.apache.pulsar.client.api.ConsumerBuilder;
 import org.apache.pulsar.client.api.MessageId;
 import org.apache.pulsar.client.api.PulsarClient;
 import org.apache.pulsar.client.api.Schema;
+import org.apache.pulsar.client.api.SubscriptionType;
 import org.apache.pulsar.client.api.TypedMessageBuilder;
 import org.apache.pulsar.common.io.SinkConfig;
 import org.apache.pulsar.common.io.SourceConfig;
@@ -41,7 +42,7 @@ import org.slf4j.Logger;
  *
  * <p>Nothing that is published or changed here happens before the invocation has ended well; then all of it happens in one commit.
  * Therefore {@code publish} and {@code send} come back at once. What is asked for outside of an invocation (in {@code initialize}, by a
- * thread of the user's own) joins the next one that ends well.
+ * thread of the user's own) joins the next one that ends well. A source's changes of state are one commit with the record it gives next.
  *
  * <p>Source: Pulsar's {@code ContextImpl}.
  */
@@ -80,6 +81,11 @@ final class FunctionContext implements Context, WindowContext, SinkContext, Sour
     public SinkConfig getSinkConfig() {
         return SinkConfig.builder().tenant(hello.tenant).namespace(hello.namespace).name(hello.name).className(hello.className)
             .inputs(hello.inputs.keySet()).configs(hello.connectorConfig()).parallelism(hello.parallelism).build();
+    }
+
+    @Override
+    public SubscriptionType getSubscriptionType() {
+        return SubscriptionType.valueOf(hello.subscriptionType);
     }
 
     @Override
@@ -218,13 +224,13 @@ final class FunctionContext implements Context, WindowContext, SinkContext, Sour
     public <X> CompletableFuture<Void> publish(String topic, X value, String schemaOrSerDe) {
         String coding = schemaOrSerDe == null ? "" : schemaOrSerDe;
         Schema<X> schema = (Schema<X>) instance.topics().published(Topics.complete(topic), value.getClass(), coding);
-        return newOutputMessage(topic, schema).value(value).sendAsync().thenApply(id -> null);
+        return new OutputMessage<>(Topics.complete(topic), schema, !coding.isEmpty()).value(value).sendAsync().thenApply(id -> null);
     }
 
     @Override
     @SuppressWarnings("unchecked")
     public <X> TypedMessageBuilder<X> newOutputMessage(String topic, Schema<X> schema) {
-        return new OutputMessage<>(Topics.complete(topic), schema == null ? (Schema<X>) Schema.BYTES : schema);
+        return new OutputMessage<>(Topics.complete(topic), schema == null ? (Schema<X>) Schema.BYTES : schema, true);
     }
 
     @Override
@@ -337,9 +343,6 @@ final class FunctionContext implements Context, WindowContext, SinkContext, Sour
     }
 
     private void ask(Predicate<Effects> question) {
-        if (hello.isSource()) {
-            throw new UnsupportedOperationException("a source has no invocations whose commit could change state: keep positions where it reads");
-        }
         Invocation now = active();
         if (now != null && question.test(now.effects)) {
             return;
@@ -354,6 +357,7 @@ final class FunctionContext implements Context, WindowContext, SinkContext, Sour
         private static final long serialVersionUID = 1;
         private final transient Schema<T> schema;
         private final String topic;
+        private final boolean isNamed;
         private final Map<String, String> properties = new LinkedHashMap<>();
         private transient T value;
         private String key;
@@ -362,9 +366,11 @@ final class FunctionContext implements Context, WindowContext, SinkContext, Sour
         private long deliverAt;
         private Long sequenceId;
 
-        private OutputMessage(String topic, Schema<T> schema) {
+        /** {@code isNamed}: user code says what the schema is, so the topic has to take it. */
+        private OutputMessage(String topic, Schema<T> schema, boolean isNamed) {
             this.topic = topic;
             this.schema = schema;
+            this.isNamed = isNamed;
         }
 
         @Override
@@ -378,11 +384,11 @@ final class FunctionContext implements Context, WindowContext, SinkContext, Sour
             Encoded encoded = Encoded.of(schema, value);
             boolean hasOwnKey = encoded.key() == null;
             OutRecord record = new OutRecord(topic, hasOwnKey ? key : encoded.key(), hasOwnKey ? isKeyBase64 : true, encoded.payload(),
-                properties, eventTime, deliverAt, sequenceId);
+                properties, eventTime, deliverAt, sequenceId, isNamed ? instance.announced().number(schema) : null);
             MessageId id = new StoredId(-1, -1, -1, -1, 0); // where it will be stored is not known yet
             if (hello.isSource()) {
                 try {
-                    return instance.emissions().emit(record).thenApply(done -> id);
+                    return instance.emissions().emit(record, instance.changesOfSource()).thenApply(done -> id);
                 } catch (InterruptedException e) {
                     Thread.currentThread().interrupt();
                     return CompletableFuture.failedFuture(e);

@@ -34,6 +34,8 @@ final class Hello {
     final String className;
     final Map<String, TopicConfig> inputs = new LinkedHashMap<>();
     final TopicConfig output;
+    /** Pulsar's name of it. */
+    final String subscriptionType;
     final String guarantee;
     final boolean autoAck;
     /** 0: none. */
@@ -63,6 +65,7 @@ final class Hello {
         object(hello, "inputs").forEach((topic, config) -> inputs.put(topic, topicConfig(topic, asObject(config))));
         Map<String, Object> out = object(hello, "output");
         output = topicConfig(string(out, "topic", ""), out);
+        subscriptionType = string(hello, "subscription_type", "Shared");
         guarantee = string(hello, "guarantee", "ATLEAST_ONCE");
         autoAck = !Boolean.FALSE.equals(hello.get("auto_ack"));
         timeoutMs = (long) number(hello, "timeout_ms", 0);

@@ -1,5 +1,6 @@
 package geminga.instance;
 
+import geminga.instance.schema.AnySchema;
 import geminga.instance.wire.Frame;
 import java.nio.charset.StandardCharsets;
 import java.util.Collections;
@@ -169,9 +170,11 @@ final class Input implements Record<Object> {
         return Optional.ofNullable(key());
     }
 
+    /** The topic's own schema of the message where the function takes whatever comes. Source: Pulsar's {@code PulsarSource}. */
     @Override
+    @SuppressWarnings("unchecked")
     public Schema<Object> getSchema() {
-        return schema;
+        return (Schema<?>) schema instanceof AnySchema any ? (Schema<Object>) any.at(schemaVersion()) : schema;
     }
 
     @Override

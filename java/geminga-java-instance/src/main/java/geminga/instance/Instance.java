@@ -55,6 +55,7 @@ final class Instance {
     private final Emissions emissions;
     /** Null but in a batch source. */
     private final Batches batches;
+    private final Announced announced;
     private final Logger logger;
     private final Thread thread;
     private final ExecutorService handOver;
@@ -77,6 +78,7 @@ final class Instance {
         this.requests = requests;
         this.calls = calls;
         this.emissions = emissions;
+        announced = new Announced(outbox);
         thread = Thread.currentThread();
         logger = LoggerFactory.getLogger("function-" + hello.name);
         handOver = Executors.newCachedThreadPool(task -> {
@@ -136,7 +138,7 @@ final class Instance {
             batches.run(requests);
             batches.close();
         } else if (hello.isSource()) {
-            emissions.run(code, this::output, logger);
+            emissions.run(code, this::output, this::changesOfSource, logger);
         } else {
             takeInvocations();
             // What ends by itself does so before what it needs is closed; what a sink has gathered, its close may settle, and nothing else.
@@ -291,7 +293,7 @@ final class Instance {
 
     private static boolean isPlain(OutRecord record) {
         return record.topic() == null && record.key() == null && record.payload() != null && record.properties().isEmpty()
-            && record.eventTime() == 0;
+            && record.eventTime() == 0 && record.schema() == null;
     }
 
     /** What a returned value is published as; null for nothing. Source: Pulsar's {@code PulsarSink}. */
@@ -305,7 +307,7 @@ final class Instance {
             }
             Encoded encoded = Encoded.of(outputSchema, result);
             return encoded.key() == null ? OutRecord.of(encoded.payload())
-                : new OutRecord(null, encoded.key(), true, encoded.payload(), Map.of(), 0, 0, null);
+                : new OutRecord(null, encoded.key(), true, encoded.payload(), Map.of(), 0, 0, null, null);
         }
         Optional<String> destination = record.getDestinationTopic();
         if (hello.output.topic().isEmpty() && destination.isEmpty()) {
@@ -319,7 +321,8 @@ final class Instance {
         String key = encoded.key() == null ? record.getKey().orElse(null) : encoded.key();
         Map<String, String> properties = record.getProperties();
         return new OutRecord(destination.map(Topics::complete).orElse(null), key, encoded.key() != null, encoded.payload(),
-            properties == null ? Map.of() : properties, record.getEventTime().orElse(0L), 0, null);
+            properties == null ? Map.of() : properties, record.getEventTime().orElse(0L), 0, null,
+            record.getSchema() == null ? null : announced.number(schema));
     }
 
     /** A message is acknowledged by user code. */
@@ -375,6 +378,10 @@ final class Instance {
         return emissions;
     }
 
+    Announced announced() {
+        return announced;
+    }
+
     Topics topics() {
         return topics;
     }
@@ -400,6 +407,11 @@ final class Instance {
     Effects adrift() {
         isAdrift = true;
         return adrift;
+    }
+
+    /** What a source has changed since its last record; null for nothing. */
+    Effects changesOfSource() {
+        return isAdrift ? takeAdrift() : null;
     }
 
     private synchronized Effects takeAdrift() {

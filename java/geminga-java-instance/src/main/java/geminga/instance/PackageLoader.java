@@ -19,7 +19,7 @@ import java.util.zip.ZipFile;
 
 /**
  * The classes of a user's package. What the package brings is taken from it, whatever this program has of the same name; the classes
- * that both sides speak through (the functions, connector and client API, slf4j, Avro, Jackson's annotations) are this program's.
+ * that both sides speak through (the functions, connector and client API, slf4j, Avro, and Jackson, whose trees are records) are this program's.
  *
  * <p>Source: Pulsar takes these from its {@code java-instance.jar}, which is why user jars treat them as provided.
  */
@@ -27,7 +27,7 @@ final class PackageLoader extends URLClassLoader {
     private static final String[] SHARED = {
         "java.", "org.apache.pulsar.functions.api.", "org.apache.pulsar.io.core.", "org.apache.pulsar.client.api.", "org.apache.pulsar.client.admin.",
         "org.apache.pulsar.client.internal.", "org.apache.pulsar.common.", "org.slf4j.", "org.apache.avro.",
-        "com.fasterxml.jackson.annotation.",
+        "com.fasterxml.jackson.annotation.", "com.fasterxml.jackson.core.", "com.fasterxml.jackson.databind.",
     };
     private static final String NAR_LIBRARIES = "META-INF/bundled-dependencies/";
 

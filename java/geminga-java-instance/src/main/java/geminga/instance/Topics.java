@@ -1,5 +1,6 @@
 package geminga.instance;
 
+import geminga.instance.schema.AnySchema;
 import geminga.instance.schema.Coding;
 import geminga.instance.schema.PairSchema;
 import geminga.instance.schema.Registry;
@@ -20,6 +21,9 @@ final class Topics {
     /** A topic as a message names it, with its partition. */
     record Coded(String name, Schema<Object> schema) {
         Object decode(Input input) {
+            if ((Schema<?>) schema instanceof AnySchema any && any.at(input.schemaVersion()) instanceof PairSchema<?, ?> pair) {
+                return any.decode(pair, new InputMessage(input).getKeyBytes(), input.payload(), input.schemaVersion());
+            }
             if ((Schema<?>) schema instanceof PairSchema<?, ?> pair) {
                 return pair.decode(new InputMessage(input).getKeyBytes(), input.payload(), input.schemaVersion());
             }

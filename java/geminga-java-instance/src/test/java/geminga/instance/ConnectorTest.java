@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import geminga.instance.Link.Emitted;
 import geminga.instance.Link.Sent;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -410,6 +411,43 @@ class ConnectorTest {
     }
 
     abstract static class Batch implements BatchSource<String> {}
+
+    /** As {@code TestStateSource} of Pulsar's integration tests: it keeps where it is in its state. */
+    public static final class Positions implements Source<String> {
+        private SourceContext context;
+        private int count;
+
+        @Override
+        public void open(Map<String, Object> config, SourceContext context) {
+            this.context = context;
+            context.putState("initial", ByteBuffer.wrap("at".getBytes(StandardCharsets.UTF_8)));
+        }
+
+        @Override
+        public Record<String> read() throws Exception {
+            if (count == 2) {
+                Thread.sleep(60_000);
+            }
+            String text = new String(context.getState("initial").array(), StandardCharsets.UTF_8) + count++;
+            context.putState("now", ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8)));
+            context.incrCounter("records", 1);
+            return () -> text;
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    @Test
+    void what_a_source_changes_goes_with_its_next_record() throws Exception {
+        try (Link link = Link.start(UserPackage.of(Positions.class), Positions.class.getName(), SOURCE)) {
+            link.state.put("initial", "on".getBytes(StandardCharsets.UTF_8)); // what was committed is asked for, what was not is known
+            Emitted first = link.emission();
+            assertEquals("at0", first.record().text());
+            assertEquals(List.of("put initial at", "put now at0", "add records 1"), first.changes());
+            assertEquals(List.of("put now on1", "add records 1"), link.emission().changes());
+        }
+    }
 
     @Test
     void what_is_no_connector_is_refused_by_name() throws Exception {

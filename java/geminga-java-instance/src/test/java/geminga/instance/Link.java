@@ -25,7 +25,7 @@ final class Link implements AutoCloseable {
     static final Path EXAMPLES_JAR = Path.of("target/examples/pulsar-functions-api-examples.jar").toAbsolutePath();
 
     record Published(String topic, String key, boolean isKeyBase64, byte[] payload, Map<String, String> properties, long eventTime,
-                     long deliverAt, Long sequenceId) {
+                     long deliverAt, Long sequenceId, String schema) {
         String text() {
             return new String(payload, StandardCharsets.UTF_8);
         }
@@ -66,11 +66,13 @@ final class Link implements AutoCloseable {
         }
     }
 
-    /** What a source has read. */
-    record Emitted(long id, Published record) {}
+    /** What a source has read, with the changes of state before it. */
+    record Emitted(long id, Published record, List<String> changes) {}
 
     final List<String> logs = new ArrayList<>();
     final Map<String, byte[]> state = new LinkedHashMap<>();
+    /** What the instance told of, by number: type, definition and properties as text. */
+    final Map<Integer, String> schemas = new LinkedHashMap<>();
     String ready;
     private final Pipe requests = Pipe.open();
     private final Pipe events = Pipe.open();
@@ -78,6 +80,7 @@ final class Link implements AutoCloseable {
     private final CompletableFuture<Integer> status = new CompletableFuture<>();
     private final ArrayDeque<Outcome> outcomes = new ArrayDeque<>();
     private final ArrayDeque<Emitted> emitted = new ArrayDeque<>();
+    private final List<String> changes = new ArrayList<>();
     private long nextId;
 
     private Link() throws IOException {}
@@ -293,7 +296,7 @@ final class Link implements AutoCloseable {
                 case 0x01 -> {
                     long id = in.u64();
                     in.u64();
-                    Published output = new Published(null, null, false, in.bytes(), Map.of(), 0, 0, null);
+                    Published output = new Published(null, null, false, in.bytes(), Map.of(), 0, 0, null, null);
                     outcomes.add(new Outcome(id, List.of(output), null, List.of(), List.of(), List.of(), List.of()));
                 }
                 case 0x02 -> {
@@ -312,7 +315,21 @@ final class Link implements AutoCloseable {
                     outcomes.add(new Outcome(id, in.records(), null, in.records(), in.changes(), in.ids(), in.metrics()));
                 }
                 case 0x05 -> answer(in);
-                case 0x06 -> emitted.add(new Emitted(in.u64(), in.record()));
+                case 0x06 -> {
+                    emitted.add(new Emitted(in.u64(), in.record(), List.copyOf(changes)));
+                    changes.clear();
+                }
+                case 0x09 -> changes.addAll(in.changes());
+                case 0x08 -> {
+                    int number = in.u32();
+                    String schema = in.str() + " " + in.str();
+                    for (int left = in.u32(); left > 0; left--) {
+                        schema += " " + in.str() + "=" + in.str();
+                    }
+                    if (schemas.put(number, schema) != null) {
+                        throw new AssertionError("schema " + number + " was told twice");
+                    }
+                }
                 case 0x07 -> logs.add(in.u8() + " " + in.str());
                 default -> throw new AssertionError("an event of kind " + tag);
             }
@@ -339,7 +356,7 @@ final class Link implements AutoCloseable {
     }
 
     /** Reads event records. */
-    private static final class In {
+    private final class In {
         private final byte[] bytes;
         private int at;
 
@@ -391,8 +408,9 @@ final class Link implements AutoCloseable {
             for (int count = u32(); count > 0; count--) {
                 properties.put(str(), str());
             }
+            String schema = (flags & 16) == 0 ? null : schemas.get(u32());
             return new Published((flags & 1) == 0 ? null : topic, (flags & 2) == 0 ? null : key, (flags & 4) != 0, payload, properties,
-                eventTime, deliverAt, (flags & 8) == 0 ? null : sequenceId);
+                eventTime, deliverAt, (flags & 8) == 0 ? null : sequenceId, schema);
         }
 
         List<String> changes() {

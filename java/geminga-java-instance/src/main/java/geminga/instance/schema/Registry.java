@@ -10,6 +10,8 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import org.apache.pulsar.client.api.Schema;
+import org.apache.pulsar.common.schema.KeyValue;
 import org.apache.pulsar.common.schema.SchemaInfo;
 import org.apache.pulsar.common.schema.SchemaType;
 
@@ -59,11 +61,23 @@ public final class Registry {
                 JsonNode answer = JsonSchema.MAPPER.readTree(in.readNBytes(ANSWER_BYTES_MAX));
                 Map<String, String> properties = new LinkedHashMap<>();
                 answer.path("properties").fields().forEachRemaining(entry -> properties.put(entry.getKey(), entry.getValue().asText()));
-                return new Info(topic, answer.path("data").asText("").getBytes(StandardCharsets.UTF_8),
-                    SchemaType.valueOf(answer.path("type").asText("NONE")), answer.path("timestamp").asLong(), properties);
+                SchemaType type = SchemaType.valueOf(answer.path("type").asText("NONE"));
+                String data = answer.path("data").asText("");
+                return new Info(topic, type == SchemaType.KEY_VALUE ? pair(data) : data.getBytes(StandardCharsets.UTF_8), type,
+                    answer.path("timestamp").asLong(), properties);
             }
         } catch (IOException | IllegalArgumentException e) {
             throw new IllegalStateException("the schema of " + topic + " could not be read: " + e.getMessage(), e);
         }
+    }
+
+    /** The definitions of both sides, which the answer has as JSON, in the form a {@link SchemaInfo} has. Source: Pulsar's {@code SchemaUtils}. */
+    private static byte[] pair(String json) throws IOException {
+        JsonNode sides = JsonSchema.MAPPER.readTree(json);
+        return KeyValue.encode(side(sides.path("key")), Schema.BYTES, side(sides.path("value")), Schema.BYTES);
+    }
+
+    private static byte[] side(JsonNode side) {
+        return (side.isContainerNode() ? side.toString() : side.asText("")).getBytes(StandardCharsets.UTF_8);
     }
 }

@@ -8,6 +8,8 @@ import geminga.instance.schema.Info;
 import geminga.instance.schema.JsonSchema;
 import geminga.instance.schema.PairSchema;
 import geminga.instance.schema.PlainSchema;
+import geminga.instance.schema.RecordDefinition;
+import geminga.instance.schema.RecordSchema;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.Charset;
@@ -255,20 +257,17 @@ public final class PulsarClientImplementationBindingImpl implements PulsarClient
 
     @Override
     public Schema<?> getSchema(SchemaInfo info) {
-        return switch (info.getType()) {
-            case JSON, AVRO -> getGenericSchema(info);
-            default -> PlainSchema.encoded(info);
-        };
+        return AnySchema.of(info);
     }
 
     @Override
     public GenericSchema<GenericRecord> getGenericSchema(SchemaInfo info) {
-        throw absent("generic schemas");
+        return new RecordSchema(info);
     }
 
     @Override
     public RecordSchemaBuilder newRecordSchemaBuilder(String name) {
-        throw absent("building schemas");
+        return new RecordDefinition(name);
     }
 
     @Override
@@ -289,7 +288,7 @@ public final class PulsarClientImplementationBindingImpl implements PulsarClient
 
     @Override
     public KeyValue<SchemaInfo, SchemaInfo> decodeKeyValueSchemaInfo(SchemaInfo info) {
-        return KeyValue.decode(info.getSchema(), (key, value) -> new KeyValue<>(side(info, "key", key), side(info, "value", value)));
+        return AnySchema.sides(info);
     }
 
     @Override
@@ -345,12 +344,6 @@ public final class PulsarClientImplementationBindingImpl implements PulsarClient
     @Override
     public PulsarClientSharedResourcesBuilder newSharedResourcesBuilder() {
         throw absent("clients");
-    }
-
-    private static SchemaInfo side(SchemaInfo info, String side, byte[] schema) {
-        Map<String, String> properties = info.getProperties();
-        return new Info(properties.getOrDefault(side + ".schema.name", ""), schema,
-            SchemaType.valueOf(properties.getOrDefault(side + ".schema.type", "BYTES")), 0, Map.of());
     }
 
     private static UnsupportedOperationException absent(String what) {

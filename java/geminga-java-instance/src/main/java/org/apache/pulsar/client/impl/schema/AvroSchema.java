@@ -1,0 +1,27 @@
+package org.apache.pulsar.client.impl.schema;
+
+import java.util.Map;
+import org.apache.pulsar.client.api.Schema;
+import org.apache.pulsar.client.api.schema.SchemaDefinition;
+
+/**
+ * For functions that name Pulsar's own class instead of {@code Schema.AVRO}, and do not bring it: Pulsar has it where functions are
+ * threads of the broker. A package that brings the client uses its own.
+ */
+public final class AvroSchema<T> extends ForwardingSchema<T> {
+    private AvroSchema(Schema<T> schema) {
+        super(schema);
+    }
+
+    public static <T> AvroSchema<T> of(Class<T> pojo) {
+        return new AvroSchema<>(Schema.AVRO(pojo));
+    }
+
+    public static <T> AvroSchema<T> of(SchemaDefinition<T> definition) {
+        return new AvroSchema<>(Schema.AVRO(definition));
+    }
+
+    public static <T> AvroSchema<T> of(Class<T> pojo, Map<String, String> properties) {
+        return of(SchemaDefinition.<T>builder().withPojo(pojo).withProperties(properties).build());
+    }
+}
