@@ -378,8 +378,11 @@ async fn replication(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>>
 }
 
 fn check_clusters(app: &App, clusters: &[String]) -> Reply<()> {
-    let known = app.broker.clusters();
-    match clusters.iter().find(|c| !known.contains(c)) {
+    let (known, own) = (app.broker.clusters(), &app.broker.config().cluster_name);
+    match clusters.iter().find(|c| *c != own) {
+        Some(other) if known.contains(other) => {
+            Err(Failure::not_allowed(format!("nothing is replicated to {other}: geo-replication is not supported")))
+        }
         Some(unknown) => Err(Failure::new(StatusCode::FORBIDDEN, format!("Invalid cluster id: {unknown}"))),
         None => Ok(()),
     }

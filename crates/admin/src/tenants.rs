@@ -28,8 +28,8 @@ pub(crate) struct Force {
 pub(crate) fn clusters() -> Router<App> {
     Router::new()
         .route("/", get(list_clusters))
-        .route("/{cluster}", get(cluster).put(one_cluster).post(one_cluster).delete(one_cluster))
-        .route("/{cluster}/peers", get(peers).post(one_cluster))
+        .route("/{cluster}", get(cluster).put(create_cluster).post(update_cluster).delete(delete_cluster))
+        .route("/{cluster}/peers", get(peers).post(set_peers))
         .route("/{cluster}/failureDomains", get(failure_domains))
         .route("/{cluster}/namespaceIsolationPolicies", get(isolation))
         .route("/{cluster}/namespaceIsolationPolicies/brokers", get(isolation))
@@ -47,17 +47,60 @@ fn known(app: &App, at: &At) -> Reply<()> {
 }
 
 async fn cluster(State(app): State<App>, at: At) -> Reply<Json<ClusterData>> {
-    known(&app, &at)?;
-    let addresses = app.broker.addresses();
-    Ok(Json(ClusterData {
-        service_url: Some(addresses.web_url.clone()),
-        broker_service_url: Some(addresses.broker_url.clone()),
-        ..ClusterData::default()
-    }))
+    let found = app.broker.cluster(at.text("cluster"));
+    found.map(Json).ok_or_else(|| Failure::not_found("Cluster does not exist"))
 }
 
-async fn one_cluster() -> Failure {
-    Failure::not_allowed("the cluster is this broker's own; there is no other to create, change or delete yet")
+/// Other clusters are where functions may send their output; nothing is replicated to them.
+async fn create_cluster(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    app.broker.create_cluster(at.text("cluster"), addresses(&bytes)?).await?;
+    Ok(Done)
+}
+
+async fn update_cluster(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let name = must_be_other(&app, &at)?;
+    app.broker.update_cluster(name, addresses(&bytes)?).await?;
+    Ok(Done)
+}
+
+async fn delete_cluster(State(app): State<App>, at: At) -> Reply {
+    app.broker.delete_cluster(must_be_other(&app, &at)?).await?;
+    Ok(Done)
+}
+
+fn must_be_other<'a>(app: &App, at: &'a At) -> Reply<&'a str> {
+    known(app, at)?;
+    let name = at.text("cluster");
+    if name == app.broker.config().cluster_name {
+        return Err(Failure::not_allowed(
+            "the cluster is this broker's own: its addresses are those of its configuration",
+        ));
+    }
+    Ok(name)
+}
+
+/// Source: Pulsar's `ClusterDataImpl.checkPropertiesIfPresent`.
+fn addresses(bytes: &Bytes) -> Reply<ClusterData> {
+    let data: ClusterData = reply::required(bytes)?;
+    for (url, begins, what) in [
+        (&data.service_url, "http://", "service url, example: http://pulsar.example.com:8080"),
+        (&data.service_url_tls, "https://", "service tls url, example: https://pulsar.example.com:8443"),
+        (&data.broker_service_url, "pulsar://", "broker service url, example: pulsar://pulsar.example.com:6650"),
+        (
+            &data.broker_service_url_tls,
+            "pulsar+ssl://",
+            "broker service tls url, example: pulsar+ssl://pulsar.example.com:6651",
+        ),
+    ] {
+        if url.as_deref().is_some_and(|url| !url.is_empty() && !url.starts_with(begins)) {
+            return Err(Failure::bad(format!("Illegal {what}")));
+        }
+    }
+    Ok(data)
+}
+
+async fn set_peers() -> Failure {
+    Failure::not_allowed("nothing is replicated to other clusters, so there are no peers to set")
 }
 
 async fn peers(State(app): State<App>, at: At) -> Reply<StatusCode> {

@@ -2,7 +2,7 @@
 //!
 //! Reads are from the copy and never wait; writes go to the metastore by compare-and-set first.
 
-use admin_api::TenantInfo;
+use admin_api::{ClusterData, TenantInfo};
 use bytes::Bytes;
 use metastore::{Expect, Metastore, Version};
 use model::{
@@ -18,6 +18,7 @@ use crate::{
     error::{Error, Result},
 };
 
+const CLUSTERS: &str = "/clusters/";
 const TENANTS: &str = "/tenants/";
 const NAMESPACES: &str = "/namespaces/";
 const TOPICS: &str = "/topics/";
@@ -32,6 +33,8 @@ pub(crate) struct Metadata {
 struct Inner {
     store: Arc<dyn Metastore>,
     config: Arc<Config>,
+    /// Others than this one.
+    clusters: RwLock<BTreeMap<String, Arc<ClusterData>>>,
     tenants: RwLock<BTreeMap<String, Row<TenantInfo>>>,
     namespaces: RwLock<BTreeMap<NamespaceName, Row<Arc<NamespacePolicies>>>>,
     /// Only topics that have policies of their own; a partitioned one by its name without suffix.
@@ -83,6 +86,7 @@ impl Metadata {
             inner: Arc::new(Inner {
                 store,
                 config,
+                clusters: RwLock::default(),
                 tenants: RwLock::default(),
                 namespaces: RwLock::default(),
                 topics: RwLock::default(),
@@ -91,6 +95,10 @@ impl Metadata {
                 changing_schemas: tokio::sync::Mutex::default(),
             }),
         };
+        for (key, value, _) in metadata.inner.store.list(CLUSTERS).await? {
+            let value = Arc::new(parse(&key, &value)?);
+            metadata.inner.clusters.write().insert(key[CLUSTERS.len()..].to_owned(), value);
+        }
         for (key, value, version) in metadata.inner.store.list(TENANTS).await? {
             let value = parse(&key, &value)?;
             metadata.inner.tenants.write().insert(key[TENANTS.len()..].to_owned(), Row { value, version });
@@ -129,6 +137,55 @@ impl Metadata {
         &self.inner.config.cluster_name
     }
 
+    /// Names of all, this one too, sorted.
+    pub(crate) fn clusters(&self) -> Vec<String> {
+        let others = self.inner.clusters.read();
+        let mut all: Vec<String> = others.keys().cloned().collect();
+        all.push(self.cluster().to_owned());
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Another one.
+    pub(crate) fn other_cluster(&self, name: &str) -> Option<Arc<ClusterData>> {
+        self.inner.clusters.read().get(name).cloned()
+    }
+
+    pub(crate) async fn create_cluster(&self, name: &str, data: ClusterData) -> Result<()> {
+        if NamespaceName::new("public", name).is_err() {
+            return Err(Error::Precondition("Cluster name is not valid".into()));
+        }
+        let exists = || Error::Conflict("Cluster already exists".into());
+        if name == self.cluster() {
+            return Err(exists());
+        }
+        self.put(&format!("{CLUSTERS}{name}"), &data, Expect::Absent).await.map_err(|e| match e {
+            metastore::Error::Conflict { .. } => exists(),
+            other => other.into(),
+        })?;
+        self.inner.clusters.write().insert(name.to_owned(), Arc::new(data));
+        Ok(())
+    }
+
+    pub(crate) async fn update_cluster(&self, name: &str, data: ClusterData) -> Result<()> {
+        self.must_have_cluster(name)?;
+        self.put(&format!("{CLUSTERS}{name}"), &data, Expect::Any).await?;
+        self.inner.clusters.write().insert(name.to_owned(), Arc::new(data));
+        Ok(())
+    }
+
+    pub(crate) async fn delete_cluster(&self, name: &str) -> Result<()> {
+        self.must_have_cluster(name)?;
+        self.inner.store.delete(&format!("{CLUSTERS}{name}"), Expect::Any).await?;
+        self.inner.clusters.write().remove(name);
+        Ok(())
+    }
+
+    fn must_have_cluster(&self, name: &str) -> Result<()> {
+        self.other_cluster(name).map(drop).ok_or_else(|| Error::ClusterNotFound(name.to_owned()))
+    }
+
     pub(crate) fn tenants(&self) -> Vec<String> {
         self.inner.tenants.read().keys().cloned().collect()
     }
@@ -163,7 +220,8 @@ impl Metadata {
         if clusters.is_empty() || clusters.iter().any(String::is_empty) {
             return Err(Error::Precondition("Clusters can not be empty".into()));
         }
-        match clusters.iter().find(|c| *c != self.cluster()) {
+        let known = self.clusters();
+        match clusters.iter().find(|c| !known.contains(c)) {
             Some(_) => Err(Error::Precondition("Clusters do not exist".into())),
             None => Ok(()),
         }

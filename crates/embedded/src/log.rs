@@ -51,6 +51,19 @@ impl EventLog for Embedded {
         Ok(wanted.among(topics.into_iter()))
     }
 
+    async fn cluster(&self, name: &str) -> Result<String> {
+        let Some(cluster) = self.broker.cluster(name) else {
+            let known = self.broker.clusters().join(", ");
+            return Err(Error::Invalid(format!(
+                "there is no cluster {name:?} (there are: {known}); `geminga clusters create` registers one"
+            )));
+        };
+        let url = cluster.broker_service_url.filter(|url| !url.is_empty());
+        url.ok_or_else(|| {
+            Error::Invalid(format!("cluster {name} is registered without a broker URL, pulsar://HOST:PORT"))
+        })
+    }
+
     async fn input_stats(&self, reads: &Reads) -> Result<Option<InputStats>> {
         Self::input_stats(self, &[reads]).await.pop().transpose()
     }

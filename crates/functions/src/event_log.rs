@@ -42,6 +42,14 @@ pub trait EventLog: Send + Sync + 'static {
     /// Somebody is connected; the broker cannot be reached.
     async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()>;
 
+    /// Where clients connect to the brokers of another cluster, of those that are known here by name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: none of this name is, or not where it is; which are.
+    async fn cluster(&self, name: &str) -> Result<String> {
+        Err(Error::Invalid(format!("no cluster {name:?}: only a worker within a broker knows other clusters")))
+    }
+
     /// What waits on the inputs of a function, whether or not it has an instance. Cheap: topics that nobody uses are not loaded for it
     /// each time. `None`: this broker does not say.
     ///

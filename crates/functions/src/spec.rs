@@ -147,6 +147,15 @@ pub struct OutputConfig {
     pub compression: Compression,
 }
 
+/// A topic of another cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Complete name of the topic.
+    pub topic: String,
+}
+
 /// Elements a function is called with together. Source: Pulsar's `WindowConfig`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowSpec {
@@ -207,6 +216,8 @@ pub struct FunctionSpec {
     /// Topics (complete names) or patterns, and how each is read.
     pub inputs: BTreeMap<String, InputConfig>,
     pub output: OutputConfig,
+    /// Where what is published to the output goes on to; the topic of `output` is then where it waits for that.
+    pub elsewhere: Option<Elsewhere>,
     pub subscription: String,
     pub subscription_type: SubscriptionType,
     pub initial_position: InitialPosition,
@@ -264,6 +275,7 @@ impl FunctionSpec {
             guarantee: Guarantee::AtleastOnce,
             inputs: BTreeMap::new(),
             output: OutputConfig::default(),
+            elsewhere: None,
             subscription: format!("{tenant}/{namespace}/{name}"),
             subscription_type: SubscriptionType::Shared,
             initial_position: InitialPosition::Latest,
@@ -311,6 +323,13 @@ impl FunctionSpec {
             kind: self.subscription_type,
             initial_position: self.initial_position,
         })
+    }
+
+    /// Whether a topic that the function publishes to by name is its output on another cluster.
+    #[must_use]
+    pub fn is_elsewhere(&self, topic: &str) -> bool {
+        let name = |topic: &str| topic.parse::<TopicName>().ok();
+        self.elsewhere.as_ref().is_some_and(|there| there.topic == topic || name(&there.topic) == name(topic))
     }
 
     /// `tenant/namespace/name`.

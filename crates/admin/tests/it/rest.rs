@@ -277,6 +277,36 @@ async fn health_lookup_and_what_is_not_there() {
 }
 
 #[tokio::test]
+async fn other_clusters_are_registered_and_nothing_is_replicated_to_them() {
+    let server = Server::start().await;
+    let at = "/admin/v2/clusters/eu";
+    assert_eq!(server.get(at).await.refusal(), (404, "Cluster does not exist".to_owned()));
+    let unlike = json!({"brokerServiceUrl": "http://eu:8080"}).to_string();
+    let refused = server.send("PUT", at, &unlike).await.refusal();
+    assert_eq!(refused.0, 400);
+    assert!(refused.1.starts_with("Illegal broker service url"), "{}", refused.1);
+    let data = |url: &str| json!({"brokerServiceUrl": url, "serviceUrl": null}).to_string();
+    server.done("PUT", at, &data("pulsar://eu:6650")).await;
+    assert_eq!(
+        server.send("PUT", at, &data("pulsar://eu:6650")).await.refusal(),
+        (409, "Cluster already exists".to_owned())
+    );
+    assert_eq!(server.get("/admin/v2/clusters").await.json(), json!(["eu", "standalone"]));
+    server.done("POST", at, &data("pulsar://eu:6651")).await;
+    assert_eq!(server.get(at).await.json()["brokerServiceUrl"], "pulsar://eu:6651");
+    // A tenant may be allowed to be there; no namespace is.
+    server.done("PUT", "/admin/v2/tenants/acme", r#"{"allowedClusters": ["standalone", "eu"]}"#).await;
+    let replicated = server.send("POST", "/admin/v2/namespaces/public/default/replication", r#"["standalone", "eu"]"#);
+    assert_eq!(replicated.await.refusal().0, 405);
+    for (method, body) in [("PUT", 409), ("POST", 405), ("DELETE", 405)] {
+        let own = server.send(method, "/admin/v2/clusters/standalone", &data("pulsar://x:1")).await;
+        assert_eq!(own.status, body, "{method}");
+    }
+    server.done("DELETE", at, "").await;
+    assert_eq!(server.get("/admin/v2/clusters").await.json(), json!(["standalone"]));
+}
+
+#[tokio::test]
 async fn topics_that_are_not_persistent_have_their_own_prefix() {
     let server = Server::start().await;
     let n = "/admin/v2/non-persistent/public/default";

@@ -1,7 +1,7 @@
 //! What administrators ask for: tenants and namespaces, subscriptions, single messages, stats.
 
 use admin_api::{
-    TenantInfo,
+    ClusterData, TenantInfo,
     stats::{ConsumerStats, InternalStats, PartitionedTopicStats, TopicStats},
 };
 use bytes::Bytes;
@@ -18,10 +18,48 @@ use crate::{
 };
 
 impl Broker {
-    /// Clusters this broker knows: its own.
+    /// Clusters this broker knows, its own too, sorted.
     #[must_use]
     pub fn clusters(&self) -> Vec<String> {
-        vec![self.inner.config.cluster_name.clone()]
+        self.inner.metadata.clusters()
+    }
+
+    /// Where the brokers of a cluster are; `None`: none of this name is known.
+    #[must_use]
+    pub fn cluster(&self, name: &str) -> Option<ClusterData> {
+        if name == self.inner.config.cluster_name {
+            let addresses = self.addresses();
+            return Some(ClusterData {
+                service_url: Some(addresses.web_url.clone()),
+                broker_service_url: Some(addresses.broker_url.clone()),
+                ..ClusterData::default()
+            });
+        }
+        self.inner.metadata.other_cluster(name).map(|data| ClusterData::clone(&data))
+    }
+
+    /// Remembers another cluster; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`]: there is one of this name; [`Error::Precondition`] for a bad name.
+    pub async fn create_cluster(&self, name: &str, data: ClusterData) -> Result<()> {
+        self.inner.metadata.create_cluster(name, data).await
+    }
+
+    /// Changes where another cluster is.
+    ///
+    /// # Errors
+    /// [`Error::ClusterNotFound`], for this broker's own too.
+    pub async fn update_cluster(&self, name: &str, data: ClusterData) -> Result<()> {
+        self.inner.metadata.update_cluster(name, data).await
+    }
+
+    /// Forgets another cluster.
+    ///
+    /// # Errors
+    /// [`Error::ClusterNotFound`], for this broker's own too.
+    pub async fn delete_cluster(&self, name: &str) -> Result<()> {
+        self.inner.metadata.delete_cluster(name).await
     }
 
     /// All tenants, sorted.

@@ -73,6 +73,28 @@ const fn counts(kind: Kind) -> [&'static str; 3] {
     }
 }
 
+/// How the output goes on to another cluster; nothing where it does not.
+fn forwarded(outbox: &Value) -> String {
+    let Some(cluster) = outbox["cluster"].as_str() else { return String::new() };
+    let forwarder = &outbox["forwarder"];
+    let state = if forwarder["running"] == true { "forwarded" } else { "not being forwarded" };
+    let messages = count(forwarder["numWrittenToSink"].as_i64().unwrap_or_default());
+    let output = shown(outbox["output"].as_str().unwrap_or_default());
+    let mut text =
+        format!("\noutput: {state} to {output} of cluster {}, {messages} messages since the start\n", shown(cluster));
+    let latest = forwarder["latestSystemExceptions"].as_array();
+    let latest = latest.and_then(|all| all.iter().max_by_key(|one| one["timestampMs"].as_i64()));
+    let said = latest.map(|one| {
+        let when = ago(one["timestampMs"].as_i64().unwrap_or_default());
+        (format!("latest trouble, {when}"), one["exceptionString"].as_str().unwrap_or_default())
+    });
+    let error = forwarder["error"].as_str().filter(|error| !error.is_empty()).map(|error| ("error".to_owned(), error));
+    for (what, why) in error.into_iter().chain(said) {
+        let _ = writeln!(text, "output, {what}: {}", indented(why));
+    }
+    text
+}
+
 pub(super) fn text(kind: Kind, instance: Instance, status: &Value) -> String {
     // One instance answers its data alone.
     let alone = json!([{ "instanceId": instance.instance_id, "status": status }]);
@@ -124,6 +146,7 @@ pub(super) fn text(kind: Kind, instance: Instance, status: &Value) -> String {
         }
     }
     let guarantee = status["guarantee"].as_str().map(|words| format!("\n{}\n", shown(words))).unwrap_or_default();
+    let guarantee = guarantee + &forwarded(&status["outbox"]);
     if instances.as_array().is_some_and(Vec::is_empty) {
         let path = kind.path();
         return format!(

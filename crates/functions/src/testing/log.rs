@@ -36,6 +36,8 @@ struct Shared {
     says_nothing: AtomicBool,
     /// Of which topic it never ends to find out what waits.
     stuck: parking_lot::Mutex<Option<String>>,
+    /// Other clusters, and where they are.
+    clusters: parking_lot::Mutex<BTreeMap<String, String>>,
 }
 
 #[derive(Default)]
@@ -88,6 +90,11 @@ impl MemoryLog {
     /// From now on it never ends to find out what waits on this topic.
     pub fn sticks_at(&self, topic: &str) {
         *self.shared.stuck.lock() = Some(topic.to_owned());
+    }
+
+    /// From now on there is another cluster, or it is somewhere else.
+    pub fn has_cluster(&self, name: &str, url: &str) {
+        self.shared.clusters.lock().insert(name.to_owned(), url.to_owned());
     }
 
     /// What was published to a topic.
@@ -147,6 +154,11 @@ impl EventLog for MemoryLog {
 
     async fn matching(&self, _pattern: &str) -> Result<Vec<TopicName>> {
         Ok(Vec::new())
+    }
+
+    async fn cluster(&self, name: &str) -> Result<String> {
+        let url = self.shared.clusters.lock().get(name).cloned();
+        url.ok_or_else(|| Error::Invalid(format!("there is no cluster {name:?}")))
     }
 
     async fn unsubscribe(&self, topic: &TopicName, subscription: &str) -> Result<()> {

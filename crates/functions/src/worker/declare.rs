@@ -155,6 +155,9 @@ impl Worker {
                 if let Ok(keeper) = &function.keeper {
                     keeper.close().await;
                 }
+                if let Some(outbox) = &function.outbox {
+                    outbox.close().await;
+                }
                 let left = if leaves { worker.leave(&left.subscriptions).await } else { Ok(()) };
                 let written = match left {
                     Ok(()) => worker.write_declared(&row, &apart).await,

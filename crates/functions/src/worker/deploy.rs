@@ -199,7 +199,10 @@ impl Worker {
             CodeRef::Command(words) => Code::Command(words.clone()),
         };
         match resolve::spec(&row, code, &self.shared.settings) {
-            Ok(spec) => self.clean_up(&spec).await,
+            Ok(spec) => {
+                self.close_outbox(&function, &spec).await;
+                self.clean_up(&spec).await;
+            }
             Err(error) => tracing::warn!(function = %name, %error, "the subscription of a deleted function stays"),
         }
         for table in crate::spec::tables_of(&name.to_string()) {
@@ -312,6 +315,7 @@ impl Worker {
             tracing::warn!(function = %row.name(), topic, idle = ?input.idle_properties, "consumerProperties that have no effect");
         }
         self.shared.runtimes.get(spec.language)?;
+        self.must_forward(&row.name(), &spec).await?;
         self.shared.around.secrets.resolve_with(&spec, apart).map_err(Error::Invalid)?;
         let deploying = self.deploying(&spec);
         tokio::select! {
@@ -344,6 +348,7 @@ impl Worker {
         let spec = self.spec(&row).await.inspect_err(|error| {
             tracing::error!(function = %name, %error, "a function stays as it was");
         })?;
+        self.put_outbox(function, &spec).await;
         if let Some(before) = keeper.spec().filter(|before| before.version != spec.version) {
             *function.before.lock() = Some(before);
         }

@@ -15,6 +15,7 @@ mod deploy;
 mod gates;
 mod keeper;
 mod name;
+mod outbox;
 mod plan;
 mod promise;
 mod report;
@@ -165,6 +166,8 @@ struct Function {
     before: parking_lot::Mutex<Option<Arc<FunctionSpec>>>,
     /// Why it is as it was and does not run: its row says what cannot be done here.
     keeper: Result<Keeper>,
+    /// Forwards its output, where that is on another cluster.
+    outbox: Option<Keeper>,
 }
 
 impl Worker {
@@ -240,7 +243,8 @@ impl Worker {
     /// Stops everything that runs, for a stop of the process; it runs again after the next start.
     pub async fn close(&self) {
         let all: Vec<_> = self.shared.functions.read().values().cloned().collect();
-        let closing = all.iter().filter_map(|function| function.keeper.as_ref().ok()).map(Keeper::close);
+        let keepers = all.iter().flat_map(|function| function.keeper.as_ref().ok().into_iter().chain(&function.outbox));
+        let closing = keepers.map(Keeper::close);
         tokio::join!(self.shared.scaler.close(), futures::future::join_all(closing));
     }
 
@@ -311,22 +315,27 @@ impl Worker {
     /// Takes a row among those that are kept; `skips`: what came before may be skipped, where the function wants that.
     async fn admit(&self, row: Row, skips: bool) {
         let name = row.name();
+        let mut outbox = None;
         let keeper = match self.spec(&row).await {
             _ if row.is_going => Err(Error::Closed("it is being deleted".to_owned())),
-            Ok(spec) => {
+            Ok(spec) => self.open_outbox(&spec).await.map(|opened| {
+                outbox = opened;
                 let wanted = Wanted { spec: Arc::new(spec), instances: row.slots(|_| 0) };
-                Ok(Keeper::start(self.shared.around.clone(), wanted, skips))
-            }
-            Err(error) => {
-                tracing::error!(function = %name, %error, "a function does not start");
-                Err(error)
-            }
+                Keeper::start(self.shared.around.clone(), wanted, skips)
+            }),
+            Err(error) => Err(error),
         };
+        if let Err(error) = &keeper
+            && !row.is_going
+        {
+            tracing::error!(function = %name, %error, "a function does not start");
+        }
         let function = Function {
             row: parking_lot::Mutex::new(row),
             restarts: parking_lot::Mutex::default(),
             before: parking_lot::Mutex::default(),
             keeper,
+            outbox,
         };
         self.shared.functions.write().insert(name.clone(), Arc::new(function));
         self.shared.scaler.touch(&name);

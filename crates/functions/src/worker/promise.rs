@@ -29,6 +29,15 @@ const fn promise(spec: &FunctionSpec, is_self_driven: bool) -> &'static str {
         (Kind::Function, _) if spec.window.is_some() => {
             "exactly once: a message is acknowledged in the commit that keeps it, and let go in that of its last window's output and state"
         }
+        (Kind::Function, Manual) if spec.elsewhere.is_some() => {
+            "as it acknowledges: with state and outbox of the same call, in one commit; outputs are then forwarded, once where the other cluster deduplicates"
+        }
+        (Kind::Function, EffectivelyOnce) if spec.elsewhere.is_some() => {
+            "exactly once, in order: input, state and outbox in one commit, and nothing passes a message that fails; outputs are then forwarded, once where the other cluster deduplicates"
+        }
+        (Kind::Function, AtleastOnce) if spec.elsewhere.is_some() && spec.auto_ack => {
+            "exactly once: input, state and outbox in one commit; outputs are then forwarded, once and in order where the other cluster deduplicates"
+        }
         (Kind::Function, Manual) => "as it acknowledges: with output and state of the same call, in one commit",
         (Kind::Function, _) if !spec.auto_ack => {
             "as it acknowledges: with output and state of the same call, in one commit"

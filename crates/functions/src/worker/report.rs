@@ -90,10 +90,11 @@ impl Worker {
     /// [`crate::Error::NotFound`].
     pub fn function_status(&self, name: &Name) -> Result<FunctionStatus> {
         let statuses = self.statuses(Kind::Function, name)?;
+        let outbox = self.outbox_status(&*self.function(Kind::Function, name)?);
         let instances = (0..)
             .zip(statuses)
             .map(|(instance_id, status)| FunctionInstanceStatus { instance_id, status: self.of_function(status) });
-        Ok(FunctionStatus::of(instances.collect(), self.promise(Kind::Function, name)?))
+        Ok(FunctionStatus { outbox, ..FunctionStatus::of(instances.collect(), self.promise(Kind::Function, name)?) })
     }
 
     /// Health of a source.

@@ -12,7 +12,7 @@ use model::{
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use super::{Config, Name, Row, Settings};
+use super::{Config, Name, Row, Settings, outbox};
 use crate::{
     Code, Error, FunctionSpec, Kind, Language, Result,
     event_log::Compression,
@@ -75,7 +75,14 @@ impl Foreign {
             cluster: self.cluster,
             ..blank(self.config.kind(), &self.config.name()?, self.code)
         };
-        filled(&self.config, blank)
+        let spec = filled(&self.config, blank)?;
+        if let Some(there) = &spec.elsewhere {
+            return Err(Error::Invalid(format!(
+                "customRuntimeOptions: outputCluster {}: only a worker within a broker forwards to another cluster",
+                there.cluster
+            )));
+        }
+        Ok(spec)
     }
 }
 
@@ -119,7 +126,8 @@ fn function(config: &FunctionConfig, blank: FunctionSpec) -> Result<FunctionSpec
     output.serde_class = first(&config.output_serde_class_name, &schema.serde_class_name);
     output.type_class = config.output_type_class_name.clone().unwrap_or_default();
     output.schema_properties = schema.schema_properties;
-    Ok(FunctionSpec {
+    let (cluster, runtime_options) = outbox::option(config.custom_runtime_options.clone())?;
+    let spec = FunctionSpec {
         language,
         class_name: config.class_name.clone().unwrap_or_default(),
         guarantee: guarantee(config.processing_guarantees),
@@ -142,10 +150,14 @@ fn function(config: &FunctionConfig, blank: FunctionSpec) -> Result<FunctionSpec
         limits: limits(config.resources.as_ref()),
         user_config: config.user_config.clone().unwrap_or_default(),
         secrets: secrets(config.secrets.as_ref()),
-        runtime_options: config.custom_runtime_options.clone(),
+        runtime_options,
         runtime_flags: words(config.runtime_flags.as_deref())?,
         ..blank
-    })
+    };
+    match cluster {
+        Some(cluster) => outbox::elsewhere(cluster, spec),
+        None => Ok(spec),
+    }
 }
 
 fn source(config: &SourceConfig, blank: FunctionSpec) -> Result<FunctionSpec> {

@@ -778,3 +778,75 @@ fn a_row_is_read_as_it_was_written() {
     let text = serde_json::to_string(&row).unwrap();
     assert_eq!(serde_json::from_str::<super::Row>(&text).unwrap(), row, "{text}");
 }
+
+const OUTBOX: &str = "persistent://public/default/f-outbox";
+
+fn elsewhere(cluster: &str) -> serde_json::Value {
+    let mut config = config();
+    config["customRuntimeOptions"] = json!({"outputCluster": cluster}).to_string().into();
+    config
+}
+
+/// A node with a stand-in for the connector that forwards: it takes what there is.
+async fn node_that_forwards() -> Node {
+    let node = Node::start().await;
+    node.worker.close().await;
+    let parts = parts(&node.tables, &node.log);
+    let runtimes = parts.runtimes.clone().with(Language::Builtin, Arc::new(Echo));
+    let worker = Worker::open(settings(&node.dir), Parts { runtimes, ..parts }).await.unwrap();
+    node.log.has_cluster("eu", "pulsar://eu:6650");
+    Node { worker, ..node }
+}
+
+#[tokio::test]
+async fn outputs_for_another_cluster_wait_in_an_outbox_and_are_forwarded_while_the_function_is_there() {
+    let node = node_that_forwards().await;
+    node.create("f", elsewhere("eu")).await.unwrap();
+    node.runs("f", 1).await;
+    assert!(node.status("f").guarantee.unwrap().contains("outbox in one commit"));
+    let publish =
+        || node.log.publish("persistent://public/default/in", Record { payload: "x".into(), ..Record::default() });
+    let forwarded = || node.status("f").outbox.unwrap().forwarder.num_written_to_sink;
+    publish();
+    until("it is forwarded", || forwarded() == 1).await;
+    assert!(node.log.messages("persistent://public/default/out").is_empty());
+    // What was committed goes on its way, also when the function is stopped.
+    node.worker.set_running(Kind::Function, named("f"), None, false).await.unwrap();
+    node.runs_of("f", 0, 1).await;
+    node.log.publish(OUTBOX, Record::default());
+    until("it is forwarded", || forwarded() == 2).await;
+    // Where the cluster is now is looked up when the function starts.
+    node.log.has_cluster("eu", "pulsar://elsewhere:6650");
+    node.worker.set_running(Kind::Function, named("f"), None, true).await.unwrap();
+    node.runs("f", 1).await;
+    until("the forwarder starts anew", || node.status("f").outbox.unwrap().forwarder.running && forwarded() == 0).await;
+    publish();
+    until("it is forwarded", || forwarded() == 1).await;
+    let status = node.status("f").outbox.unwrap();
+    assert_eq!(
+        (&status.cluster[..], &status.output[..], &status.topic[..]),
+        ("eu", "persistent://public/default/out", OUTBOX)
+    );
+    assert_eq!(node.log.subscriptions(OUTBOX), ["forwarder".to_owned()].into());
+    node.worker.delete(Kind::Function, named("f")).await.unwrap();
+    assert!(node.log.subscriptions(OUTBOX).is_empty(), "nothing is left in it");
+}
+
+#[tokio::test]
+async fn an_output_on_a_cluster_that_is_not_there_is_refused_and_one_that_is_stays_where_it_is() {
+    let node = node_that_forwards().await;
+    let unknown = refusal(node.create("f", elsewhere("us")).await);
+    assert_eq!(unknown, "customRuntimeOptions: outputCluster: there is no cluster \"us\"");
+    let own = refusal(node.create("f", elsewhere("standalone")).await);
+    assert!(own.contains("standalone is this cluster"), "{own}");
+    assert!(node.worker.list(Kind::Function, "public", "default").is_empty());
+
+    node.create("f", elsewhere("eu")).await.unwrap();
+    node.log.has_cluster("us", "pulsar://us:6650");
+    for change in [elsewhere("us"), json!({"customRuntimeOptions": "{}"})] {
+        let refused = refusal(node.update("f", change, Given::Nothing).await);
+        assert!(refused.contains("it cannot be altered"), "{refused}");
+    }
+    node.update("f", json!({"parallelism": 2}), Given::Nothing).await.unwrap();
+    node.runs("f", 2).await;
+}

@@ -29,7 +29,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// One that deduplicates.
+    /// One that deduplicates, and keeps all.
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let running = start(command(dir.path(), "0"));
@@ -37,6 +37,9 @@ impl Broker {
         let client = Client::connect(&format!("pulsar://{}", running.broker)).await.unwrap();
         let broker = Self { running: Some(running), dir, port, client };
         broker.rest("POST", "/admin/v2/namespaces/public/default/deduplication", "true").await;
+        // Nobody is subscribed to what comes, and all of it is looked at in the end.
+        let for_ever = r#"{"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}"#;
+        broker.rest("POST", "/admin/v2/namespaces/public/default/retention", for_ever).await;
         broker
     }
 

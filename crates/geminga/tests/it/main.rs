@@ -6,6 +6,7 @@ mod connectors;
 mod forward;
 mod go_function;
 mod instance;
+mod outbox;
 mod remote;
 mod thousand;
 

@@ -131,7 +131,7 @@ record! {
         function_type: "functionType" => Option<String>,
         /// Whether the subscription goes with the function; it does where nothing is said.
         cleanup_subscription: "cleanupSubscription" => Option<bool>,
-        /// For the runtime, whatever it makes of it.
+        /// JSON for the runtime, whatever it makes of it; and `{"outputCluster": NAME}`: the output is on [another cluster](../how-to/run-functions.md#write-to-another-cluster).
         custom_runtime_options: "customRuntimeOptions" => Option<String>,
         /// Calls of an asynchronous function that may be pending in one instance; 1000 where nothing is said.
         max_pending_async_requests: "maxPendingAsyncRequests" => Option<i32>,

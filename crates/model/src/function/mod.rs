@@ -75,8 +75,9 @@ pub use stats::{
     FunctionInstanceStats, FunctionInstanceStatsData, FunctionStats, MinuteStats, WorkerFunctionInstanceStats,
 };
 pub use status::{
-    ExceptionInformation, FunctionInstanceStatus, FunctionInstanceStatusData, FunctionStatus, SinkInstanceStatus,
-    SinkInstanceStatusData, SinkStatus, SourceInstanceStatus, SourceInstanceStatusData, SourceStatus,
+    ExceptionInformation, FunctionInstanceStatus, FunctionInstanceStatusData, FunctionStatus, OutboxStatus,
+    SinkInstanceStatus, SinkInstanceStatusData, SinkStatus, SourceInstanceStatus, SourceInstanceStatusData,
+    SourceStatus,
 };
 pub use update::NO_CHANGE;
 pub use validate::{Host, PARALLELISM_MAX};

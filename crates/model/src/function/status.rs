@@ -29,6 +29,9 @@ macro_rules! status {
             /// What holds of its messages, in words. Of Geminga only: Pulsar's clients read past what they do not know.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub guarantee: Option<String>,
+            /// How its output goes on to another cluster, where that is so. Of Geminga only.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub outbox: Option<OutboxStatus>,
         }
 
         #[doc = concat!("Health of one instance of a ", $what, ", with its number.")]
@@ -51,10 +54,25 @@ macro_rules! status {
                     num_running: count(instances.iter().filter(|instance| instance.status.running).count()),
                     instances,
                     guarantee,
+                    outbox: None,
                 }
             }
         }
     };
+}
+
+/// How the output of a function goes on to another cluster. Of Geminga only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OutboxStatus {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// The topic there.
+    pub output: String,
+    /// The topic here, where it waits.
+    pub topic: String,
+    /// What forwards it: messages it read from the outbox, and wrote to the output.
+    pub forwarder: SinkInstanceStatusData,
 }
 
 status!("function": FunctionStatus, FunctionInstanceStatus, FunctionInstanceStatusData);

@@ -261,7 +261,8 @@ impl Run {
 
     /// Adds a record; one without a topic goes to the output, or nowhere when there is none.
     pub(super) async fn add_output(&mut self, plan: &mut Plan, mut record: Record) -> Result<()> {
-        let Some(topic) = record.topic.take().or_else(|| self.function.output.topic.clone()) else { return Ok(()) };
+        let named = record.topic.take().filter(|topic| !self.function.is_elsewhere(topic));
+        let Some(topic) = named.or_else(|| self.function.output.topic.clone()) else { return Ok(()) };
         let (bytes, most) = (record.bytes(), self.session.max_message_bytes());
         if bytes > most {
             return Err(Error::Invalid(format!("a message of {bytes} bytes to {topic}, at most {most} are possible")));
