@@ -76,6 +76,10 @@ impl Emissions {
         }
     }
 
+    fn take(&self) -> Vec<Receipt> {
+        self.state.lock().receipts.drain(..).collect()
+    }
+
     /// Waits for receipts, or for the end.
     async fn wait(&self) -> Vec<Receipt> {
         loop {
@@ -155,6 +159,10 @@ impl emissions::Host for Host {
 
     async fn receipts(&mut self, wait_ms: u64) -> Result<Vec<Receipt>> {
         let emissions = self.emissions("emissions.receipts")?;
+        // No timer has so short a time.
+        if wait_ms == 0 {
+            return Ok(emissions.take());
+        }
         let waited = tokio::time::timeout(Duration::from_millis(wait_ms), emissions.wait()).await;
         Ok(waited.unwrap_or_default())
     }
