@@ -444,7 +444,9 @@ mod tests {
         let mut cursor = cursor(0);
         cursor.ack_batch(5, 4, &[0b11]);
         cursor.pass_over(4, 6);
-        (0..4).for_each(|ordinal| drop(cursor.ack(ordinal)));
+        for ordinal in 0..4 {
+            cursor.ack(ordinal);
+        }
         cursor.pass_over(4, 6);
         assert_eq!(shown(&cursor), "6 |  | ");
         assert_eq!((cursor.committed_next(), cursor.is_dirty()), (0, true));

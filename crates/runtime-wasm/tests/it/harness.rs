@@ -180,7 +180,7 @@ impl Instance {
                     }
                     Event::Log(line) => self.logs.push(line),
                     Event::Exited(exit) => return (outcomes, Some(exit)),
-                    Event::Emit { .. } | Event::Reported(_) => panic!("a function does not"),
+                    Event::Emit { .. } | Event::Changes(_) | Event::Reported(_) => panic!("a function does not"),
                 }
             }
         }
