@@ -60,6 +60,8 @@ enum Start {
         ledger_id: i64,
         entry_id: i64,
         #[serde(default)]
+        batch_index: Option<i32>,
+        #[serde(default)]
         is_excluded: bool,
         #[serde(default)]
         properties: Option<BTreeMap<String, String>>,
@@ -80,6 +82,14 @@ impl Start {
                 Ok(if *is_excluded { SeekTarget::After(position) } else { SeekTarget::Id(position) })
             }
         }
+    }
+
+    /// The message of a batch that is meant, when one is.
+    fn within(&self) -> Option<(Position, u32, bool)> {
+        let Self::Id { ledger_id, entry_id, batch_index: Some(index), is_excluded, .. } = self else { return None };
+        let entry = Position::new(u64::try_from(*ledger_id).ok()?, *entry_id);
+        let is_stored = *ledger_id < i64::MAX && *entry_id >= 0;
+        Some((entry, u32::try_from(*index).ok()?, *is_excluded)).filter(|_| is_stored)
     }
 
     fn properties(self) -> BTreeMap<String, String> {
@@ -203,11 +213,38 @@ async fn reset_to_time(State(app): State<App>, at: At) -> Reply {
 
 async fn reset_to_message(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
     let name = at.topic()?;
-    let target = reply::required::<Start>(&bytes)?.target()?;
+    let start = reply::required::<Start>(&bytes)?;
+    let mut target = start.target()?;
     single(&app, &name, "Reset-cursor at position is not allowed for partitioned-topic").await?;
+    if let Some((entry, index, excluded)) = start.within() {
+        target = message_of(&app, &name, entry, index, excluded).await?.unwrap_or(target);
+    }
     app.broker.reset_cursor(&name, at.subscription()?, target).await?;
     Ok(Done)
 }
+
+/// A message of a batch. `None` where the whole entry, or what follows it, is meant: it is not stored, or no batch, or it has no
+/// message before or after this one. Source: `PersistentTopicsBase.calculatePositionAckSet`.
+async fn message_of(
+    app: &App,
+    topic: &TopicName,
+    entry: Position,
+    index: u32,
+    excluded: bool,
+) -> Reply<Option<SeekTarget>> {
+    let Some((_, data)) = app.broker.read_message(topic, entry).await? else { return Ok(None) };
+    let in_batch = wire::entry::metadata(&data).ok().and_then(|metadata| metadata.num_messages_in_batch);
+    let messages = in_batch.and_then(|n| u32::try_from(n).ok()).unwrap_or(1).min(BATCH_MAX);
+    let first = index.saturating_add(u32::from(excluded));
+    Ok(match first {
+        0 => Some(SeekTarget::Id(entry)),
+        _ if first < messages => Some(SeekTarget::Within { entry, first, messages }),
+        _ => Some(SeekTarget::After(entry)).filter(|_| excluded),
+    })
+}
+
+/// No batch has more messages; a producer that says so is not believed.
+const BATCH_MAX: u32 = 65_536;
 
 async fn expire(State(app): State<App>, at: At) -> Reply {
     let name = at.topic()?;

@@ -4,7 +4,10 @@ use model::{InitialPosition, Position};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-use super::{Topic, seek};
+use super::{
+    Topic,
+    seek::{self, SeekTarget},
+};
 use crate::{
     error::{Error, Result},
     peer::{Outgoing, Peer},
@@ -266,13 +269,22 @@ impl Topic {
     }
 
     /// Moves a fenced subscription and opens it again.
-    pub(super) fn move_subscription(&mut self, cx: &mut Context, id: u64, to: Result<Position>) -> Result<()> {
+    pub(super) fn move_subscription(
+        &mut self,
+        cx: &mut Context,
+        id: u64,
+        target: SeekTarget,
+        to: Result<Position>,
+    ) -> Result<()> {
         let Some(subscription) = self.subscriptions.get_mut(&id) else {
             return Err(Error::NotReady("the subscription was deleted".into()));
         };
         subscription.unfence();
         let mark_delete = to?;
         self.ledger.reset_cursor(&mut cx.batch, subscription.cursor(), mark_delete);
+        if let SeekTarget::Within { entry, first, messages } = target {
+            self.ledger.ack_batch(subscription.cursor(), entry, messages, &words_from(first, messages));
+        }
         subscription.rewind(&self.ledger);
         self.set_ready(cx);
         Ok(())
@@ -284,5 +296,27 @@ impl Topic {
             let consumer_id = consumer.consumer_id;
             cx.outbox.push(&consumer.peer, Outgoing::ActiveConsumerChange { consumer_id, active });
         }
+    }
+}
+
+/// Bits `first..end`, 64 a word.
+fn words_from(first: u32, end: u32) -> Vec<u64> {
+    let mut words = vec![0; end.div_ceil(64) as usize];
+    for bit in first..end {
+        words[(bit / 64) as usize] |= 1 << (bit % 64);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words_from;
+
+    #[test]
+    fn what_is_left_of_a_batch_from_a_message_on() {
+        assert_eq!(words_from(2, 5), [0b11100]);
+        assert_eq!(words_from(63, 65), [1 << 63, 1]);
+        assert_eq!(words_from(64, 66), [0, 0b11]);
+        assert_eq!(words_from(7, 7), [0]);
     }
 }

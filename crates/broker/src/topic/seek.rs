@@ -13,6 +13,9 @@ use crate::{
 pub enum SeekTarget {
     /// To this entry: it is the next to be delivered.
     Id(Position),
+    /// To message `first` (from 0) of this entry, a batch of `messages`: those before it are acknowledged. Source: Pulsar's
+    /// `ManagedCursorImpl.internalResetCursor`, which takes a position with an ack set.
+    Within { entry: Position, first: u32, messages: u32 },
     /// After this entry.
     After(Position),
     /// To the first entry published at this time (wall clock milliseconds) or later.
@@ -45,21 +48,28 @@ impl Shard {
         });
         match resolved {
             Err(error) => reply.send(Err(error)),
-            Ok(Resolved::MarkDelete(position)) => self.finish_seek(topic, subscription, Ok(position), reply),
+            Ok(Resolved::MarkDelete(position)) => self.finish_seek(topic, subscription, target, Ok(position), reply),
             Ok(Resolved::Later(locate)) => {
                 let handle = self.cx.handle.clone();
                 tokio::spawn(async move {
                     let mark_delete = Resolved::Later(locate).run().await;
                     handle.send(Event::Call(Box::new(move |shard| {
-                        shard.finish_seek(topic, subscription, mark_delete, reply);
+                        shard.finish_seek(topic, subscription, target, mark_delete, reply);
                     })));
                 });
             }
         }
     }
 
-    fn finish_seek(&mut self, topic: u64, subscription: u64, mark_delete: Result<Position>, reply: Reply<()>) {
-        let moved = self.at(topic).and_then(|(t, cx)| t.move_subscription(cx, subscription, mark_delete));
+    fn finish_seek(
+        &mut self,
+        topic: u64,
+        subscription: u64,
+        target: SeekTarget,
+        mark_delete: Result<Position>,
+        reply: Reply<()>,
+    ) {
+        let moved = self.at(topic).and_then(|(t, cx)| t.move_subscription(cx, subscription, target, mark_delete));
         match moved {
             Ok(()) => self.when_durable(move |shard, result| shard.answer_seek(result, reply)),
             Err(error) => self.answer_seek(Err(error), reply),
@@ -88,7 +98,7 @@ impl Topic {
     pub(crate) fn resolve(&self, target: SeekTarget) -> Resolved {
         let last = self.ledger.last_confirmed();
         match target {
-            SeekTarget::Id(position) => Resolved::MarkDelete(before(position).min(last)),
+            SeekTarget::Id(position) | SeekTarget::Within { entry: position, .. } => Resolved::MarkDelete(before(position).min(last)),
             SeekTarget::After(position) => Resolved::MarkDelete(position.min(last)),
             SeekTarget::Earliest => Resolved::MarkDelete(before(self.ledger.first_position())),
             SeekTarget::Latest => Resolved::MarkDelete(last),

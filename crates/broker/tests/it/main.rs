@@ -250,6 +250,31 @@ async fn seek_moves_a_subscription_and_disconnects_its_consumers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_seek_to_a_message_of_a_batch_leaves_those_before_it_acknowledged() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let consumer = connection.consumer("t", Exclusive, 1).await;
+    let producer = connection.producer("t", 1).await;
+    connection.send(&producer, 0, 5, entry(0, "k", "five"));
+    let batch = connection.receive(1, 1).await[0].position;
+    connection.ack(&consumer, &[batch]).await;
+    consumer.seek(SeekTarget::Within { entry: batch, first: 2, messages: 5 }).await.unwrap();
+    connection.next(|o| matches!(o, Outgoing::CloseConsumer { consumer_id: 1 })).await;
+    connection.consumer("t", Exclusive, 2).await;
+    assert_eq!(connection.receive(2, 1).await[0].ack_set.as_slice(), [0b11100]);
+    drop((connection, consumer, producer));
+    // What a seek left is durable when it is answered.
+    let test = test.restart().await;
+    let mut connection = test.connect();
+    let consumer = connection.consumer("t", Exclusive, 1).await;
+    assert_eq!(connection.receive(1, 1).await[0].ack_set.as_slice(), [0b11100]);
+    consumer.seek(SeekTarget::Id(batch)).await.unwrap();
+    connection.next(|o| matches!(o, Outgoing::CloseConsumer { consumer_id: 1 })).await;
+    connection.consumer("t", Exclusive, 2).await;
+    assert!(connection.receive(2, 1).await[0].ack_set.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_starts_where_it_says_and_leaves_nothing_behind() {
     let test = TestBroker::start().await;
     let mut connection = test.connect();

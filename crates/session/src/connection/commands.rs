@@ -619,8 +619,21 @@ fn seek_target(id: &proto::MessageIdData) -> SeekTarget {
     } else if is_latest(id) {
         SeekTarget::Latest
     } else {
-        SeekTarget::Id(position(id))
+        match left_of_batch(&id.ack_set) {
+            Some((first, messages)) => SeekTarget::Within { entry: position(id), first, messages },
+            None => SeekTarget::Id(position(id)),
+        }
     }
+}
+
+/// The first message that is left of a batch, and how many there are; `None` when all of it is, or no batch could be so large.
+/// Clients leave all messages from one on. Source: `ConsumerImpl.seekAsync`.
+fn left_of_batch(ack_set: &[i64]) -> Option<(u32, u32)> {
+    let at = |word: usize, bit: u32| u32::try_from(word).ok()?.checked_mul(64)?.checked_add(bit);
+    let first = ack_set.iter().position(|&word| word != 0).filter(|_| ack_set.len() <= ACK_SET_WORDS_MAX)?;
+    let last = ack_set.iter().rposition(|&word| word != 0)?;
+    let first = at(first, ack_set[first].trailing_zeros())?;
+    Some((first, at(last, 64 - ack_set[last].leading_zeros())?)).filter(|_| first > 0)
 }
 
 fn metadata(pairs: Vec<proto::KeyValue>, max: usize) -> Result<BTreeMap<String, String>, String> {
@@ -760,6 +773,18 @@ mod tests {
         assert_eq!(seek_target(&id(-1, -1)), SeekTarget::Earliest);
         assert_eq!(seek_target(&id(i64::MAX, i64::MAX)), SeekTarget::Latest);
         assert_eq!(seek_target(&id(5, 7)), SeekTarget::Id(Position::new(5, 7)));
+    }
+
+    #[test]
+    fn a_seek_may_be_to_a_message_within_a_batch() {
+        let seek = |ack_set| seek_target(&proto::MessageIdData { ack_set, ..id(5, 7) });
+        let within = |first, messages| SeekTarget::Within { entry: Position::new(5, 7), first, messages };
+        assert_eq!(seek(vec![0b11100]), within(2, 5));
+        assert_eq!(seek(vec![i64::MIN, 0b1]), within(63, 65));
+        assert_eq!(seek(vec![0, -1]), within(64, 128));
+        for whole in [vec![], vec![0], vec![0b111], vec![0; 2000], [vec![0], vec![-1; 2000]].concat()] {
+            assert_eq!(seek(whole), SeekTarget::Id(Position::new(5, 7)));
+        }
     }
 
     #[test]
