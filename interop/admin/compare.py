@@ -61,6 +61,7 @@ def policies():
                                               "ratePeriodInSecond": 1, "relativeToPublishRate": False}, True),
         ("subscribeRate", "POST", {"subscribeThrottlingRatePerConsumer": 10, "ratePeriodInSecond": 1}, True),
         ("publishRate", "POST", {"publishThrottlingRateInMsg": 10, "publishThrottlingRateInByte": 10}, True),
+        ("subscriptionTypesEnabled", "POST", ["Exclusive", "Shared", "Failover", "Key_Shared"], True),
         ("offloadThreshold", "PUT", 1000, False),
         ("offloadDeletionLagMs", "PUT", 1000, True),
         ("encryptionRequired", "POST", False, False),
@@ -78,7 +79,7 @@ def policies():
             "schemaCompatibilityStrategy", "schemaValidationEnforced", "isAllowAutoUpdateSchema",
             "schemaAutoUpdateCompatibilityStrategy", "encryptionRequired", "subscriptionAuthMode", "properties",
             "maxProducersPerTopic", "maxConsumersPerTopic", "maxConsumersPerSubscription", "maxSubscriptionsPerTopic",
-            "maxTopicsPerNamespace"}
+            "maxTopicsPerNamespace", "compactionThreshold", "subscriptionTypesEnabled"}
     for path, method, body, removable in table:
         known = {} if path in kept else {"known": "not kept yet, so setting it is refused"}
         yield same("GET", f"{N}/{path}")
@@ -261,10 +262,12 @@ def topics():
     yield same("POST", f"{P}/meta/terminate/partitions")
     yield same("POST", f"{P}/plain/terminate")
     yield same("POST", f"{P}/none/terminate")
-    yield same("PUT", f"{P}/plain/compaction", known="compaction is not there yet")
     yield same("GET", f"{P}/plain/compaction")
+    yield same("PUT", f"{P}/plain/compaction")
+    yield same("PUT", f"{P}/parts/compaction")
     yield same("PUT", f"{P}/none/compaction")
-    yield same("POST", f"{P}/plain/trim", known="topics are trimmed by themselves")
+    yield same("POST", f"{P}/plain/trim")
+    yield same("POST", f"{P}/parts/trim")
     yield same("PUT", f"{P}/plain/offload", {"ledgerId": 1, "entryId": 1, "partitionIndex": -1},
                known="there is nothing to offload to")
     yield same("GET", f"{P}/plain/offload", known="there is nothing to offload to")
@@ -297,6 +300,8 @@ def topic_policies():
         ("maxUnackedMessagesOnConsumer", 11),
         ("maxUnackedMessagesOnSubscription", 12),
         ("maxProducers", 5),
+        ("compactionThreshold", 1000),
+        ("subscriptionTypesEnabled", ["Exclusive", "Shared", "Failover", "Key_Shared"]),
         ("maxConsumers", 5),
         ("maxConsumersPerSubscription", 5),
         ("maxSubscriptionsPerTopic", 5),
@@ -492,6 +497,9 @@ def with_messages(base, answers):
         same("GET", f"{t}/internalStats"),
         same("GET", f"{t}/internal-info", known="describes BookKeeper's ledgers of cursors"),
         same("GET", f"{t}/lastMessageId"),
+        same("POST", f"{t}/subscription/failover/analyzeBacklog"),
+        same("POST", f"{t}/subscription/none/analyzeBacklog"),
+        same("PUT", f"{t}/backlogSize", {"ledgerId": -1, "entryId": -1, "partitionIndex": -1}),
         same("GET", f"{t}/subscription/failover/position/1"),
         same("GET", f"{t}/subscription/failover/position/6"),
         same("GET", f"{t}/subscription/failover/position/7"),

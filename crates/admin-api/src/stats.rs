@@ -57,7 +57,7 @@ pub struct TopicStats {
     pub last_publish_time_stamp: i64,
 }
 
-/// Compaction of a topic; there is none yet.
+/// Compaction of a topic, since it was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CompactionStats {

@@ -12,7 +12,7 @@ use axum::{
 use broker::Error;
 use model::{
     AutoSubscriptionCreation, AutoTopicCreation, BacklogQuota, BacklogQuotaType, NamespacePolicies,
-    PersistencePolicies, RetentionPolicies, SchemaAutoUpdate, SchemaCompatibility, TopicName,
+    PersistencePolicies, RetentionPolicies, SchemaAutoUpdate, SchemaCompatibility, SubscriptionType, TopicName,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,8 +55,7 @@ macro_rules! policy {
 }
 
 /// Policies of Pulsar that this broker does not keep yet, with what holds as long as nobody sets them.
-const NOT_KEPT: [(&str, &str); 22] = [
-    ("compactionThreshold", ""),
+const NOT_KEPT: [(&str, &str); 20] = [
     ("delayedDelivery", ""),
     ("inactiveTopicPolicies", ""),
     ("dispatchRate", ""),
@@ -71,7 +70,6 @@ const NOT_KEPT: [(&str, &str); 22] = [
     ("encryptionRequired", "false"),
     ("subscriptionExpirationTime", ""),
     ("subscriptionAuthMode", "\"None\""),
-    ("subscriptionTypesEnabled", "[]"),
     ("deduplicationSnapshotInterval", ""),
     ("resourcegroup", ""),
     ("entryFilters", ""),
@@ -93,6 +91,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/{tenant}/{namespace}/permissions/subscription/{subscription}", post(no_permissions))
         .route("/{tenant}/{namespace}/bundles", get(show_bundles))
         .route("/{tenant}/{namespace}/replication", get(replication).post(set_replication))
+        .route("/{tenant}/{namespace}/subscriptionTypesEnabled", get(types).post(set_types).delete(remove_types))
         .route("/{tenant}/{namespace}/backlogQuotaMap", get(quotas))
         .route("/{tenant}/{namespace}/backlogQuota", post(set_quota).delete(remove_quota))
         .merge(schema_policies())
@@ -136,6 +135,14 @@ pub(crate) fn routes() -> Router<App> {
     let router = policy!(router, "maxConsumersPerSubscription", max_consumers_per_subscription: u32);
     let router = policy!(router, "maxSubscriptionsPerTopic", max_subscriptions_per_topic: u32);
     let router = policy!(router, "maxTopicsPerNamespace", max_topics_per_namespace: u32, |_, _| Ok(()), Some(0));
+    // Set by PUT, unlike the others.
+    let set_threshold = |State(app): State<App>, at: At, bytes: Bytes| async move {
+        let threshold = u64::of(&bytes, "compactionThreshold must be 0 or more")?;
+        app.broker.update_policies(&at.namespace()?, |p| p.compaction_threshold = Some(threshold)).await?;
+        Ok::<_, Failure>(Done)
+    };
+    let router = policy!(router, "compactionThreshold", compaction_threshold: u64)
+        .route("/{tenant}/{namespace}/compactionThreshold", put(set_threshold));
     let router = router
         .route("/{tenant}/{namespace}/properties", get(properties).put(set_properties).delete(clear_properties))
         .route("/{tenant}/{namespace}/property/{key}", get(property).delete(remove_property))
@@ -175,7 +182,7 @@ async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         "schema_compatibility_strategy": policies.schema_compatibility_strategy,
         "is_allow_auto_update_schema": may_update_schemas(&app, &policies),
         "schema_validation_enforced": policies.schema_validation_enforced,
-        "subscription_types_enabled": [],
+        "subscription_types_enabled": policies.subscription_types_enabled,
         "properties": policies.properties,
         "migrated": false,
     });
@@ -193,6 +200,7 @@ async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         ("max_consumers_per_subscription", json!(policies.max_consumers_per_subscription)),
         ("max_subscriptions_per_topic", json!(policies.max_subscriptions_per_topic)),
         ("max_topics_per_namespace", json!(policies.max_topics_per_namespace)),
+        ("compaction_threshold", json!(policies.compaction_threshold)),
         ("schema_auto_update_compatibility_strategy", json!(policies.schema_auto_update_compatibility_strategy)),
     ];
     for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_null()) {
@@ -274,6 +282,8 @@ struct NewNamespace {
     max_consumers_per_subscription: Option<u32>,
     max_subscriptions_per_topic: Option<u32>,
     max_topics_per_namespace: Option<u32>,
+    compaction_threshold: Option<u64>,
+    subscription_types_enabled: Vec<SubscriptionType>,
     properties: Option<BTreeMap<String, String>>,
 }
 
@@ -318,6 +328,8 @@ async fn create(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
         max_consumers_per_subscription: new.max_consumers_per_subscription,
         max_subscriptions_per_topic: new.max_subscriptions_per_topic,
         max_topics_per_namespace: new.max_topics_per_namespace,
+        compaction_threshold: new.compaction_threshold,
+        subscription_types_enabled: new.subscription_types_enabled,
         properties: new.properties.unwrap_or_default(),
     };
     if let Some(retention) = &policies.retention_policies {
@@ -597,6 +609,21 @@ fn schema_policies() -> Router<App> {
         .route(&at("schemaAutoUpdateCompatibilityStrategy"), of_updates.put(set_of_updates))
         .route(&at("isAllowAutoUpdateSchema"), may_update.post(set_may_update))
         .route(&at("schemaValidationEnforced"), enforced.post(set_enforced))
+}
+
+async fn types(State(app): State<App>, at: At) -> Reply<Json<Vec<SubscriptionType>>> {
+    Ok(Json(app.broker.policies(&at.namespace()?)?.subscription_types_enabled.clone()))
+}
+
+async fn set_types(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let types: Vec<SubscriptionType> = reply::required(&bytes)?;
+    app.broker.update_policies(&at.namespace()?, |p| p.subscription_types_enabled = types.clone()).await?;
+    Ok(Done)
+}
+
+async fn remove_types(State(app): State<App>, at: At) -> Reply {
+    app.broker.update_policies(&at.namespace()?, |p| p.subscription_types_enabled.clear()).await?;
+    Ok(Done)
 }
 
 /// Whether producers register new schemas.

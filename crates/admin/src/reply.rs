@@ -182,6 +182,13 @@ impl Setting for u32 {
     }
 }
 
+impl Setting for u64 {
+    fn of(bytes: &Bytes, refusal: &str) -> Reply<Self> {
+        let number = scalar(required::<Lenient<i64>>(bytes)?)?;
+        Self::try_from(number).map_err(|_| Failure::precondition(refusal))
+    }
+}
+
 impl Setting for bool {
     fn of(bytes: &Bytes, _refusal: &str) -> Reply<Self> {
         scalar(required::<Lenient<bool>>(bytes)?)

@@ -9,6 +9,7 @@ use axum::{
 use broker::{Error, SeekTarget};
 use model::{Position, TopicName};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> Router<App> {
         .route(&on("resetcursor/{timestamp}"), post(reset_to_time))
         .route(&on("resetcursor"), post(reset_to_message))
         .route(&on("expireMessages/{seconds}"), post(expire))
+        .route(&on("analyzeBacklog"), post(analyze))
 }
 
 async fn list(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>> {
@@ -246,6 +248,35 @@ async fn message_of(
 /// No batch has more messages; a producer that says so is not believed.
 const BATCH_MAX: u32 = 65_536;
 
+/// Nothing is filtered here: what is accepted is all.
+///
+/// Source: Pulsar's `AnalyzeSubscriptionBacklogResult`.
+async fn analyze(State(app): State<App>, at: At, bytes: Bytes) -> Reply<Json<Value>> {
+    let name = at.topic()?;
+    let start = match reply::body::<Start>(&bytes)?.map(|start| start.target()).transpose()? {
+        Some(SeekTarget::Id(position) | SeekTarget::After(position)) => Some(position),
+        _ => None,
+    };
+    let why_not = "Analyze backlog on a partitioned topic is not allowed, please try do it on specific topic partition";
+    single(&app, &name, why_not).await?;
+    let found = app.broker.analyze_backlog(&name, at.subscription()?, start).await?;
+    let id = |position: Option<Position>| position.map(|p| format!("{}:{}", p.ledger, p.entry));
+    Ok(Json(json!({
+        "entries": found.entries,
+        "messages": found.messages,
+        "markerMessages": 0,
+        "filterAcceptedEntries": found.entries,
+        "filterRejectedEntries": 0,
+        "filterRescheduledEntries": 0,
+        "filterAcceptedMessages": found.messages,
+        "filterRejectedMessages": 0,
+        "filterRescheduledMessages": 0,
+        "aborted": found.aborted,
+        "firstMessageId": id(found.first),
+        "lastMessageId": id(found.last),
+    })))
+}
+
 async fn expire(State(app): State<App>, at: At) -> Reply {
     let name = at.topic()?;
     let older_than = at.seconds()?;
@@ -263,6 +294,10 @@ async fn expire_all(State(app): State<App>, at: At) -> Reply {
     let older_than = at.seconds()?;
     for one in each(&app, &at.topic()?).await? {
         for subscription in app.broker.subscriptions(&one).await? {
+            // What compaction left does not grow old.
+            if subscription == broker::COMPACTION_SUBSCRIPTION {
+                continue;
+            }
             expire_one(&app, &one, &subscription, older_than).await.map_err(|e| match e {
                 Expire::Broker(error) => error.into(),
                 Expire::Nothing => nothing_expired(&one, &subscription),

@@ -13,7 +13,7 @@ use axum::{
 };
 use broker::Config;
 use model::{
-    BacklogQuotaType, NamespacePolicies, PersistencePolicies, RetentionPolicies, SchemaCompatibility,
+    BacklogQuotaType, NamespacePolicies, PersistencePolicies, RetentionPolicies, SchemaCompatibility, SubscriptionType,
     TopicLevelPolicies, TopicName,
 };
 use serde::{Deserialize, Serialize};
@@ -30,11 +30,10 @@ use crate::{
 
 /// Policies of Pulsar's topics that this broker does not keep yet, with what Pulsar answers while they are not set, and what
 /// applies then.
-const NOT_KEPT: [(&str, Unset, &str); 16] = [
+const NOT_KEPT: [(&str, Unset, &str); 14] = [
     ("deduplicationSnapshotInterval", Unset::Empty, ""),
     ("delayedDelivery", Unset::Empty, r#"{"tickTime":1000,"active":true,"maxDeliveryDelayInMillis":0}"#),
     ("maxMessageSize", Unset::NoContent, ""),
-    ("compactionThreshold", Unset::Empty, "0"),
     ("publishRate", Unset::NoContent, ""),
     ("dispatchRate", Unset::Empty, UNBOUND),
     ("subscriptionDispatchRate", Unset::Empty, UNBOUND),
@@ -42,7 +41,6 @@ const NOT_KEPT: [(&str, Unset, &str); 16] = [
     ("subscribeRate", Unset::Empty, r#"{"subscribeThrottlingRatePerConsumer":0,"ratePeriodInSecond":30}"#),
     ("inactiveTopicPolicies", Unset::Empty, ""),
     ("offloadPolicies", Unset::Empty, ""),
-    ("subscriptionTypesEnabled", Unset::Is("[]"), ""),
     ("replication", Unset::Empty, ""),
     ("entryFilters", Unset::Empty, ""),
     ("autoSubscriptionCreation", Unset::Empty, ""),
@@ -132,6 +130,7 @@ pub(crate) fn routes() -> Router<App> {
     let at = |path: &str| format!("/{{tenant}}/{{namespace}}/{{topic}}/{path}");
     let mut router = Router::new()
         .route(&at("messageTTL"), get(ttl).post(set_ttl).delete(remove_ttl))
+        .route(&at("subscriptionTypesEnabled"), get(types).post(set_types).delete(remove_types))
         .route(&at("backlogQuotaMap"), get(quotas))
         .route(&at("backlogQuota"), post(set_quota).delete(remove_quota))
         .route(&at("schemaCompatibilityStrategy"), get(strategy).put(set_strategy).delete(remove_strategy))
@@ -159,6 +158,10 @@ pub(crate) fn routes() -> Router<App> {
     router = policy!(
         router, "persistence", persistence: PersistencePolicies, "", unchecked,
         applied!(persistence, persistence, |_| Some(ONE_COPY))
+    );
+    router = policy!(
+        router, "compactionThreshold", compaction_threshold: u64, "Invalid value for compactionThreshold", unchecked,
+        applied!(compaction_threshold, compaction_threshold, |_| Some(0))
     );
     const UNACKED: &str = "maxUnackedNum must be 0 or more";
     router = policy!(
@@ -295,6 +298,24 @@ async fn remove_quota(State(app): State<App>, at: At, Query(query): Query<QuotaQ
             p.backlog_quota_map.remove(&kind);
         })
         .await?;
+    Ok(Done)
+}
+
+async fn types(State(app): State<App>, at: At) -> Reply<Json<Vec<SubscriptionType>>> {
+    let name = topic(&app, &at).await?;
+    Ok(Json(app.broker.topic_policies(&name).subscription_types_enabled.clone()))
+}
+
+async fn set_types(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let name = topic(&app, &at).await?;
+    let types: Vec<SubscriptionType> = reply::required(&bytes)?;
+    app.broker.update_topic_policies(&name, |p| p.subscription_types_enabled = types).await?;
+    Ok(Done)
+}
+
+async fn remove_types(State(app): State<App>, at: At) -> Reply {
+    let name = topic(&app, &at).await?;
+    app.broker.update_topic_policies(&name, |p| p.subscription_types_enabled.clear()).await?;
     Ok(Done)
 }
 

@@ -11,8 +11,8 @@ use axum::{
     response::Response,
     routing::{any, get, post, put},
 };
-use broker::Error;
-use model::{Domain, TopicName};
+use broker::{CompactionStatus, Error};
+use model::{Domain, Position, TopicName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -41,16 +41,15 @@ pub(crate) fn routes() -> Router<App> {
         .route(&at("properties"), get(properties).put(set_properties).delete(remove_property))
         .route(&at("permissions"), get(permissions))
         .route(&at("permissions/{role}"), post(no_permissions).delete(no_permissions))
-        .route(&at("backlogSize"), put(no_backlog_size))
-        .route(&at("subscription/{subscription}/analyzeBacklog"), post(no_analysis))
+        .route(&at("backlogSize"), put(backlog_size))
         .route(&at("unload"), put(unload))
         .route(&at("terminate"), post(terminate))
         .route(&at("terminate/partitions"), post(terminate_partitions))
         .route(&at("truncate"), axum::routing::delete(truncate))
-        .route(&at("compaction"), get(not_run).put(no_compaction))
+        .route(&at("compaction"), get(compaction).put(compact))
         .route(&at("offload"), get(not_run).put(no_offload))
-        .route(&at("trim"), post(no_trim))
-        .route(&at("replicatedSubscriptionStatus"), any(no_replication))
+        .route(&at("trim"), post(trim))
+        .route(&at("subscription/{subscription}/replicatedSubscriptionStatus"), any(no_replication))
 }
 
 /// The partitions of a topic, or the topic itself, which must exist.
@@ -96,24 +95,54 @@ async fn refused(app: &App, at: &At, why: &str) -> Failure {
     checked.await.err().unwrap_or_else(|| Failure::not_allowed(why))
 }
 
-async fn no_compaction(State(app): State<App>, at: At) -> Failure {
-    refused(&app, &at, "Compaction of topics is not supported yet").await
+async fn compact(State(app): State<App>, at: At) -> Reply {
+    for one in each(&app, &at.topic()?).await? {
+        app.broker.compact(&one).await?;
+    }
+    Ok(Done)
 }
 
-async fn no_backlog_size(State(app): State<App>, at: At) -> Failure {
-    refused(&app, &at, "The backlog from a position on is not counted yet; stats have that of each subscription").await
+/// Source: Pulsar's `LongRunningProcessStatus`.
+async fn compaction(State(app): State<App>, at: At) -> Reply<Json<Value>> {
+    let name = at.topic()?;
+    existing(&app, &name).await?;
+    let (status, error) = match app.broker.compaction_status(&name).await? {
+        CompactionStatus::NotRun => ("NOT_RUN", String::new()),
+        CompactionStatus::Running => ("RUNNING", String::new()),
+        CompactionStatus::Success => ("SUCCESS", String::new()),
+        CompactionStatus::Error(why) => ("ERROR", why),
+    };
+    Ok(Json(json!({ "status": status, "lastError": error })))
 }
 
-async fn no_analysis(State(app): State<App>, at: At) -> Failure {
-    refused(&app, &at, "Backlogs are not analyzed yet; stats have their entries and bytes").await
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct From {
+    ledger_id: i64,
+    entry_id: i64,
+}
+
+async fn backlog_size(State(app): State<App>, at: At, bytes: Bytes) -> Reply<Json<u64>> {
+    let name = at.topic()?;
+    let from: From = reply::required(&bytes)?;
+    single(&app, &name, "calculate backlog size is not allowed for partitioned-topic").await?;
+    let position = u64::try_from(from.ledger_id).ok().map(|ledger| Position::new(ledger, from.entry_id));
+    Ok(Json(app.broker.bytes_after(&name, position).await?))
 }
 
 async fn no_offload(State(app): State<App>, at: At) -> Failure {
     refused(&app, &at, "Offloading of ledgers is not supported").await
 }
 
-async fn no_trim(State(app): State<App>, at: At) -> Failure {
-    refused(&app, &at, "Topics are trimmed by themselves").await
+async fn trim(State(app): State<App>, at: At) -> Reply {
+    let name = at.topic()?;
+    if !name.is_persistent() {
+        return Err(Failure::not_allowed("Trim on a non-persistent topic is not allowed"));
+    }
+    for one in each(&app, &name).await? {
+        app.broker.trim(&one).await?;
+    }
+    Ok(Done)
 }
 
 async fn no_replication(State(app): State<App>, at: At) -> Failure {
@@ -178,6 +207,10 @@ async fn delete(State(app): State<App>, at: At, Query(query): Query<Force>) -> R
         return Err(Failure::conflict(format!(
             "{name} is a partitioned topic, instead of calling delete topic, please call delete-partitioned-topic."
         )));
+    }
+    if !name.is_persistent() && !app.broker.exists(&name).await.map_err(in_namespace)? {
+        // Nothing is stored of it. Source: Pulsar's `BrokerService.deleteTopicInternal`.
+        return Ok(Done);
     }
     if !query.force {
         unused(&app, &name).await?;

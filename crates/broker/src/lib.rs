@@ -4,6 +4,7 @@
 //! handles its events in order, so nothing about a topic needs a lock.
 
 mod broker;
+mod compaction;
 mod config;
 mod error;
 mod metadata;
@@ -19,7 +20,8 @@ mod topic;
 mod transaction;
 mod waiting;
 
-pub use broker::{Addresses, Broker, SchemaHistory, SchemaVersion, TopicChange};
+pub use broker::{Addresses, Backlog, Broker, SchemaHistory, SchemaVersion, TopicChange};
+pub use compaction::{CompactionStatus, SUBSCRIPTION as COMPACTION_SUBSCRIPTION};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use output::OutputHandle;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use metastore::{Expect, Metastore, Version};
 use model::{
     BacklogQuota, BacklogQuotaType, NamespaceName, NamespacePolicies, RetentionPolicy, SchemaAutoUpdate,
-    SchemaCompatibility, TopicLevelPolicies, TopicName,
+    SchemaCompatibility, SubscriptionType, TopicLevelPolicies, TopicName,
 };
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
@@ -67,6 +67,10 @@ pub(crate) struct TopicPolicies {
     pub(crate) max_consumers: usize,
     pub(crate) max_consumers_per_subscription: usize,
     pub(crate) max_subscriptions: usize,
+    /// Bytes after which the topic is compacted; 0 is never.
+    pub(crate) compaction_threshold: u64,
+    /// Types that consumers may subscribe with; none named is all.
+    pub(crate) subscription_types: Vec<SubscriptionType>,
 }
 
 impl TopicPolicies {
@@ -435,6 +439,7 @@ impl Metadata {
             policy: RetentionPolicy::ProducerRequestHold,
         });
         let quota = |kind| own.backlog_quota_map.get(&kind).or(policies.backlog_quota_map.get(&kind)).copied();
+        let types = [&own.subscription_types_enabled, &policies.subscription_types_enabled];
         Arc::new(TopicPolicies {
             deduplication: own
                 .deduplication_enabled
@@ -467,6 +472,8 @@ impl Metadata {
                 policies.max_subscriptions_per_topic,
                 config.max_subscriptions_per_topic,
             ),
+            compaction_threshold: own.compaction_threshold.or(policies.compaction_threshold).unwrap_or(0),
+            subscription_types: types.into_iter().find(|types| !types.is_empty()).cloned().unwrap_or_default(),
         })
     }
 

@@ -101,6 +101,11 @@ impl Cursor {
         self.acked.next_gap(from.max(self.next))
     }
 
+    /// The last ordinal below `total` that is not acknowledged.
+    pub(crate) fn last_unacked(&self, total: u64) -> Option<u64> {
+        self.acked.previous_gap(total.checked_sub(1)?).filter(|&ordinal| ordinal >= self.next)
+    }
+
     /// Entries below `total` that are not acknowledged.
     pub(crate) fn backlog(&self, total: u64) -> u64 {
         total.saturating_sub(self.next).saturating_sub(self.acked.count())

@@ -180,6 +180,21 @@ impl ManagedLedger {
         })
     }
 
+    /// The last confirmed entry that is not acknowledged.
+    #[must_use]
+    pub fn last_unacked(&self, id: CursorId) -> Option<Position> {
+        self.with(|s| {
+            let ordinal = s.cursor(id.0)?.last_unacked(s.after(self.last_confirmed()))?;
+            (ordinal >= s.first_ordinal()).then(|| s.position(ordinal))
+        })
+    }
+
+    /// Bytes of the confirmed entries after `position` that are stored.
+    #[must_use]
+    pub fn bytes_after(&self, position: Position) -> u64 {
+        self.with(|s| s.bytes_between(s.after(position).max(s.first_ordinal()), s.after(self.last_confirmed())))
+    }
+
     /// Confirmed entries that are not acknowledged.
     #[must_use]
     pub fn backlog(&self, id: CursorId) -> u64 {

@@ -39,6 +39,11 @@ impl Ranges {
         self.covering(from).map_or(from, |(_, end)| end)
     }
 
+    /// The largest number at or before `to` that is not in the set.
+    pub(crate) fn previous_gap(&self, to: u64) -> Option<u64> {
+        self.covering(to).map_or(Some(to), |(start, _)| start.checked_sub(1))
+    }
+
     /// The smallest number at or after `from` that is in the set, or the largest there is.
     pub(crate) fn next_island(&self, from: u64) -> u64 {
         if self.contains(from) {
@@ -143,6 +148,7 @@ mod tests {
                     prop_assert_eq!(ranges.insert(start, start + length), new);
                 }
                 prop_assert_eq!(ranges.count(), model.len() as u64);
+                prop_assert_eq!(ranges.previous_gap(start), (0..=start).rev().find(|v| !model.contains(v)));
                 let flat: BTreeSet<u64> = ranges.iter().flat_map(|(s, e)| s..e).collect();
                 prop_assert_eq!(&flat, &model);
                 let mut last = None;

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use crate::SubscriptionType;
+
 /// Keep acknowledged messages this long and this much; a message goes when either bound is passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -209,6 +211,10 @@ pub struct NamespacePolicies {
     pub max_subscriptions_per_topic: Option<u32>,
     /// Topics the namespace may have, each partition counted; 0 is no bound.
     pub max_topics_per_namespace: Option<u32>,
+    /// Bytes after which a topic is compacted; 0 is never.
+    pub compaction_threshold: Option<u64>,
+    /// Types that consumers may subscribe with; none named is all.
+    pub subscription_types_enabled: Vec<SubscriptionType>,
     /// What an administrator attached to it.
     pub properties: BTreeMap<String, String>,
 }
@@ -243,6 +249,10 @@ pub struct TopicLevelPolicies {
     pub schema_compatibility_strategy: Option<SchemaCompatibility>,
     /// Whether a producer needs a schema if the topic has one.
     pub schema_validation_enforced: Option<bool>,
+    /// Bytes after which the topic is compacted; 0 is never.
+    pub compaction_threshold: Option<u64>,
+    /// Types that consumers may subscribe with; none named is what the namespace says.
+    pub subscription_types_enabled: Vec<SubscriptionType>,
 }
 
 /// Whether a consumer that names a missing subscription creates it.

@@ -11,10 +11,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Broker, going::Whole};
 use crate::{
+    compaction,
     error::{Error, Result},
     requests::LastMessageId,
     shard::{Context, Reply, Shard},
-    topic::{TERMINATED, Topic, seek::SeekTarget},
+    topic::{Reads, TERMINATED, Topic, seek::SeekTarget},
 };
 
 impl Broker {
@@ -230,7 +231,7 @@ impl Broker {
     pub async fn clear_namespace_backlog(&self, namespace: &NamespaceName, subscription: Option<&str>) -> Result<()> {
         for topic in self.topics(namespace).await? {
             for name in self.subscriptions(&topic).await? {
-                if subscription.is_none_or(|wanted| wanted == name) {
+                if subscription.map_or(name != compaction::SUBSCRIPTION, |wanted| wanted == name) {
                     self.skip_all(&topic, &name).await?;
                 }
             }
@@ -244,39 +245,16 @@ impl Broker {
         topic: &TopicName,
         f: impl FnOnce(&mut Topic, &mut Context) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        let name = topic.clone();
-        self.shard(topic)
-            .call(move |shard| {
-                let id = shard.topic(&name)?;
-                let (topic, cx) = shard.at(id)?;
-                f(topic, cx)
-            })
-            .await?
+        self.shard(topic).with_topic(topic, f).await
     }
 
     /// The same, answering when what `f` did is durable.
-    async fn change_topic<R: Send + 'static>(
+    pub(super) async fn change_topic<R: Send + 'static>(
         &self,
         topic: &TopicName,
         f: impl FnOnce(&mut Topic, &mut Context) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        let name = topic.clone();
-        self.shard(topic)
-            .call_later(move |shard: &mut Shard, reply| {
-                let done = shard.topic(&name).and_then(|id| {
-                    let (topic, cx) = shard.at(id)?;
-                    let value = f(topic, cx)?;
-                    if topic.ledger.acks_dirty() {
-                        cx.acks_dirty(id, true);
-                    }
-                    Ok(value)
-                });
-                match done {
-                    Ok(value) => shard.when_durable(move |_, result| reply.send(result.map(|()| value))),
-                    Err(error) => reply.send(Err(error)),
-                }
-            })
-            .await
+        self.shard(topic).change_topic(topic, f).await
     }
 
     /// Subscriptions of a topic, sorted.
@@ -525,6 +503,30 @@ impl Broker {
         }
     }
 
+    /// Lets go of what nobody needs any more, which happens from time to time anyway.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn trim(&self, topic: &TopicName) -> Result<()> {
+        self.change_topic(topic, |topic, cx| {
+            topic.trim(cx);
+            Ok(())
+        })
+        .await
+    }
+
+    /// About how many bytes are stored after a position, `None` for all.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`].
+    pub async fn bytes_after(&self, topic: &TopicName, position: Option<Position>) -> Result<u64> {
+        let bytes = move |ledger: &ledger::ManagedLedger| match position {
+            Some(position) => ledger.bytes_after(position),
+            None => ledger.storage_bytes(),
+        };
+        self.with_topic(topic, move |topic, _| Ok(bytes(&topic.ledger))).await
+    }
+
     /// Counters and gauges of one topic.
     ///
     /// # Errors
@@ -607,27 +609,28 @@ impl Shard {
     }
 
     pub(crate) fn last_message_id(&mut self, topic: u64, consumer: u64, reply: Reply<LastMessageId>) {
-        let cursor = self.at(topic).and_then(|(topic, _)| topic.cursor_of(consumer));
-        match cursor {
-            Ok(cursor) => self.last_message_of(topic, Some(cursor), reply),
+        let reads = self.at(topic).and_then(|(topic, _)| topic.reads(consumer));
+        match reads {
+            Ok(reads) => self.last_message_of(topic, Some(reads), reply),
             Err(error) => reply.send(Err(error)),
         }
     }
 
     /// The last message's batch index needs its entry, which may have to be read.
-    pub(crate) fn last_message_of(
-        &mut self,
-        topic: u64,
-        cursor: Option<ledger::CursorId>,
-        reply: Reply<LastMessageId>,
-    ) {
+    pub(crate) fn last_message_of(&mut self, topic: u64, reads: Option<Reads>, reply: Reply<LastMessageId>) {
         let found = self.at(topic).and_then(|(topic, _)| {
             if !topic.is_persistent() {
                 // Source: Pulsar's `NonPersistentTopic.getLastMessageId`.
                 return Err(Error::NotAllowed("getLastMessageId is not supported on non-persistent topic".into()));
             }
-            let position = topic.ledger.last_confirmed();
+            let compacted = reads.and_then(|reads| reads.compacted);
+            // What is left to who reads compacted may end before the topic does, and within a batch.
+            let position = match compacted {
+                Some(compacted) => topic.ledger.last_unacked(compacted).unwrap_or(Position::EARLIEST),
+                None => topic.ledger.last_confirmed(),
+            };
             let stored = position.entry >= 0;
+            let left = compacted.and_then(|compacted| topic.ledger.ack_set(compacted, position));
             // Nearly always it is at hand still.
             let (entry, read) = match stored.then(|| topic.ledger.read(position, 1, 1)) {
                 None | Some(Read::CaughtUp) => (None, None),
@@ -636,9 +639,10 @@ impl Shard {
             };
             Ok(LastMessageRequest {
                 partition: topic.name().partition().map_or(-1, |p| i32::try_from(p).unwrap_or(-1)),
-                mark_delete: cursor.map(|cursor| topic.ledger.mark_delete(cursor)),
+                mark_delete: reads.map(|reads| topic.ledger.mark_delete(reads.cursor)),
                 position,
                 stored,
+                last_left: left.as_deref().and_then(last_bit),
                 entry,
                 read,
             })
@@ -658,12 +662,20 @@ impl Shard {
     }
 }
 
+/// The last bit that is set.
+fn last_bit(words: &[u64]) -> Option<i32> {
+    let word = words.iter().rposition(|&word| word != 0)?;
+    i32::try_from(word * 64 + 63 - words[word].leading_zeros() as usize).ok()
+}
+
 struct LastMessageRequest {
     position: Position,
     partition: i32,
     mark_delete: Option<Position>,
     /// Whether there ever was a message.
     stored: bool,
+    /// Of a batch, the last message that compaction left.
+    last_left: Option<i32>,
     entry: Option<ledger::Entry>,
     read: Option<ledger::ReadRequest>,
 }
@@ -683,7 +695,7 @@ impl LastMessageRequest {
         LastMessageId {
             // An entry that was trimmed is still the last one there was.
             position: if self.stored { self.position } else { Position { ledger: u64::MAX, entry: -1 } },
-            batch_index: messages.filter(|&n| n > 0).map_or(-1, |n| n - 1),
+            batch_index: self.last_left.or(messages.filter(|&n| n > 0).map(|n| n - 1)).unwrap_or(-1),
             partition: self.partition,
             mark_delete: self.mark_delete,
         }

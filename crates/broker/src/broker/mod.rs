@@ -1,13 +1,15 @@
 //! The broker as the rest of the program holds it: a cheap handle that routes each request to the shard of its topic.
 
 mod administration;
+mod backlog;
+mod compaction;
 mod going;
 mod schemas;
 mod topics;
 mod transactions;
 mod waiting;
 
-use model::{NamespaceName, Position, TopicName};
+use model::{NamespaceName, Position, SubscriptionType, TopicName};
 use rustc_hash::FxHasher;
 use std::{
     hash::{Hash, Hasher},
@@ -19,6 +21,7 @@ use std::{
 };
 use tokio::sync::{broadcast, mpsc};
 
+pub use backlog::Backlog;
 pub use schemas::{SchemaHistory, SchemaVersion};
 
 use crate::{
@@ -289,9 +292,16 @@ impl Broker {
             .call_later(move |shard, reply| {
                 let opened = shard.topic(&topic_name).and_then(|id| {
                     let (topic, cx) = shard.at(id)?;
+                    // Source: Pulsar's `ServerCnx.handleProducer`.
                     if let Some(subscription) = &request.initial_subscription
+                        && topic.is_persistent()
                         && topic.subscription_id(subscription).is_err()
                     {
+                        if !topic.policies.auto_subscription_creation {
+                            let why_not = "Could not create the initial subscription due to the auto subscription creation is \
+                                           not allowed.";
+                            return Err(Error::NotAllowed(why_not.into()));
+                        }
                         let earliest = topic.ledger.first_position().previous();
                         topic.new_cursor(cx, subscription, earliest, true, Default::default());
                     }
@@ -394,7 +404,8 @@ impl Broker {
     /// to be alone, those whose ranges overlap on a sticky Key_Shared subscription.
     async fn those_in_the_way_are_gone(&self, peer: &Peer, request: &NewConsumer) -> bool {
         let (topic, subscription) = (request.topic.clone(), request.subscription.clone());
-        let ranges = request.key_shared.as_ref().map(|k| k.ranges.clone());
+        let key_shared = request.key_shared.as_ref().filter(|_| request.kind == SubscriptionType::KeyShared);
+        let ranges = key_shared.map(|k| k.ranges.clone());
         let in_the_way = self
             .shard(&request.topic)
             .call(move |shard| {

@@ -1,14 +1,16 @@
 //! What can happen to the topics of a shard, and the handle through which it does.
 
 use ledger::Entry;
+use model::TopicName;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Shard, transaction::Published};
+use super::{Context, Shard, transaction::Published};
 use crate::{
     error::{Error, Result},
     peer::Peer,
     requests::{Operation, Publish},
+    topic::Topic,
 };
 
 /// Where a consumer is.
@@ -106,6 +108,45 @@ impl Handle {
         f: impl FnOnce(&mut Shard, Reply<R>) + Send + 'static,
     ) -> Result<R> {
         self.ask(f).await
+    }
+
+    /// Runs `f` on a topic, which is loaded for it.
+    pub(crate) async fn with_topic<R: Send + 'static>(
+        &self,
+        topic: &TopicName,
+        f: impl FnOnce(&mut Topic, &mut Context) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let name = topic.clone();
+        self.call(move |shard| {
+            let id = shard.topic(&name)?;
+            let (topic, cx) = shard.at(id)?;
+            f(topic, cx)
+        })
+        .await?
+    }
+
+    /// The same, answering when what `f` did is durable.
+    pub(crate) async fn change_topic<R: Send + 'static>(
+        &self,
+        topic: &TopicName,
+        f: impl FnOnce(&mut Topic, &mut Context) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let name = topic.clone();
+        self.call_later(move |shard: &mut Shard, reply| {
+            let done = shard.topic(&name).and_then(|id| {
+                let (topic, cx) = shard.at(id)?;
+                let value = f(topic, cx)?;
+                if topic.ledger.acks_dirty() {
+                    cx.acks_dirty(id, true);
+                }
+                Ok(value)
+            });
+            match done {
+                Ok(value) => shard.when_durable(move |_, result| reply.send(result.map(|()| value))),
+                Err(error) => reply.send(Err(error)),
+            }
+        })
+        .await
     }
 }
 

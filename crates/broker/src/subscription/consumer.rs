@@ -105,6 +105,17 @@ impl Consumer {
             && self.peer.is_writable()
     }
 
+    /// Whether an entry is in the hash ranges it reads (Exclusive): without any, all are. Source: Pulsar's
+    /// `PersistentDispatcherSingleActiveConsumer.internalReadEntriesComplete`.
+    pub(super) fn reads(&self, entry: &ledger::Entry) -> bool {
+        if self.sticky.is_empty() {
+            return true;
+        }
+        let metadata = wire::entry::metadata(&entry.data).unwrap_or_default();
+        let hash = wire::entry::sticky_hash(&metadata.sticky_key());
+        self.sticky.iter().any(|range| range.contains(&hash))
+    }
+
     /// How much it may be sent of messages in chunks that it has begun. It can acknowledge none of that before it has the last chunk, so
     /// what it holds does not count; no message is begun by one that is not [`Self::available`].
     pub(super) fn permits_for_chunks(&self) -> i64 {

@@ -28,6 +28,7 @@ use smallvec::SmallVec;
 use std::collections::BTreeSet;
 
 use crate::{
+    compaction,
     error::{Error, Result},
     peer::{Delivery, Outgoing},
     rate::Rate,
@@ -99,6 +100,8 @@ pub(crate) struct Subscription {
     cursor: CursorId,
     durable: bool,
     kind: SubscriptionType,
+    /// Its consumers pass over what compaction superseded.
+    reads_compacted: bool,
     /// Whether somebody subscribed since it was loaded: `kind` says something from then on.
     used: bool,
     /// When consumers were last told that they have it all.
@@ -177,6 +180,7 @@ impl Subscription {
             cursor,
             durable,
             kind: SubscriptionType::Exclusive,
+            reads_compacted: false,
             used: false,
             end_told_ms: 0,
             consumers: Vec::new(),
@@ -230,6 +234,16 @@ impl Subscription {
 
     pub(crate) fn durable(&self) -> bool {
         self.durable
+    }
+
+    /// Whether what is too old or too much is taken from its backlog. What compaction left is not.
+    pub(crate) fn may_lose(&self) -> bool {
+        self.durable && self.name != compaction::SUBSCRIPTION
+    }
+
+    /// Whether its consumers read what compaction left.
+    pub(crate) fn reads_compacted(&self) -> bool {
+        self.reads_compacted
     }
 
     pub(crate) fn consumers(&self) -> &[Consumer] {
@@ -336,6 +350,7 @@ impl Subscription {
 
     fn set_kind(&mut self, request: &NewConsumer) {
         self.kind = request.kind;
+        self.reads_compacted = request.read_compacted;
         self.used = true;
         self.active = None;
         self.handover = None;
@@ -611,13 +626,20 @@ impl Subscription {
 
     /// Sends what can be sent; `true` when there is more that one turn should not do. `bounds` are the unacknowledged
     /// messages that one consumer and the whole subscription may hold.
-    pub(crate) fn dispatch(&mut self, ledger: &mut ManagedLedger, cx: &mut Context, bounds: (u32, u32)) -> bool {
+    /// `compacted` has not acknowledged what compaction left.
+    pub(crate) fn dispatch(
+        &mut self,
+        ledger: &mut ManagedLedger,
+        cx: &mut Context,
+        bounds: (u32, u32),
+        compacted: Option<CursorId>,
+    ) -> bool {
         if self.consumers.is_empty() || self.fenced {
             return false;
         }
         self.retry(cx.now_ms);
         if self.kind.is_single_active() {
-            return self.dispatch_single(ledger, cx);
+            return self.dispatch_single(ledger, cx, compacted.filter(|_| self.reads_compacted));
         }
         // A reader may hold as much as it likes. Source: Pulsar's `Consumer`, `maxUnackedMessages`.
         let bounds = if self.durable { bounds } else { (0, bounds.1) };

@@ -2,7 +2,7 @@
 //!
 //! Source: Pulsar's `AbstractDispatcherSingleActiveConsumer.pickAndScheduleActiveConsumer`.
 
-use ledger::ManagedLedger;
+use ledger::{CursorId, Entry, ManagedLedger};
 use model::SubscriptionType;
 use std::collections::BTreeMap;
 
@@ -105,7 +105,12 @@ impl Subscription {
         false
     }
 
-    pub(super) fn dispatch_single(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) -> bool {
+    pub(super) fn dispatch_single(
+        &mut self,
+        ledger: &mut ManagedLedger,
+        cx: &mut Context,
+        compacted: Option<CursorId>,
+    ) -> bool {
         if self.waits_for_handover(ledger, cx) {
             return false;
         }
@@ -124,8 +129,14 @@ impl Subscription {
                 return false;
             }
             sent += entries.len();
+            if let Some(compacted) = compacted {
+                self.pass_over_superseded(ledger, cx, compacted, &entries);
+            }
             let mut entries = entries.into_iter();
             while let Some(entry) = entries.next() {
+                if !self.consumers[at].reads(&entry) {
+                    continue;
+                }
                 self.deliver(ledger, cx, at, entry, Head::default());
                 if !self.consumers[at].available() && entries.len() > 0 {
                     self.put_back(entries);
@@ -134,5 +145,25 @@ impl Subscription {
             }
         }
         false
+    }
+
+    /// What compaction superseded is acknowledged, as if the consumer had read it.
+    fn pass_over_superseded(
+        &self,
+        ledger: &mut ManagedLedger,
+        cx: &mut Context,
+        compacted: CursorId,
+        entries: &[Entry],
+    ) {
+        for entry in entries {
+            if ledger.is_acked(compacted, entry.position) {
+                ledger.ack(self.cursor, entry.position);
+            } else if let Some(left) = ledger.ack_set(compacted, entry.position) {
+                ledger.ack_batch(self.cursor, entry.position, entry.messages, &left);
+            }
+        }
+        if ledger.acks_dirty() {
+            cx.acks_dirty(self.topic, false);
+        }
     }
 }

@@ -16,12 +16,28 @@ use crate::{
     subscription::{Consumer, Subscription},
 };
 
+/// The cursor behind a consumer and, if it reads what compaction left, the one that has not acknowledged that.
+#[derive(Clone, Copy)]
+pub(crate) struct Reads {
+    pub(crate) cursor: ledger::CursorId,
+    pub(crate) compacted: Option<ledger::CursorId>,
+}
+
 impl Topic {
     /// Adds a consumer, opening its subscription when there is none of that name.
     ///
     /// A reader's subscription is not durable and starts where the request says: a message id steps back one entry, so
     /// that the client can filter within a batch. Source: Pulsar's `PersistentTopic.getNonDurableSubscription`.
     pub(crate) fn subscribe(&mut self, cx: &mut Context, peer: &Arc<Peer>, request: NewConsumer) -> Result<At> {
+        let types = &self.policies.subscription_types;
+        if !types.is_empty() && !types.contains(&request.kind) {
+            let (topic, kind) = (self.name(), request.kind.name());
+            return Err(Error::NotAllowed(format!("Topic[{{{topic}}}] doesn't support {kind} sub type!")));
+        }
+        if request.read_compacted && !request.kind.is_single_active() {
+            let why_not = "readCompacted only allowed on failover or exclusive subscriptions";
+            return Err(Error::NotAllowed(why_not.into()));
+        }
         let max = self.policies.max_consumers;
         if max > 0 && self.subscriptions.values().map(|s| s.consumers().len()).sum::<usize>() >= max {
             return Err(Error::ConsumerBusy("Topic reached max consumers limit".into()));
@@ -221,10 +237,12 @@ impl Topic {
         }
     }
 
-    /// The cursor behind a consumer.
-    pub(crate) fn cursor_of(&self, consumer: u64) -> Result<ledger::CursorId> {
+    /// What a consumer reads.
+    pub(crate) fn reads(&self, consumer: u64) -> Result<Reads> {
         let id = self.subscription_of(consumer)?;
-        self.subscriptions.get(&id).map(Subscription::cursor).ok_or_else(|| Error::NotReady("no such consumer".into()))
+        let subscription = self.subscriptions.get(&id).ok_or_else(|| Error::NotReady("no such consumer".into()))?;
+        let compacted = self.compaction_cursor().filter(|_| subscription.reads_compacted());
+        Ok(Reads { cursor: subscription.cursor(), compacted })
     }
 
     /// Takes no more messages; consumers hear of it when they have them all.

@@ -30,6 +30,12 @@ impl Topic {
             // Who came back may be told the end now.
             self.set_ready(cx);
         }
+        self.compact_by_policy(cx);
+        self.trim(cx);
+    }
+
+    /// Lets go of what nobody needs and retention does not keep.
+    pub(crate) fn trim(&mut self, cx: &mut Context) {
         let retention = self.policies.retention;
         self.ledger.trim(&mut cx.batch, retention);
     }
@@ -51,7 +57,7 @@ impl Topic {
     fn expire_before(&mut self, cx: &mut Context, ms: u64) {
         let backlog = |s: &crate::subscription::Subscription| self.ledger.backlog(s.cursor()) > 0;
         let wanted: Vec<u64> =
-            self.subscriptions.iter().filter(|(_, s)| s.durable() && backlog(s)).map(|(&id, _)| id).collect();
+            self.subscriptions.iter().filter(|(_, s)| s.may_lose() && backlog(s)).map(|(&id, _)| id).collect();
         if wanted.is_empty() {
             return;
         }
@@ -118,7 +124,7 @@ impl Topic {
             match locate.run().await {
                 Ok(young) => handle.send(Event::Call(Box::new(move |shard| {
                     if let Ok((topic, cx)) = shard.at(topic) {
-                        topic.too_old = topic.subscriptions.values().filter(|s| s.durable()).any(|s| {
+                        topic.too_old = topic.subscriptions.values().filter(|s| s.may_lose()).any(|s| {
                             let next = topic.ledger.next_position(topic.ledger.mark_delete(s.cursor()));
                             next < young && topic.ledger.backlog(s.cursor()) > 0
                         });
@@ -145,14 +151,14 @@ impl Topic {
     fn slowest(&self) -> Option<(u64, u64)> {
         self.subscriptions
             .iter()
-            .filter(|(_, s)| s.durable())
+            .filter(|(_, s)| s.may_lose())
             .map(|(&id, s)| (id, self.ledger.backlog_bytes(s.cursor())))
             .max_by_key(|&(_, bytes)| bytes)
     }
 
     /// Drops the oldest entries of subscriptions whose backlog is above the quota, down to 90 % of it.
     fn evict(&mut self, cx: &mut Context, limit: u64) {
-        let ids: Vec<_> = self.subscriptions.iter().filter(|(_, s)| s.durable()).map(|(&id, _)| id).collect();
+        let ids: Vec<_> = self.subscriptions.iter().filter(|(_, s)| s.may_lose()).map(|(&id, _)| id).collect();
         for id in ids {
             let Some(subscription) = self.subscriptions.get(&id) else { continue };
             let cursor = subscription.cursor();

@@ -4,6 +4,8 @@
 //! unloaded and comes back from the ledger's row when it is loaded. A topic that is not persistent has no row: its
 //! ledger only numbers what passes through, and what no consumer has permits for in the same turn is dropped.
 
+pub(crate) mod backlog;
+pub(crate) mod compaction;
 mod consumers;
 mod maintenance;
 mod producers;
@@ -23,6 +25,7 @@ use std::{
 use crate::{
     error::Result, metadata::TopicPolicies, peer::Peer, rate::Rate, shard::Context, subscription::Subscription,
 };
+pub(crate) use consumers::Reads;
 pub(crate) use producers::Producer;
 pub(crate) use publish::MESSAGES_MAX;
 
@@ -59,6 +62,7 @@ pub(crate) struct Topic {
     /// The age part of the quota, as last found.
     too_old: bool,
     terminated: bool,
+    compaction: compaction::Compaction,
     /// In `Context::ready` already.
     ready: bool,
     /// Any subscription may have something to send; else only those listed.
@@ -95,6 +99,7 @@ impl Topic {
             too_large: false,
             too_old: false,
             terminated,
+            compaction: compaction::Compaction::default(),
             ready: false,
             all_ready: false,
             ready_subscriptions: Vec::new(),
@@ -109,9 +114,9 @@ impl Topic {
         for (cursor, name) in cursors {
             topic.add_subscription(cx, name, cursor, true);
         }
+        topic.compact_by_policy(cx);
         // The storage keeps everything until it is told what retention applies.
-        let retention = topic.policies.retention;
-        topic.ledger.trim(&mut cx.batch, retention);
+        topic.trim(cx);
         Ok(topic)
     }
 
@@ -127,6 +132,10 @@ impl Topic {
         let mut names: Vec<_> = self.by_name.keys().cloned().collect();
         names.sort();
         names
+    }
+
+    pub(crate) fn durable_subscriptions(&self) -> Vec<String> {
+        self.subscriptions.values().filter(|s| s.durable()).map(|s| s.name().to_owned()).collect()
     }
 
     pub(crate) fn is_terminated(&self) -> bool {
@@ -175,8 +184,9 @@ impl Topic {
         let mut again = false;
         let mut read_by_all: Option<Position> = None;
         let bounds = (self.policies.max_unacked_per_consumer, self.policies.max_unacked_per_subscription);
+        let compacted = self.compaction_cursor();
         for subscription in self.subscriptions.values_mut() {
-            again |= subscription.dispatch(&mut self.ledger, cx, bounds);
+            again |= subscription.dispatch(&mut self.ledger, cx, bounds, compacted);
             if subscription.has_consumers() {
                 let at = subscription.read_position();
                 read_by_all = Some(read_by_all.map_or(at, |p: Position| p.min(at)));
@@ -206,8 +216,10 @@ impl Topic {
 
     fn dispatch_some(&mut self, cx: &mut Context) {
         let bounds = (self.policies.max_unacked_per_consumer, self.policies.max_unacked_per_subscription);
+        let compacted = self.compaction_cursor();
         let (subscriptions, ledger) = (&mut self.subscriptions, &mut self.ledger);
-        self.ready_subscriptions.retain(|id| subscriptions.get_mut(id).is_some_and(|s| s.dispatch(ledger, cx, bounds)));
+        self.ready_subscriptions
+            .retain(|id| subscriptions.get_mut(id).is_some_and(|s| s.dispatch(ledger, cx, bounds, compacted)));
         if !self.ready_subscriptions.is_empty() {
             self.ready = true;
             cx.ready.push(self.id);

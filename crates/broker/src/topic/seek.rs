@@ -98,7 +98,9 @@ impl Topic {
     pub(crate) fn resolve(&self, target: SeekTarget) -> Resolved {
         let last = self.ledger.last_confirmed();
         match target {
-            SeekTarget::Id(position) | SeekTarget::Within { entry: position, .. } => Resolved::MarkDelete(before(position).min(last)),
+            SeekTarget::Id(position) | SeekTarget::Within { entry: position, .. } => {
+                Resolved::MarkDelete(before(position).min(last))
+            }
             SeekTarget::After(position) => Resolved::MarkDelete(position.min(last)),
             SeekTarget::Earliest => Resolved::MarkDelete(before(self.ledger.first_position())),
             SeekTarget::Latest => Resolved::MarkDelete(last),

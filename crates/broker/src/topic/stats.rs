@@ -51,6 +51,7 @@ impl Topic {
             topic_epoch: self.epoch.map(|e| e as i64),
             publishers,
             subscriptions,
+            compaction: self.compaction.stats.clone(),
             deduplication_status: if self.policies.deduplication { "Enabled" } else { "Disabled" }.to_owned(),
             ..TopicStats::default()
         }

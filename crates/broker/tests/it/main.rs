@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
 
+mod compaction;
 mod harness;
 mod keys;
 mod names;
@@ -14,7 +15,7 @@ mod transactions;
 mod waiting;
 
 use broker::{Ack, Error, KeyShared, Outgoing, SeekTarget};
-use harness::{TestBroker, entry, new_consumer, new_producer, text, topic};
+use harness::{Connection, TestBroker, entry, new_consumer, new_producer, text, topic};
 use model::{AccessMode, KeySharedMode, NamespaceName, Position, SubscriptionType::*};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -367,7 +368,9 @@ async fn partitions_come_and_grow_with_their_subscriptions() {
     assert_eq!(test.broker.partitioned_metadata(&name, false).await.unwrap(), 4);
     assert_eq!(test.broker.subscriptions(&name.with_partition(3)).await.unwrap(), ["s"]);
     let beyond = test.broker.subscribe(&test.connect().peer, new_consumer("t-partition-4", Shared, 1)).await;
-    assert!(matches!(beyond, Err(Error::TopicNotFound(_))), "{beyond:?}");
+    assert!(matches!(beyond, Err(Error::NotAllowed(_))), "{beyond:?}");
+    let of_none = test.broker.subscribe(&test.connect().peer, new_consumer("none-partition-0", Shared, 2)).await;
+    assert!(matches!(of_none, Err(Error::NotAllowed(_))), "{of_none:?}");
     test.broker.delete_partitioned_topic(&name, true).await.unwrap();
     assert!(test.broker.topics(name.namespace()).await.unwrap().is_empty());
 }

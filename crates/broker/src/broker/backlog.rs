@@ -1,0 +1,71 @@
+//! What a subscription has not acknowledged, looked through.
+
+use model::{Position, TopicName};
+
+use super::Broker;
+use crate::{
+    error::Result,
+    topic::backlog::{Extent, Step},
+};
+
+/// More entries than these are not looked at. Pulsar: `subscriptionBacklogScanMaxEntries`.
+const ENTRIES_MAX: u64 = 10_000;
+
+/// What there is in a backlog.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub entries: u64,
+    pub messages: u64,
+    pub first: Option<Position>,
+    pub last: Option<Position>,
+    /// There is more than was looked at.
+    pub aborted: bool,
+}
+
+impl Broker {
+    /// Looks through what a subscription has not acknowledged, from `start` on or from the beginning.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`](crate::Error::TopicNotFound), [`Error::SubscriptionNotFound`](crate::Error::SubscriptionNotFound).
+    ///
+    /// Source: Pulsar's `PersistentSubscription.analyzeBacklog`.
+    pub async fn analyze_backlog(
+        &self,
+        topic: &TopicName,
+        subscription: &str,
+        start: Option<Position>,
+    ) -> Result<Backlog> {
+        let name = subscription.to_owned();
+        let (cursor, mut from, to) = self
+            .with_topic(topic, move |topic, _| {
+                let (subscription, ledger) = topic.subscription(&name)?;
+                let cursor = subscription.cursor();
+                let from = start.unwrap_or_else(|| ledger.next_position(ledger.mark_delete(cursor)));
+                Ok((cursor, from, ledger.last_confirmed()))
+            })
+            .await?;
+        let mut found = Backlog::default();
+        loop {
+            let extent = Extent { from, to };
+            let step = self.with_topic(topic, move |topic, _| Ok(topic.read_backlog(cursor, extent))).await?;
+            let piece = match step {
+                Step::End => return Ok(found),
+                Step::Read(piece) => piece,
+                Step::Later(from, request) => {
+                    let (entries, extent) = (request.run().await?, Extent { from, to });
+                    self.with_topic(topic, move |topic, _| Ok(topic.left_of(cursor, extent, entries))).await?
+                }
+            };
+            from = piece.next;
+            for (entry, _) in piece.entries {
+                if found.entries == ENTRIES_MAX {
+                    return Ok(Backlog { aborted: true, ..found });
+                }
+                found.entries += 1;
+                found.messages += u64::from(entry.messages);
+                found.first.get_or_insert(entry.position);
+                found.last = Some(entry.position);
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Compaction of one topic, as its shard sees it: begin, read, acknowledge what is superseded, end. See [`crate::compaction`].
+
+use admin_api::stats::CompactionStats;
+use ledger::{CursorId, Entry};
+use model::Position;
+use std::collections::BTreeMap;
+
+use super::{
+    Topic,
+    backlog::{Extent, Piece, Step},
+};
+use crate::{
+    compaction::{self, CompactionStatus, SUBSCRIPTION, Superseded},
+    error::{Error, Result},
+    shard::Context,
+    subscription::Subscription,
+};
+
+/// Property of the subscription that says to where the topic was compacted.
+const COMPACTED_TO: &str = "geminga.compacted-to";
+
+/// What became of compaction since the topic was loaded.
+#[derive(Default)]
+pub(super) struct Compaction {
+    status: CompactionStatus,
+    started_ms: u64,
+    pub(super) stats: CompactionStats,
+}
+
+impl Topic {
+    /// The cursor that has not acknowledged what compaction left, once there is one.
+    pub(crate) fn compaction_cursor(&self) -> Option<CursorId> {
+        let id = self.by_name.get(SUBSCRIPTION)?;
+        self.subscriptions.get(id).map(Subscription::cursor)
+    }
+
+    fn compacting(&self) -> Result<CursorId> {
+        self.compaction_cursor().ok_or_else(|| Error::Conflict(format!("subscription {SUBSCRIPTION} was deleted")))
+    }
+
+    /// Begins a compaction, which goes on by itself.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`]: one is running.
+    pub(crate) fn compact(&mut self, cx: &mut Context) -> Result<()> {
+        let extent = self.begin_compaction(cx)?;
+        tokio::spawn(compaction::run(cx.handle.clone(), self.name().clone(), extent));
+        Ok(())
+    }
+
+    /// By policy: when more than so many bytes came since the last time. What comes is kept for it from the beginning.
+    ///
+    /// Source: Pulsar's `PersistentTopic.checkCompaction` and `preCreateSubscriptionForCompactionIfNeeded`.
+    pub(super) fn compact_by_policy(&mut self, cx: &mut Context) {
+        let threshold = self.policies.compaction_threshold;
+        if threshold == 0 || !self.is_persistent() {
+            return;
+        }
+        self.open_for_compaction(cx);
+        if self.ledger.bytes_after(self.compacted_to()) > threshold
+            && self.compaction.status != CompactionStatus::Running
+        {
+            // Nothing else is wrong with it.
+            let _ = self.compact(cx);
+        }
+    }
+
+    /// The last entry that was compacted.
+    fn compacted_to(&self) -> Position {
+        let property = |cursor| self.ledger.cursor_properties(cursor).remove(COMPACTED_TO);
+        let position = |text: String| {
+            let (ledger, entry) = text.split_once(':')?;
+            Some(Position::new(ledger.parse().ok()?, entry.parse().ok()?))
+        };
+        self.compaction_cursor().and_then(property).and_then(position).unwrap_or(Position::EARLIEST)
+    }
+
+    fn open_for_compaction(&mut self, cx: &mut Context) {
+        if self.compaction_cursor().is_none() {
+            let earliest = super::seek::before(self.ledger.first_position());
+            self.new_cursor(cx, SUBSCRIPTION, earliest, true, BTreeMap::new());
+        }
+    }
+
+    fn begin_compaction(&mut self, cx: &mut Context) -> Result<Extent> {
+        if self.compaction.status == CompactionStatus::Running {
+            return Err(Error::Conflict("Compaction already in progress".into()));
+        }
+        self.open_for_compaction(cx);
+        let cursor = self.compacting()?;
+        self.compaction.status = CompactionStatus::Running;
+        self.compaction.started_ms = cx.now_ms;
+        let from = self.ledger.next_position(self.ledger.mark_delete(cursor));
+        Ok(Extent { from, to: self.ledger.last_confirmed() })
+    }
+
+    /// # Errors
+    /// [`Error::Conflict`]: the subscription was deleted meanwhile.
+    pub(crate) fn read_to_compact(&mut self, Extent { from, to }: Extent) -> Result<Step> {
+        Ok(self.read_backlog(self.compacting()?, Extent { from, to }))
+    }
+
+    /// What is left of entries that were read from `from` on.
+    ///
+    /// # Errors
+    /// As [`Topic::read_to_compact`].
+    pub(crate) fn left_to_compact(&self, from: Position, to: Position, entries: Vec<Entry>) -> Result<Piece> {
+        Ok(self.left_of(self.compacting()?, Extent { from, to }, entries))
+    }
+
+    /// # Errors
+    /// As [`Topic::read_to_compact`].
+    pub(crate) fn supersede(&mut self, superseded: &[Superseded]) -> Result<()> {
+        let cursor = self.compacting()?;
+        for one in superseded {
+            match one.others() {
+                None => {
+                    self.ledger.ack(cursor, one.position);
+                }
+                Some((of, others)) => {
+                    self.ledger.ack_batch(cursor, one.position, of, &others);
+                }
+            }
+        }
+        self.compaction.stats.last_compaction_removed_event_count += superseded.len() as i64;
+        Ok(())
+    }
+
+    /// How it ended. A topic that was compacted remembers to where.
+    pub(crate) fn end_compaction(&mut self, cx: &mut Context, to: Position, result: Result<()>) {
+        let stats = &mut self.compaction.stats;
+        stats.last_compaction_duration_time_in_mills = cx.now_ms.saturating_sub(self.compaction.started_ms) as i64;
+        self.compaction.status = match result {
+            Ok(()) => {
+                stats.last_compaction_succeed_timestamp = cx.now_ms as i64;
+                if let Some(cursor) = self.compaction_cursor() {
+                    let properties = BTreeMap::from([(COMPACTED_TO.to_owned(), to.to_string())]);
+                    self.ledger.set_cursor_properties(&mut cx.batch, cursor, properties);
+                }
+                CompactionStatus::Success
+            }
+            Err(error) => {
+                stats.last_compaction_failed_timestamp = cx.now_ms as i64;
+                tracing::warn!(topic = %self.name(), %error, "compaction failed");
+                CompactionStatus::Error(error.to_string())
+            }
+        };
+    }
+
+    pub(crate) fn compaction_status(&self) -> CompactionStatus {
+        self.compaction.status.clone()
+    }
+}
