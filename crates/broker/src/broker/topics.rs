@@ -90,19 +90,26 @@ impl Broker {
             Some(auto) => auto.allow_auto_topic_creation,
             None => self.inner.config.allow_auto_topic_creation,
         };
-        // A partition of a topic that has it may always come to be.
-        let belongs = match topic.partition() {
-            Some(index) => match self.inner.store.partitions(&topic.partitioned())? {
-                Some(n) if index >= n => return Err(Error::TopicNotFound(topic.clone())),
-                Some(_) => true,
-                None => false,
-            },
-            None => false,
+        // A partition of a topic that has it may always come to be, and no other. Source: Pulsar's
+        // `BrokerService.validateTopicConsistency`.
+        let of = match topic.partition() {
+            Some(index) => Some((index, self.inner.store.partitions(&topic.partitioned())?)),
+            None => None,
         };
-        if !(belongs || create && auto) {
-            return Err(Error::TopicNotFound(topic.clone()));
+        match of {
+            Some((index, Some(n))) if index >= n => {
+                let why_not = format!("Illegal topic partition name {topic} with max allowed {n} partitions");
+                return Err(Error::NotAllowed(why_not));
+            }
+            Some((_, Some(_))) => {}
+            None | Some((_, None)) if !(create && auto) => return Err(Error::TopicNotFound(topic.clone())),
+            Some((_, None)) => {
+                let why_not = format!("Partition metadata not found for the partitioned topic: {topic}");
+                return Err(Error::NotAllowed(why_not));
+            }
+            None => {}
         }
-        match self.create(topic, BTreeMap::new(), !(create && auto)).await {
+        match self.create(topic, BTreeMap::new(), of.is_some()).await {
             Err(Error::TopicExists(_)) => Ok(()),
             other => other,
         }
@@ -188,7 +195,8 @@ impl Broker {
         if let Some(n) = self.inner.store.partitions(topic)? {
             return Ok(n);
         }
-        if self.is_there(topic).await? || topic.partition().is_some() {
+        // A client that may create asks for the partitions of a partition before it uses it.
+        if self.is_there(topic).await? || auto_create && topic.partition().is_some() {
             return Ok(0);
         }
         let config = &self.inner.config;
@@ -311,12 +319,13 @@ impl Broker {
         self.shard(&first.clone()).call(move |shard| shard.cx.bells.ring(&first, |_, _| true)).await
     }
 
-    /// Creates what the first partition has on others that are new.
+    /// Creates the durable subscriptions of the first partition on others that are new; a reader opens its own.
     async fn copy_subscriptions(&self, topic: &TopicName, added: std::ops::Range<u32>) -> Result<()> {
         if !topic.is_persistent() {
             return Ok(());
         }
-        let subscriptions = match self.subscriptions(&topic.with_partition(0)).await {
+        let found = self.with_topic(&topic.with_partition(0), |topic, _| Ok(topic.durable_subscriptions())).await;
+        let subscriptions = match found {
             Err(Error::TopicNotFound(_)) => return Ok(()),
             found => found?,
         };

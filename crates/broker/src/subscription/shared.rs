@@ -14,14 +14,12 @@ const ROUND_ROBIN: i64 = 20;
 
 impl Subscription {
     /// The consumer whose turn it is: the next one available in the best priority level that has any.
-    fn next_consumer(&mut self) -> Option<usize> {
+    fn next_consumer(&self) -> Option<usize> {
         let n = self.consumers.len();
         let level = self.consumers.iter().filter(|c| c.available()).map(|c| c.priority).min()?;
-        let at = (0..n)
+        (0..n)
             .map(|step| (self.turn + step) % n)
-            .find(|&at| self.consumers[at].priority == level && self.consumers[at].available())?;
-        self.turn = (at + 1) % n;
-        Some(at)
+            .find(|&at| self.consumers[at].priority == level && self.consumers[at].available())
     }
 
     pub(super) fn dispatch_shared(&mut self, ledger: &mut ManagedLedger, cx: &mut Context) -> bool {
@@ -68,6 +66,8 @@ impl Subscription {
                 };
                 if self.deliver(ledger, cx, to, entry, head) && to == at {
                     turn -= messages;
+                    // Whoever got nothing, because there was nothing or it was part of another's message, is still the next.
+                    self.turn = (at + 1) % self.consumers.len();
                 }
                 if (turn <= 0 || !self.consumers[at].available()) && entries.len() > 0 {
                     if fresh {

@@ -347,3 +347,34 @@ async fn messages_of_a_key_begin_in_order_whoever_comes_and_goes() {
         tokio::time::timeout(Duration::from_secs(120), all).await.expect("it ends");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_hash_ranges_gets_what_is_in_them() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    let keys: Vec<String> = (0..40).map(|n| format!("key-{n}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    connection.publish(&producer, 0..40, &keys).await;
+    let mut all = Vec::new();
+    for (id, range) in [(1, 0..=20_000), (2, 20_001..=65_535)] {
+        let in_range = |key: &&&str| range.contains(&wire::entry::sticky_hash(key.as_bytes()));
+        let wanted = keys.iter().filter(in_range).count();
+        let request = broker::NewConsumer {
+            durable: false,
+            subscription: format!("reader-{id}"),
+            key_shared: Some(KeyShared {
+                mode: KeySharedMode::Sticky,
+                ranges: vec![range.clone()],
+                allow_out_of_order: false,
+            }),
+            ..new_consumer("t", Exclusive, id)
+        };
+        let reader = test.broker.subscribe(&connection.peer, request).await.unwrap();
+        reader.flow(1000);
+        all.extend(connection.texts(id, wanted).await);
+        connection.silent().await;
+    }
+    all.sort_by_key(|text| text[1..].parse::<u64>().unwrap());
+    assert_eq!(all, (0..40).map(|n| format!("m{n}")).collect::<Vec<_>>());
+}

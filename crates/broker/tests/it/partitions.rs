@@ -1,12 +1,13 @@
 //! Partitioned topics that grow and go while clients use them.
 
-use broker::{Config, Error, SeekTarget};
+use broker::{Config, Error, NewConsumer, SeekTarget};
+use model::SubscriptionType::Exclusive;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use crate::harness::{TestBroker, new_producer, topic};
+use crate::harness::{TestBroker, new_consumer, new_producer, topic};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_is_added_has_the_subscriptions_before_anybody_can_publish_to_it() {
@@ -83,4 +84,25 @@ async fn clients_that_come_back_do_not_revive_what_is_being_deleted() {
         assert_eq!(test.broker.topics(&namespace).await.unwrap(), [], "round {round}");
         test.broker.delete_namespace(&namespace, true).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_of_a_topic_that_grows_read_what_is_added() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let name = topic("t");
+    test.broker.create_partitioned_topic(&name, 1).await.unwrap();
+    let reader = |partition, id| NewConsumer {
+        durable: false,
+        ..new_consumer(&name.with_partition(partition).to_string(), Exclusive, id)
+    };
+    let _first = test.broker.subscribe(&connection.peer, reader(0, 1)).await.unwrap();
+    test.broker.update_partitions(&name, 2).await.unwrap();
+    let added = name.with_partition(1);
+    assert!(test.broker.subscriptions(&added).await.unwrap().is_empty(), "nothing that would keep messages for nobody");
+    let second = test.broker.subscribe(&connection.peer, reader(1, 2)).await.unwrap();
+    second.flow(10);
+    let producer = connection.producer(&added.to_string(), 1).await;
+    connection.publish(&producer, 0..3, &["k"]).await;
+    assert_eq!(connection.texts(2, 3).await, ["m0", "m1", "m2"]);
 }

@@ -131,3 +131,21 @@ async fn an_exclusive_producer_that_comes_back_behind_one_that_waits_leaves_the_
     assert!(matches!(refused, Err(Error::ProducerFenced(_))), "{refused:?}");
     connection.next(|o| matches!(o, Outgoing::ProducerReady { request_id: 2, .. })).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_subscription_that_a_producer_asks_for_is_opened_where_consumers_might_open_it() {
+    let test = TestBroker::start().await;
+    let connection = test.connect();
+    let with = |name: &str, id| NewProducer { initial_subscription: Some("first".into()), ..new_producer(name, id) };
+    test.broker.create_producer(&connection.peer, with("t", 1)).await.unwrap();
+    assert_eq!(test.broker.subscriptions(&topic("t")).await.unwrap(), ["first"]);
+    let unstored = "non-persistent://public/default/t";
+    let _producer = test.broker.create_producer(&connection.peer, with(unstored, 2)).await.unwrap();
+    assert!(test.broker.subscriptions(&topic(unstored)).await.unwrap().is_empty());
+    let namespace: NamespaceName = "public/default".parse().unwrap();
+    let none = model::AutoSubscriptionCreation { allow_auto_subscription_creation: false };
+    test.broker.update_policies(&namespace, |p| p.auto_subscription_creation = Some(none)).await.unwrap();
+    test.broker.create_producer(&connection.peer, with("t", 3)).await.unwrap();
+    let refused = test.broker.create_producer(&connection.peer, with("u", 4)).await;
+    assert!(matches!(refused, Err(Error::NotAllowed(_))), "{:?}", refused.map(|_| ()));
+}

@@ -55,6 +55,7 @@ async fn a_failover_consumer_that_takes_over_waits_for_acknowledgements() {
     let delay = Duration::from_secs(2);
     let test = TestBroker::start_with(Config { active_consumer_failover_delay: delay, ..Config::default() }).await;
     let mut connection = test.connect();
+    test.broker.create_partitioned_topic(&topic("t"), 1).await.unwrap();
     let first = connection.consumer("t-partition-0", Failover, 5).await;
     connection.next(|o| matches!(o, Outgoing::ActiveConsumerChange { consumer_id: 5, active: true })).await;
     let producer = connection.producer("t-partition-0", 1).await;
@@ -284,4 +285,21 @@ async fn a_key_whose_messages_were_skipped_goes_to_its_next_owner() {
     test.broker.skip_all(&topic("t"), "s").await.unwrap();
     connection.publish(&producer, 8..16, &keys).await;
     connection.next(|o| matches!(o, Outgoing::Deliver { consumer_id: 2, .. })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_come_one_by_one_go_to_one_consumer_after_the_other() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    connection.consumer("t", Shared, 1).await;
+    connection.consumer("t", Shared, 2).await;
+    let producer = connection.producer("t", 1).await;
+    let mut to = Vec::new();
+    for n in 0..6 {
+        connection.publish(&producer, n..n + 1, &["k"]).await;
+        let delivered = connection.next(|o| matches!(o, Outgoing::Deliver { .. })).await;
+        let Outgoing::Deliver { consumer_id, .. } = delivered else { unreachable!() };
+        to.push(consumer_id);
+    }
+    assert!(to.windows(2).all(|pair| pair[0] != pair[1]), "{to:?}");
 }

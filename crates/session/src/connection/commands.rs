@@ -705,6 +705,8 @@ fn new_consumer(topic: TopicName, command: proto::CommandSubscribe) -> Result<Ne
     let key_shared = match (kind, command.key_shared_meta) {
         (SubscriptionType::KeyShared, Some(meta)) => Some(key_shared(meta)?),
         (SubscriptionType::KeyShared, None) => Some(KeyShared::default()),
+        // A reader of some hash ranges is an exclusive consumer.
+        (SubscriptionType::Exclusive, Some(meta)) if !meta.hash_ranges.is_empty() => Some(key_shared(meta)?),
         _ => None,
     };
     let rollback = command.start_message_rollback_duration_sec.filter(|&seconds| seconds > 0);
@@ -824,6 +826,18 @@ mod tests {
             let refused = consumer(proto::CommandSubscribe { sub_type: 3, key_shared_meta: Some(meta), ..subscribe() });
             assert_eq!(refused.unwrap_err().0, ServerError::ConsumerAssignError, "{start}..{end}");
         }
+    }
+
+    #[test]
+    fn a_reader_may_ask_for_hash_ranges() {
+        let ranges = |sub_type| {
+            let hash_ranges = vec![proto::IntRange { start: 0, end: 100 }];
+            let meta = proto::KeySharedMeta { key_shared_mode: 1, hash_ranges, ..Default::default() };
+            let command = proto::CommandSubscribe { sub_type, key_shared_meta: Some(meta), ..subscribe() };
+            consumer(command).unwrap().key_shared.map(|k| k.ranges)
+        };
+        assert_eq!(ranges(0), Some(vec![0..=100]));
+        assert_eq!(ranges(1), None, "of no use on Shared");
     }
 
     #[test]
