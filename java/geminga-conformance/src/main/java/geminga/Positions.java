@@ -15,14 +15,11 @@ public final class Positions implements Source<String> {
     public void open(Map<String, Object> config, SourceContext context) {
         this.context = context;
         count = ((Number) config.get("count")).longValue();
-        next = -1;
+        next = context.getCounter("next");
     }
 
     @Override
     public Record<String> read() throws InterruptedException {
-        if (next < 0) {
-            next = context.getCounter("next");
-        }
         while (next == count) {
             Thread.sleep(1000);
         }

@@ -21,14 +21,21 @@ final class Calls {
     private final AtomicLong next = new AtomicLong();
     private final ConcurrentHashMap<Long, CompletableFuture<Object>> waiting = new ConcurrentHashMap<>();
     private volatile boolean isEnded;
+    private volatile Runnable beforeCalls = () -> { };
 
     Calls(Outbox outbox, Requests requests) {
         this.outbox = outbox;
         this.requests = requests;
     }
 
+    /** What is done before each call. */
+    void beforeCalls(Runnable action) {
+        beforeCalls = action;
+    }
+
     /** The answer will be a {@code byte[]}, a {@code Long}, or null. It comes in the thread that reads: do not block in it. */
     CompletableFuture<Object> ask(int question, String key, Invocation invocation) {
+        beforeCalls.run();
         long call = next.incrementAndGet();
         CompletableFuture<Object> answer = new CompletableFuture<>();
         waiting.put(call, answer);

@@ -63,6 +63,7 @@ final class Instance {
     /** What was asked for outside of an invocation. Guarded by this when it is replaced. */
     private volatile Effects adrift = new Effects();
     private volatile boolean isAdrift;
+    private boolean hasSaidReady;
     private Invocation current;
     private List<Input> window = new ArrayList<>();
 
@@ -98,10 +99,14 @@ final class Instance {
             throw new UserCode.Unusable(e.getMessage(), e.getCause());
         }
         async = new AsyncCalls(this);
+        calls.beforeCalls(this::sayReady);
         try {
             code.initialize(new FunctionContext(this, null));
         } catch (Exception | Error e) {
             String method = hello.kind.equals("function") ? "initialize" : "open";
+            if (hasSaidReady) {
+                die(code.name() + "." + method + " failed", e);
+            }
             throw new UserCode.Unusable(code.name() + "." + method + " failed: " + e, e);
         }
         batches = hello.batch == null ? null : new Batches(this, code.batchSource(), triggerer(loader), this::output, loader);
@@ -121,8 +126,16 @@ final class Instance {
         return triggerer;
     }
 
+    /** Once. Code that opens may look at state, and is answered only after it. */
+    synchronized void sayReady() {
+        if (!hasSaidReady) {
+            hasSaidReady = true;
+            outbox.ready(ready());
+        }
+    }
+
     /** What goes into READY: how the function's records are described, for whoever registers it. */
-    String ready() {
+    private String ready() {
         StringBuilder json = new StringBuilder("{\"runtime\":");
         Json.quote(json, "java " + Runtime.version());
         describe(json, ",\"output_schema\":", outputSchema);

@@ -70,7 +70,7 @@ public final class Main {
             outbox.failed("the function cannot be loaded: " + trace(e));
             return 1;
         }
-        outbox.ready(instance.ready());
+        instance.sayReady();
         instance.run();
         return 0;
     }
