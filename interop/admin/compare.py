@@ -263,8 +263,6 @@ def topics():
     yield same("POST", f"{P}/plain/terminate")
     yield same("POST", f"{P}/none/terminate")
     yield same("GET", f"{P}/plain/compaction")
-    yield same("PUT", f"{P}/plain/compaction")
-    yield same("PUT", f"{P}/parts/compaction")
     yield same("PUT", f"{P}/none/compaction")
     yield same("POST", f"{P}/plain/trim")
     yield same("POST", f"{P}/parts/trim")
