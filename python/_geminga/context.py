@@ -77,9 +77,14 @@ class Context(Interface):
         for effects in (self._publishes, self._changes, self._acks, self._metrics):
             parts.append(_U32.pack(len(effects)))
             parts += effects
-        callbacks = self._callbacks
+        callbacks = self._callbacks  # of callbacks, for the next one
         self.clear()
-        return parts, callbacks
+        self._callbacks = callbacks
+        return parts
+
+    def take_callbacks(self):
+        callbacks, self._callbacks = self._callbacks, []
+        return callbacks
 
     def take_exception(self, invocation, took, trace):
         """The event of an invocation that threw: of its effects, only metrics stay."""

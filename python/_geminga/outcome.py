@@ -29,11 +29,11 @@ def done(channel, context, invocation, took, outputs, output):
     """Says that an invocation ended well: with these outputs, or where that is None, with this one if it is not None."""
     if outputs is None:
         outputs = () if output is None else (output,)
-    channel.check(sum(map(len, outputs)) + context.weight())
-    parts, callbacks = context.take_done(invocation, took, outputs)
-    channel.event(*parts)
+    callbacks = context.take_callbacks()
     if callbacks:
         from pulsar import MessageId, Result
 
-        for callback in callbacks:  # from here it happens, or the invocation comes again
+        for callback in callbacks:  # it happens, or the invocation comes again; what they ask for, an ack, is part of it
             callback(Result.Ok, MessageId())
+    channel.check(sum(map(len, outputs)) + context.weight())
+    channel.event(*context.take_done(invocation, took, outputs))

@@ -347,7 +347,7 @@ from pulsar import PickleSerDe
 called = []
 def process(input, c):
     if input == 'again': return str(called)
-    c.publish('other', 'text', properties={'a': 'b'}, callback=lambda result, msg: called.append(result.name))
+    c.publish('other', 'text', properties={'a': 'b'}, callback=lambda result, msg: called.append(result.name) or c.incr_counter('told', 1))
     c.publish('other', 5, serde_class_name='serde.PickleSerDe')
     c.publish('third', b'raw', message_conf={'partition_key': 'k', 'sequence_id': 9, 'event_timestamp': 11, 'deliver_at': 12, 'properties': {'x': 1}})
     c.record_metric('m', 2)
@@ -391,6 +391,7 @@ def process(input, c):
             StateChange::Put { key: "s".into(), value: "value".into() },
             StateChange::Add { key: "n".into(), amount: -3 },
             StateChange::Delete { key: "d".into() },
+            StateChange::Add { key: "told".into(), amount: 1 }, // of the callback: one commit with the rest
         ]
     );
     assert_eq!(outcome.effects.metrics, [("m".to_owned(), 2.0)]);
