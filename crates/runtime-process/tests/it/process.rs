@@ -166,6 +166,7 @@ async fn everything_a_line_may_say_is_understood() {
                     event_time_ms: 0,
                     deliver_at_ms: 0,
                     sequence_id: None,
+                    schema: None,
                 },
                 Record {
                     topic: Some(
@@ -189,6 +190,7 @@ async fn everything_a_line_may_say_is_understood() {
                     sequence_id: Some(
                         7,
                     ),
+                    schema: None,
                 },
             ],
         )
@@ -205,6 +207,7 @@ async fn everything_a_line_may_say_is_understood() {
                     event_time_ms: 0,
                     deliver_at_ms: 0,
                     sequence_id: None,
+                    schema: None,
                 },
             ],
             changes: [
