@@ -104,6 +104,7 @@ pub(crate) fn error(error: broker::Error) -> Error {
     match error {
         broker::Error::NotReady(why) => Error::Closed(why),
         broker::Error::Storage(why) => Error::Closed(format!("storage: {why}")),
+        refused @ broker::Error::IncompatibleSchema(_) => Error::Schema(refused.to_string()),
         other => Error::Broker(other.to_string()),
     }
 }

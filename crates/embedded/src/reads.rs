@@ -4,6 +4,7 @@ use broker::{Bell, NewConsumer, TopicChange};
 use functions::{
     Error, EventLog, Result,
     event_log::{InputSpec, InputStats, Reads, topics_matching},
+    has_dead_letters_of,
 };
 use futures::future::select_all;
 use model::{InitialPosition, SubscriptionType, TopicName};
@@ -29,7 +30,8 @@ impl Embedded {
         let mut wanted = Vec::with_capacity(reads.topics.len());
         for (name, is_pattern) in &reads.topics {
             if *is_pattern {
-                wanted.extend(self.matching(name).await?);
+                let found = self.matching(name).await?.into_iter();
+                wanted.extend(found.filter(|topic| !has_dead_letters_of(topic, &reads.subscription)));
             } else {
                 wanted.push(name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?);
             }
@@ -122,8 +124,10 @@ impl Embedded {
             }
             topics = self.topics(&reads).await?;
         }
-        let mut new_topics: Vec<_> =
-            patterns.into_iter().map(|(changes, wanted)| Box::pin(new_topic(changes, wanted))).collect();
+        let mut new_topics: Vec<_> = patterns
+            .into_iter()
+            .map(|(changes, wanted)| Box::pin(new_topic(changes, wanted, &reads.subscription)))
+            .collect();
         if new_topics.is_empty() {
             bell.rung().await;
             return Ok(());
@@ -167,11 +171,15 @@ impl Embedded {
 }
 
 /// The next topic that comes into being and is wanted; `None` when some may have been missed.
-async fn new_topic(mut changes: Receiver<TopicChange>, wanted: functions::event_log::Matching) -> Option<TopicName> {
+async fn new_topic(
+    mut changes: Receiver<TopicChange>,
+    wanted: functions::event_log::Matching,
+    subscription: &str,
+) -> Option<TopicName> {
     loop {
         match changes.recv().await {
             Ok(TopicChange::Created(topic)) => {
-                if wanted.is_match(&topic.partitioned()) {
+                if wanted.is_match(&topic.partitioned()) && !has_dead_letters_of(&topic, subscription) {
                     return Some(topic);
                 }
             }

@@ -15,6 +15,9 @@ pub enum Error {
     /// The broker refused.
     #[error("{0}")]
     Broker(String),
+    /// A topic does not take a schema.
+    #[error("{0}")]
+    Schema(String),
     /// The connection or the storage is gone; the instance must start again.
     #[error("{0}")]
     Closed(String),

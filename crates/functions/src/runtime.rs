@@ -314,6 +314,16 @@ pub enum StateChange {
 }
 
 impl StateChange {
+    /// About what it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let value = match self {
+            Self::Put { value, .. } => value.len(),
+            Self::Delete { .. } | Self::Add { .. } => 8,
+        };
+        self.key().len() + value + 32
+    }
+
     /// The row that changes.
     #[must_use]
     pub fn key(&self) -> &str {

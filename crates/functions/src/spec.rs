@@ -355,13 +355,23 @@ impl FunctionSpec {
     /// subscription has a slash, which that of a function has unless it is given one (apache/pulsar#10776): here it is a dash.
     #[must_use]
     pub fn dead_letters_of(&self, topic: &TopicName) -> Option<String> {
-        let usual = |_| {
-            let plain = |c: char| if c == '/' || c.is_control() { '-' } else { c };
-            let subscription: String = self.subscription.chars().map(plain).collect();
-            format!("{}-{subscription}-DLQ", topic.partitioned())
-        };
+        let usual = |_| format!("{}{}", topic.partitioned(), usual_dead_letters(&self.subscription));
         self.dead_letter_topic.clone().or_else(|| self.max_message_retries.map(usual))
     }
+}
+
+/// What the name of a topic ends with that has a subscription's dead letters, unless another one is named for them.
+fn usual_dead_letters(subscription: &str) -> String {
+    let plain = |c: char| if c == '/' || c.is_control() { '-' } else { c };
+    let subscription: String = subscription.chars().map(plain).collect();
+    format!("-{subscription}-DLQ")
+}
+
+/// Whether a topic has the dead letters of this very subscription: a pattern that matches it does not mean it, or what failed would fail again
+/// and again.
+#[must_use]
+pub fn has_dead_letters_of(topic: &TopicName, subscription: &str) -> bool {
+    topic.partitioned().local().ends_with(&usual_dead_letters(subscription))
 }
 
 /// The table of the state of `tenant/namespace/name`.

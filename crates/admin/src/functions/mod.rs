@@ -110,7 +110,12 @@ pub(crate) fn refused(error: Error) -> Failure {
         Error::NotFound(_) => StatusCode::NOT_FOUND,
         Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Error::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
-        Error::Conflict | Error::Unsure(_) | Error::Broker(_) | Error::Closed(_) | Error::Io { .. } => {
+        Error::Conflict
+        | Error::Unsure(_)
+        | Error::Broker(_)
+        | Error::Schema(_)
+        | Error::Closed(_)
+        | Error::Io { .. } => {
             tracing::error!(%error, "request failed");
             StatusCode::INTERNAL_SERVER_ERROR
         }

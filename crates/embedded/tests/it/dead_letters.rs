@@ -7,7 +7,7 @@ use functions::{
 };
 use model::InitialPosition;
 
-use crate::support::{Did, Node, Script, texts};
+use crate::support::{Did, Node, Script, texts, topic};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_topic_has_a_usual_name_whatever_the_subscription_is_called() {
@@ -17,9 +17,11 @@ async fn the_topic_has_a_usual_name_whatever_the_subscription_is_called() {
         ("mine", "in", "in-mine-DLQ"),
         ("a/b/c/d", "in-partition-1", "in-a-b-c-d-DLQ"),
     ] {
+        let is_read = |name: &str| !functions::has_dead_letters_of(&topic(name).parse().unwrap(), subscription);
+        assert!(is_read(input) && !is_read(dead), "by a pattern that matches both");
         let node = Node::start().await;
         if input != "in" {
-            node.broker.create_partitioned_topic(&crate::support::topic("in").parse().unwrap(), 2).await.unwrap();
+            node.broker.create_partitioned_topic(&topic("in").parse().unwrap(), 2).await.unwrap();
         }
         node.publish(input, ["bad", "fine"]).await;
         let spec = FunctionSpec {

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     event_log::{EventLog, InputSpec, Session},
     message::InputId,
-    spec::{FunctionSpec, InputConfig},
+    spec::{FunctionSpec, InputConfig, has_dead_letters_of},
 };
 
 /// How long a message that was refused stays away where nothing is said. Source: Pulsar's `ConsumerConfigurationData`.
@@ -57,7 +57,9 @@ impl Inputs {
         let mut wanted = Vec::new();
         for (name, config) in &self.function.inputs {
             if config.is_pattern {
-                wanted.extend(self.log.matching(name).await?.into_iter().map(|topic| (topic, config.clone())));
+                let found = self.log.matching(name).await?.into_iter();
+                let found = found.filter(|topic| !has_dead_letters_of(topic, &self.function.subscription));
+                wanted.extend(found.map(|topic| (topic, config.clone())));
             } else {
                 let topic = name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?;
                 wanted.push((topic, config.clone()));

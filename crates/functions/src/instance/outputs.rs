@@ -87,7 +87,7 @@ impl Outputs {
     pub(super) async fn open_described(&mut self, session: &mut Box<dyn Session>) -> Result<()> {
         let (Some(topic), Some(_)) = (self.function.output.topic.clone(), &self.schema) else { return Ok(()) };
         self.route(session, &topic, &Record::default(), None).await.map(drop).map_err(|error| match error {
-            Error::Broker(why) => Error::Broker(format!("the output topic {topic}: {why}")),
+            Error::Broker(why) | Error::Schema(why) => Error::Broker(format!("the output topic {topic}: {why}")),
             other => other,
         })
     }
@@ -116,7 +116,7 @@ impl Outputs {
             }
             let route = self.open(session, topic, schema, once).await.map_err(|error| match error {
                 // What the function says of it is the function's to answer for.
-                Error::Broker(why) if schema.is_some() => {
+                Error::Schema(why) if schema.is_some() => {
                     Error::Invalid(format!("the topic {topic} does not take the message's schema: {why}"))
                 }
                 other => other,

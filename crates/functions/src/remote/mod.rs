@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use client::Client;
 use model::{Domain, SubscriptionType, TopicName};
 use std::sync::Arc;
+use wire::proto::ServerError;
 
 use crate::{
     error::{Error, Result},
@@ -69,6 +70,7 @@ pub(crate) fn error(error: client::Error) -> Error {
     match error {
         client::Error::TooLarge { .. } | client::Error::Mixed(_) => Error::Invalid(error.to_string()),
         _ if error.is_retryable() => Error::Closed(chain(&error)),
+        client::Error::Broker { code: ServerError::IncompatibleSchema, .. } => Error::Schema(chain(&error)),
         _ => Error::Broker(chain(&error)),
     }
 }

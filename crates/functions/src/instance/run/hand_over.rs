@@ -53,7 +53,10 @@ impl Run {
 
     /// Once all that is to be done was handed over, code that has something left may wait for more before it answers, which does not come.
     pub(super) fn let_finish(&mut self) {
-        if self.is_stopping && !self.is_told && self.queue.is_empty() && self.in_hand.begun() > 0 {
+        // At most once, messages are handed over when they are acknowledged.
+        let all_given =
+            self.queue.is_empty() && (self.function.guarantee != Guarantee::AtmostOnce || self.commits.is_empty());
+        if self.is_stopping && !self.is_told && all_given && self.in_hand.begun() > 0 {
             self.is_told = true;
             self.requests.push_back(Request::Finish);
         }

@@ -15,11 +15,13 @@ use crate::{
     },
     message::{Message, Record},
     runtime::{Event, Exit, LogLine, Outcome, Question, Request, StateChange, UserException},
-    spec::Guarantee,
+    spec::{Guarantee, Kind},
 };
 
 /// Changes of state that a source may ask for before it emits something that they go with.
 const SOURCE_CHANGES_MAX: usize = 100_000;
+/// The same in bytes: what one commit takes.
+const SOURCE_CHANGE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a source's records and changes beyond which the next go into another commit: far less than where plans are divided.
 const SOURCE_BYTES: usize = 1 << 20;
 /// What an entry may take more than its record is thought to.
@@ -82,10 +84,15 @@ impl Run {
                     self.ask(call, question);
                 }
                 Event::Changes(changes) => {
+                    if self.function.kind != Kind::Source {
+                        return Err(Error::Invalid("changes of state without an outcome are for sources".into()));
+                    }
                     self.source_changes.extend(changes);
-                    if self.source_changes.len() > SOURCE_CHANGES_MAX {
+                    let bytes: usize = self.source_changes.iter().map(StateChange::bytes).sum();
+                    if self.source_changes.len() > SOURCE_CHANGES_MAX || bytes > SOURCE_CHANGE_BYTES_MAX {
                         return Err(Error::Invalid(format!(
-                            "more than {SOURCE_CHANGES_MAX} changes of state, and no record that they could go with"
+                            "more than {SOURCE_CHANGES_MAX} changes of state, or {SOURCE_CHANGE_BYTES_MAX} bytes of \
+                             them, and no record that they could go with"
                         )));
                     }
                 }
@@ -144,11 +151,13 @@ impl Run {
         if changes.is_empty() {
             return Ok(());
         }
-        if self.source_bytes.is_none_or(|bytes| bytes > SOURCE_BYTES) && self.state.is_pending() {
+        let more = plan.bytes + changes.iter().map(StateChange::bytes).sum::<usize>();
+        if self.source_bytes.is_none_or(|bytes| bytes + more > SOURCE_BYTES) && self.state.is_pending() {
             self.commit_all(plans);
             self.finish_commits().await?;
         }
         for change in changes {
+            plan.is_doubtful |= matches!(change, StateChange::Add { .. });
             let change = self.state.begin(change, None);
             plan.bytes += change.bytes();
             plan.rows.push(change.key.clone());
@@ -336,8 +345,8 @@ impl Run {
     }
 
     pub(super) fn refuse_until(&mut self, at: Duration, message: &Arc<Message>) {
-        // With this guarantee it is acknowledged, and had its chance.
-        if self.function.guarantee != Guarantee::AtmostOnce {
+        // With this guarantee it is acknowledged, and had its chance; but an element is only in the commit that keeps it.
+        if self.function.guarantee != Guarantee::AtmostOnce || self.function.window.is_some() {
             self.unacked.forget(message.input, message.id);
             self.refused.add(at, message);
         }
