@@ -19,7 +19,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 
 pub use backlog::Backlog;
 pub use schemas::{SchemaHistory, SchemaVersion};
@@ -93,6 +93,8 @@ impl Broker {
         let config = Arc::new(config);
         let metadata = Metadata::open(meta, config.clone()).await?;
         let publish_buffer = Arc::new(PublishBuffer::new(config.max_publish_buffer_bytes));
+        // One topic at a time: each takes memory for its keys, and a core.
+        let compactions = Arc::new(Semaphore::new(1));
         let count = match config.shards {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             n => n.min(usize::from(u16::MAX)),
@@ -106,6 +108,7 @@ impl Broker {
                 metadata: metadata.clone(),
                 clock: clock.clone(),
                 publish_buffer: publish_buffer.clone(),
+                compactions: compactions.clone(),
             };
             let (shard, durable) = Shard::new(parts, handle.clone());
             tasks.spawn("shard", shard.run(durable, events, shutdown.clone()));

@@ -22,8 +22,14 @@ use crate::error::{Error, Result};
 /// The subscription that stands for the compacted topic. Source: `Compactor.COMPACTION_SUBSCRIPTION`.
 pub const SUBSCRIPTION: &str = "__compaction";
 
-/// Keys a topic may have; each takes about 70 bytes of memory while it is compacted.
-const KEYS_MAX: usize = 10_000_000;
+/// Keys a topic may have, counting messages of which chunks are missing; each takes about 100 bytes of memory while it is compacted.
+const KEYS_MAX: usize = 100_000;
+
+/// Chunks that may be left of a topic, in all its messages.
+const CHUNKS_MAX: usize = 1_000_000;
+
+/// A batch of more messages is not looked into: it stays.
+const BATCH_MAX: u32 = 65_536;
 
 /// How far the compaction of a topic is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,24 +56,34 @@ impl Superseded {
         Self { position, of_batch: None }
     }
 
-    /// What it leaves of its batch, 1 for each message that stays; `None` when it is the whole entry.
-    pub(crate) fn others(self) -> Option<(u32, Vec<u64>)> {
-        let (index, of) = self.of_batch?;
-        let mut words = vec![u64::MAX; of.div_ceil(64) as usize];
+    /// Words of an ack set that says so.
+    fn words(self) -> usize {
+        self.of_batch.map_or(0, |(_, of)| of.div_ceil(64) as usize)
+    }
+}
+
+/// What messages of one entry leave of its batch, 1 for each that stays; `None` when one of them is the whole entry.
+pub(crate) fn others(of_entry: &[Superseded]) -> Option<(u32, Vec<u64>)> {
+    let (_, of) = of_entry.first()?.of_batch?;
+    let mut words = vec![u64::MAX; of.div_ceil(64) as usize];
+    for one in of_entry {
+        let (index, _) = one.of_batch?;
         if let Some(word) = words.get_mut((index / 64) as usize) {
             *word &= !(1 << (index % 64));
         }
-        Some((of, words))
     }
+    Some((of, words))
 }
 
 /// Two keyed hashes: nobody can make two keys collide, and none do by chance.
 type Key = (u64, u64);
 
-/// The chunks of one message.
+/// The chunks of one message that are not all there yet.
+#[derive(Default)]
 struct Chunks {
-    uuid: Key,
     positions: Vec<Position>,
+    /// The chunk that comes next; the first, when one was missing. A consumer takes them in no other order.
+    next: i32,
 }
 
 /// Is shown the entries of a topic in order, and says what is superseded.
@@ -75,7 +91,12 @@ struct Chunks {
 pub(crate) struct Compactor {
     hashers: (RandomState, RandomState),
     latest: FxHashMap<Key, Superseded>,
-    chunked: FxHashMap<Key, Chunks>,
+    /// Key by key, the last message that is whole, when it came in chunks.
+    chunked: FxHashMap<Key, Vec<Position>>,
+    /// By key and uuid. What never becomes whole neither supersedes nor is superseded.
+    parts: FxHashMap<(Key, Key), Chunks>,
+    /// How many positions are in the two.
+    chunks: usize,
     superseded: Vec<Superseded>,
 }
 
@@ -83,7 +104,7 @@ impl Compactor {
     /// Looks at the next entry, of which `left` is not acknowledged (`None`: all of it). What cannot be read is kept.
     ///
     /// # Errors
-    /// The topic has too many keys.
+    /// The topic has too many keys, or chunks.
     pub(crate) fn look_at(&mut self, entry: &Entry, left: Option<&Words>) -> Result<()> {
         let Ok(metadata) = wire::entry::metadata(&entry.data) else { return Ok(()) };
         if metadata.marker_type.is_some() {
@@ -93,8 +114,11 @@ impl Compactor {
         } else {
             self.single(entry, &metadata);
         }
-        if self.latest.len() + self.chunked.len() > KEYS_MAX {
-            return Err(Error::NotAllowed(format!("the topic has more than {KEYS_MAX} keys")));
+        if self.latest.len() + self.chunked.len() + self.parts.len() > KEYS_MAX {
+            return Err(Error::NotAllowed(format!("a topic of more than {KEYS_MAX} keys cannot be compacted")));
+        }
+        if self.chunks > CHUNKS_MAX {
+            return Err(Error::NotAllowed(format!("a topic of more than {CHUNKS_MAX} chunks cannot be compacted")));
         }
         Ok(())
     }
@@ -119,8 +143,9 @@ impl Compactor {
             return;
         };
         let key = self.key(key);
-        if let (Some(uuid), Some(2..)) = (metadata.uuid, metadata.num_chunks_from_msg) {
-            return self.chunk(key, self.key(uuid), entry.position);
+        if let (Some(uuid), Some(of @ 2..)) = (metadata.uuid, metadata.num_chunks_from_msg) {
+            let uuid = self.key(uuid);
+            return self.chunk(key, uuid, entry.position, metadata.chunk_id.unwrap_or(0), of);
         }
         let is_empty = match metadata.compression {
             0 => wire::entry::split(&entry.data).is_ok_and(|parts| parts.payload.is_empty()),
@@ -131,11 +156,8 @@ impl Compactor {
 
     fn batch(&mut self, entry: &Entry, metadata: &MetadataView<'_>, left: Option<&Words>) {
         let of = metadata.messages();
-        let Some(messages) = unpacked(entry, metadata) else { return };
-        if u32::try_from(messages.len()) != Ok(of) {
-            return;
-        }
-        for (index, (single, payload)) in (0..of).zip(messages) {
+        let Some(messages) = unpacked(entry, metadata, of) else { return };
+        for (index, (single, payload)) in (0..of).zip(messages.flatten()) {
             let word = |words: &Words| words.get((index / 64) as usize).copied().unwrap_or(0);
             if left.is_some_and(|words| word(words) & (1 << (index % 64)) == 0) {
                 continue;
@@ -160,31 +182,50 @@ impl Compactor {
         }
     }
 
-    /// The chunks of a message stay or go together.
-    fn chunk(&mut self, key: Key, uuid: Key, position: Position) {
-        if let Some(chunks) = self.chunked.get_mut(&key).filter(|chunks| chunks.uuid == uuid) {
-            chunks.positions.push(position);
-            return;
+    /// The chunks of a message stay or go together, and are a message only when they are all there.
+    ///
+    /// Source: Pulsar's `ConsumerImpl.processMessageChunk`, for their order: the first begins anew, one that comes again changes nothing,
+    /// and where one is missing none is taken.
+    fn chunk(&mut self, key: Key, uuid: Key, position: Position, id: i32, of: i32) {
+        let parts = self.parts.entry((key, uuid)).or_default();
+        parts.positions.push(position);
+        self.chunks += 1;
+        if id == 0 || id == parts.next {
+            parts.next = id.saturating_add(1);
+        } else if id > parts.next {
+            parts.next = 0;
         }
-        self.supersede(key);
-        self.chunked.insert(key, Chunks { uuid, positions: vec![position] });
+        if parts.next == of
+            && let Some(whole) = self.parts.remove(&(key, uuid))
+        {
+            self.supersede(key);
+            self.chunked.insert(key, whole.positions);
+        }
     }
 
     fn supersede(&mut self, key: Key) {
         self.superseded.extend(self.latest.remove(&key));
-        let chunks = self.chunked.remove(&key).map(|chunks| chunks.positions).unwrap_or_default();
+        let chunks = self.chunked.remove(&key).unwrap_or_default();
+        self.chunks -= chunks.len();
         self.superseded.extend(chunks.into_iter().map(Superseded::entry));
     }
 }
 
-/// The messages of a batch; `None` when they cannot be read.
-fn unpacked(
-    entry: &Entry,
-    metadata: &MetadataView<'_>,
-) -> Option<Vec<(wire::proto::SingleMessageMetadata, bytes::Bytes)>> {
+/// The `of` messages of a batch; `None` when they cannot be read, or are not as many. What comes out of a small payload may be large:
+/// it is gone over twice, and never kept.
+fn unpacked(entry: &Entry, metadata: &MetadataView<'_>, of: u32) -> Option<wire::batch::Messages> {
+    if of > BATCH_MAX {
+        return None;
+    }
     let payload = wire::entry::payload(&entry.data).ok()?;
     let payload = client::decompress(metadata.compression()?, &payload, metadata.uncompressed_size as usize).ok()?;
-    wire::batch::messages(payload).collect::<std::result::Result<_, _>>().ok()
+    let messages = wire::batch::messages(payload);
+    let mut count = 0;
+    for message in messages.clone().take(of as usize + 1) {
+        message.ok()?;
+        count += 1;
+    }
+    (count == of).then_some(messages)
 }
 
 #[cfg(test)]
@@ -251,8 +292,31 @@ mod tests {
             let entries = [first, batch(&[(Some("b"), "")], kind), one(Some("c"), "1")];
             assert_eq!(compacted(&entries), [(0, Some(0)), (0, Some(1)), (0, Some(2)), (1, Some(0))], "{kind:?}");
         }
-        let others = Superseded { position: Position::new(1, 1), of_batch: Some((65, 70)) }.others();
-        assert_eq!(others, Some((70, vec![u64::MAX, !0b10])));
+        let one = |index| Superseded { position: Position::new(1, 1), of_batch: Some((index, 70)) };
+        assert_eq!(others(&[one(65)]), Some((70, vec![u64::MAX, !0b10])));
+        assert_eq!(others(&[one(0), one(64), one(65)]), Some((70, vec![!0b1, !0b11])));
+        assert_eq!(others(&[one(0), Superseded::entry(Position::new(1, 1))]), None);
+    }
+
+    #[test]
+    fn a_batch_that_does_not_hold_what_it_says_stays() {
+        for says in [2, 4, BATCH_MAX as i32 + 1] {
+            let (metadata, payload) = batch(&[(None, "x"), (Some("a"), "1"), (Some("a"), "2")], CompressionType::Zstd);
+            let metadata = MessageMetadata { num_messages_in_batch: Some(says), ..metadata };
+            assert_eq!(compacted(&[(metadata, payload)]), [], "{says}");
+        }
+        // A few kilobytes that are 33 million messages, all empty.
+        let zeros = vec![0; 128 << 20];
+        let payload: Bytes = client::compress(CompressionType::Zstd, &zeros).into();
+        for says in [BATCH_MAX as i32, 32 << 20] {
+            let metadata = MessageMetadata {
+                num_messages_in_batch: Some(says),
+                compression: Some(CompressionType::Zstd as i32),
+                uncompressed_size: Some(zeros.len() as u32),
+                ..metadata(None)
+            };
+            assert_eq!(compacted(&[(metadata, payload.clone())]), [], "{says}");
+        }
     }
 
     #[test]
@@ -264,19 +328,47 @@ mod tests {
 
     #[test]
     fn chunks_of_a_message_stay_or_go_together() {
-        let chunk = |uuid: &str, id| {
+        let part = |of, uuid: &str, id| {
             let metadata = MessageMetadata {
                 uuid: Some(uuid.to_owned()),
-                num_chunks_from_msg: Some(2),
+                num_chunks_from_msg: Some(of),
                 chunk_id: Some(id),
                 ..metadata(Some("a"))
             };
             (metadata, Bytes::from_static(b"part"))
         };
+        let chunk = |uuid: &str, id| part(2, uuid, id);
         let entries = [chunk("m", 0), chunk("m", 1), chunk("n", 0), chunk("n", 1)];
         assert_eq!(compacted(&entries), [(0, None), (1, None)]);
         let entries = [chunk("m", 0), chunk("m", 1), one(Some("a"), "whole")];
         assert_eq!(compacted(&entries), [(0, None), (1, None)]);
         assert_eq!(compacted(&[one(Some("a"), "whole"), chunk("m", 0), chunk("m", 1)]), [(0, None)]);
+        // Until they are all there they are no message, and when they never are they take nothing away.
+        assert_eq!(compacted(&[one(Some("a"), "whole"), chunk("m", 0)]), []);
+        assert_eq!(compacted(&[chunk("l", 0), chunk("l", 1), chunk("m", 0), chunk("n", 1)]), []);
+        assert_eq!(compacted(&[chunk("m", 0), one(Some("a"), "whole")]), []);
+        let missing = [one(Some("a"), "whole"), part(3, "m", 0), part(3, "m", 2), part(3, "m", 1)];
+        assert_eq!(compacted(&missing), []);
+        // Of two producers: the one that ends last is the last.
+        let entries = [chunk("m", 0), chunk("n", 0), chunk("n", 1), chunk("m", 1)];
+        assert_eq!(compacted(&entries), [(1, None), (2, None)]);
+        let entries = [chunk("m", 0), one(Some("a"), "whole"), chunk("m", 1)];
+        assert_eq!(compacted(&entries), [(1, None)]);
+        // Sent again after a reconnection.
+        let entries = [one(Some("a"), "1"), chunk("m", 0), chunk("m", 0), chunk("m", 1), one(Some("a"), "2")];
+        assert_eq!(compacted(&entries), [(0, None), (1, None), (2, None), (3, None)]);
+    }
+
+    #[test]
+    fn a_topic_has_no_more_keys_than_it_may() {
+        let mut compactor = Compactor::default();
+        let mut look_at =
+            |n: i64, data| compactor.look_at(&Entry { position: Position::new(1, n), messages: 1, data }, None);
+        for n in 0..KEYS_MAX {
+            look_at(n as i64, wire::entry::encode_entry(&metadata(Some(&n.to_string())), b"1")).unwrap();
+        }
+        look_at(-1, wire::entry::encode_entry(&metadata(Some("0")), b"2")).unwrap();
+        let error = look_at(-1, wire::entry::encode_entry(&metadata(Some("more")), b"1")).unwrap_err();
+        assert_eq!(error.to_string(), "a topic of more than 100000 keys cannot be compacted");
     }
 }

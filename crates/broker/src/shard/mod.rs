@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
     time::Instant,
 };
 
@@ -75,6 +75,7 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<dyn seams::Clock>,
     pub(crate) handle: Handle,
     pub(crate) publish_buffer: Arc<PublishBuffer>,
+    pub(crate) compactions: Arc<Semaphore>,
     /// Records of the commit being built.
     pub(crate) batch: Batch,
     /// Entries appended in it, in the same order.
@@ -130,6 +131,8 @@ pub(crate) struct Parts {
     pub(crate) metadata: Metadata,
     pub(crate) clock: Arc<dyn seams::Clock>,
     pub(crate) publish_buffer: Arc<PublishBuffer>,
+    /// Who may compact.
+    pub(crate) compactions: Arc<Semaphore>,
 }
 
 impl Context {
@@ -163,6 +166,7 @@ impl Shard {
             metadata: parts.metadata,
             clock: parts.clock,
             publish_buffer: parts.publish_buffer,
+            compactions: parts.compactions,
             handle,
             appends: Vec::new(),
             outputs: Vec::new(),

@@ -19,6 +19,9 @@ use crate::{
 /// Property of the subscription that says to where the topic was compacted.
 const COMPACTED_TO: &str = "geminga.compacted-to";
 
+/// After a compaction that failed, policy asks for none for so long: the next would most likely fail as well.
+const BACK_OFF_MS: u64 = 10 * 60 * 1000;
+
 /// What became of compaction since the topic was loaded.
 #[derive(Default)]
 pub(super) struct Compaction {
@@ -44,7 +47,7 @@ impl Topic {
     /// [`Error::Conflict`]: one is running.
     pub(crate) fn compact(&mut self, cx: &mut Context) -> Result<()> {
         let extent = self.begin_compaction(cx)?;
-        tokio::spawn(compaction::run(cx.handle.clone(), self.name().clone(), extent));
+        tokio::spawn(compaction::run(cx.handle.clone(), self.name().clone(), extent, cx.compactions.clone()));
         Ok(())
     }
 
@@ -57,9 +60,15 @@ impl Topic {
             return;
         }
         self.open_for_compaction(cx);
-        if self.ledger.bytes_after(self.compacted_to()) > threshold
-            && self.compaction.status != CompactionStatus::Running
-        {
+        let waits = match self.compaction.status {
+            CompactionStatus::NotRun | CompactionStatus::Success => false,
+            CompactionStatus::Running => true,
+            CompactionStatus::Error(_) => {
+                let failed_ms = u64::try_from(self.compaction.stats.last_compaction_failed_timestamp).unwrap_or(0);
+                cx.now_ms.saturating_sub(failed_ms) < BACK_OFF_MS
+            }
+        };
+        if !waits && self.ledger.bytes_after(self.compacted_to()) > threshold {
             // Nothing else is wrong with it.
             let _ = self.compact(cx);
         }
@@ -108,17 +117,20 @@ impl Topic {
         Ok(self.left_of(self.compacting()?, Extent { from, to }, entries))
     }
 
+    /// Takes what is superseded in order of position.
+    ///
     /// # Errors
     /// As [`Topic::read_to_compact`].
     pub(crate) fn supersede(&mut self, superseded: &[Superseded]) -> Result<()> {
         let cursor = self.compacting()?;
-        for one in superseded {
-            match one.others() {
+        for of_entry in superseded.chunk_by(|a, b| a.position == b.position) {
+            let Some(position) = of_entry.first().map(|one| one.position) else { continue };
+            match compaction::others(of_entry) {
                 None => {
-                    self.ledger.ack(cursor, one.position);
+                    self.ledger.ack(cursor, position);
                 }
                 Some((of, others)) => {
-                    self.ledger.ack_batch(cursor, one.position, of, &others);
+                    self.ledger.ack_batch(cursor, position, of, &others);
                 }
             }
         }

@@ -302,6 +302,10 @@ impl Topic {
         self.ledger.reset_cursor(&mut cx.batch, subscription.cursor(), mark_delete);
         if let SeekTarget::Within { entry, first, messages } = target {
             self.ledger.ack_batch(subscription.cursor(), entry, messages, &words_from(first, messages));
+            if self.ledger.acks_dirty() {
+                // Who asked is answered when it is durable.
+                cx.acks_dirty(self.id, true);
+            }
         }
         subscription.rewind(&self.ledger);
         self.set_ready(cx);

@@ -169,3 +169,44 @@ async fn a_topic_is_compacted_by_policy_and_what_is_left_does_not_grow_old() {
     }
     assert!((2..40).contains(&got.len()), "{got:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_compaction_that_failed_the_threshold_waits() {
+    let test =
+        TestBroker::start_with(Config { maintenance_interval: Duration::from_millis(20), ..Config::default() }).await;
+    let namespace: NamespaceName = "public/default".parse().unwrap();
+    test.broker.update_policies(&namespace, |p| p.compaction_threshold = Some(1000)).await.unwrap();
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    for sequence in 0..2 {
+        let mut builder = wire::batch::Builder::default();
+        for n in 0..60_000 {
+            let key = Some(format!("{sequence}-{n}"));
+            builder.push(wire::proto::SingleMessageMetadata { partition_key: key, ..Default::default() }, b"v");
+        }
+        let metadata = wire::proto::MessageMetadata {
+            producer_name: "p".into(),
+            num_messages_in_batch: Some(60_000),
+            publish_time: 1,
+            ..Default::default()
+        };
+        connection.send(&producer, sequence, 60_000, wire::entry::encode_entry(&metadata, &builder.take()));
+        connection.next(|o| matches!(o, Outgoing::Receipts { .. })).await;
+    }
+    let failed = async || match test.broker.compaction_status(&topic("t")).await.unwrap() {
+        CompactionStatus::Error(why) => Some(why),
+        _ => None,
+    };
+    until("failed", async || failed().await.is_some()).await;
+    assert_eq!(failed().await.unwrap(), "a topic of more than 100000 keys cannot be compacted");
+    let when = async || {
+        let stats = test.broker.topic_stats(&topic("t")).await.unwrap();
+        stats.compaction.last_compaction_failed_timestamp
+    };
+    let first = when().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(when().await, first);
+    // Who asks for one is not kept waiting.
+    test.broker.compact(&topic("t")).await.unwrap();
+    until("failed again", async || when().await > first && failed().await.is_some()).await;
+}

@@ -259,13 +259,15 @@ async fn a_seek_to_a_message_of_a_batch_leaves_those_before_it_acknowledged() {
     connection.send(&producer, 0, 5, entry(0, "k", "five"));
     let batch = connection.receive(1, 1).await[0].position;
     connection.ack(&consumer, &[batch]).await;
-    consumer.seek(SeekTarget::Within { entry: batch, first: 2, messages: 5 }).await.unwrap();
+    consumer.seek(SeekTarget::Within { entry: batch, first: 1, messages: 5 }).await.unwrap();
     connection.next(|o| matches!(o, Outgoing::CloseConsumer { consumer_id: 1 })).await;
-    connection.consumer("t", Exclusive, 2).await;
-    assert_eq!(connection.receive(2, 1).await[0].ack_set.as_slice(), [0b11100]);
+    let consumer = connection.consumer("t", Exclusive, 2).await;
+    assert_eq!(connection.receive(2, 1).await[0].ack_set.as_slice(), [0b11110]);
+    consumer.seek(SeekTarget::Within { entry: batch, first: 2, messages: 5 }).await.unwrap();
     drop((connection, consumer, producer));
     // What a seek left is durable when it is answered.
-    let test = test.restart().await;
+    let dir = test.kill().await;
+    let test = TestBroker::open(broker::Config::default(), dir).await;
     let mut connection = test.connect();
     let consumer = connection.consumer("t", Exclusive, 1).await;
     assert_eq!(connection.receive(1, 1).await[0].ack_set.as_slice(), [0b11100]);
