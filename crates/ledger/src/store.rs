@@ -230,11 +230,24 @@ impl Store {
     /// # Errors
     /// The catalog cannot be read.
     pub fn topics(&self, namespace: &NamespaceName) -> Result<Vec<TopicName>> {
-        let prefix = format!("persistent://{namespace}/");
+        self.topics_with(&format!("persistent://{namespace}/"))
+    }
+
+    /// What is stored of a partitioned topic, sorted by name, whatever its number of partitions.
+    ///
+    /// # Errors
+    /// [`Error::Meta`].
+    pub fn parts(&self, topic: &TopicName) -> Result<Vec<TopicName>> {
+        let mut found = self.topics_with(&format!("{topic}-"))?;
+        found.retain(|name| name.partition().is_some() && name.partitioned() == *topic);
+        Ok(found)
+    }
+
+    fn topics_with(&self, prefix: &str) -> Result<Vec<TopicName>> {
         let overlay = self.inner.overlay.lock();
         let mut names: BTreeMap<String, ()> =
-            self.inner.catalog.names(&prefix)?.into_iter().map(|name| (name, ())).collect();
-        for (name, known) in with_prefix(&overlay.names, &prefix) {
+            self.inner.catalog.names(prefix)?.into_iter().map(|name| (name, ())).collect();
+        for (name, known) in with_prefix(&overlay.names, prefix) {
             match known {
                 Some(_) => names.insert(name.clone(), ()),
                 None => names.remove(name),

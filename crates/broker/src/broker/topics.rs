@@ -245,9 +245,12 @@ impl Broker {
             return Err(Error::TopicExists(topic.clone()));
         }
         self.check_room(topic.namespace(), partitions as usize)?;
-        let (name, going) = (topic.clone(), self.inner.going.clone());
+        let name = topic.clone();
+        let (going, metadata) = (self.inner.going.clone(), self.inner.metadata.clone());
         self.change(topic, move |store, batch| {
+            // Once more, as for a topic that is not partitioned.
             going.check(&name)?;
+            metadata.policies(name.namespace())?;
             if store.exists(&name)? || store.partitions(&name)?.is_some() {
                 return Err(Error::TopicExists(name));
             }
@@ -280,7 +283,7 @@ impl Broker {
                 created(creating.join_next().await)?;
             }
             let (broker, partition) = (self.clone(), topic.with_partition(index));
-            creating.spawn(async move { broker.create_topic(&partition, BTreeMap::new()).await });
+            creating.spawn(async move { broker.create(&partition, BTreeMap::new(), true).await });
         }
         while !creating.is_empty() {
             created(creating.join_next().await)?;
@@ -401,11 +404,16 @@ impl Broker {
     pub async fn delete_partitioned_topic(&self, topic: &TopicName, force: bool) -> Result<()> {
         let _deleting = self.inner.going.delete(Whole::Topic(topic.clone()))?;
         let n = self.inner.store.partitions(topic)?.ok_or_else(|| Error::TopicNotFound(topic.clone()))?;
+        let mut partitions: Vec<_> = (0..n).map(|index| topic.with_partition(index)).collect();
+        if topic.is_persistent() {
+            // What was to be added may be there already, where the number was not raised any more.
+            let more = self.inner.store.parts(topic)?.into_iter();
+            partitions.extend(more.filter(|part| part.partition().is_some_and(|index| index >= n)));
+        }
         if !force {
-            for index in 0..n {
-                let partition = topic.with_partition(index);
+            for partition in &partitions {
                 let name = partition.clone();
-                let unused = self.shard(&partition).call(move |shard| {
+                let unused = self.shard(partition).call(move |shard| {
                     let id = shard.topic(&name)?;
                     shard.at(id)?.0.check_unused()
                 });
@@ -416,8 +424,8 @@ impl Broker {
             }
         }
         // The row goes last, so that a crash half way leaves something that can be deleted again.
-        for index in 0..n {
-            match self.delete_topic(&topic.with_partition(index), force).await {
+        for partition in &partitions {
+            match self.delete_topic(partition, force).await {
                 Ok(()) | Err(Error::TopicNotFound(_)) => {}
                 Err(other) => return Err(other),
             }

@@ -106,3 +106,34 @@ async fn readers_of_a_topic_that_grows_read_what_is_added() {
     connection.publish(&producer, 0..3, &["k"]).await;
     assert_eq!(connection.texts(2, 3).await, ["m0", "m1", "m2"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_were_to_be_added_go_with_their_topic() {
+    let test = TestBroker::start().await;
+    let namespace = "public/grows".parse().unwrap();
+    test.broker.create_namespace(&namespace, Default::default()).await.unwrap();
+    let name = topic("public/grows/t");
+    test.broker.create_partitioned_topic(&name, 2).await.unwrap();
+    // As a crash half way leaves it: the partitions are there, the number is not.
+    for index in [2, 11] {
+        test.broker.create_topic(&name.with_partition(index), Default::default()).await.unwrap();
+    }
+    let others =
+        ["public/grows/t-partition-x", "public/grows/t2-partition-3", "public/grows/t-partition-1-partition-7"];
+    for other in others {
+        test.broker.create_topic(&topic(other), Default::default()).await.unwrap();
+    }
+    let connection = test.connect();
+    let producer = connection.producer(&name.with_partition(11).to_string(), 1).await;
+    let used = test.broker.delete_partitioned_topic(&name, false).await;
+    assert!(matches!(used, Err(Error::Precondition(_))), "{used:?}");
+    drop((producer, connection));
+    test.broker.delete_partitioned_topic(&name, true).await.unwrap();
+    let mut left = others.map(topic);
+    left.sort();
+    assert_eq!(test.broker.topics(&namespace).await.unwrap(), left);
+    for other in others {
+        test.broker.delete_topic(&topic(other), true).await.unwrap();
+    }
+    test.broker.delete_namespace(&namespace, false).await.unwrap();
+}

@@ -79,7 +79,10 @@ impl Lane {
 
     async fn forward(&self, ends: &Shutdown) -> Result<(), Trouble> {
         let route = &*self.route;
-        let input = self.subscribe().await.map_err(|error| why(&error))?;
+        let input = tokio::select! {
+            input = self.subscribe() => input.map_err(|error| why(&error))?,
+            () = ends.triggered() => return Ok(()),
+        };
         // Opened for the first message: until this is the instance that reads, another one may have the name.
         let mut outlet: Option<Outlet> = None;
         let mut sent = FuturesOrdered::new();

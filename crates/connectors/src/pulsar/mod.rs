@@ -166,7 +166,14 @@ impl Forwarder {
                 }
                 () = self.told.something(REPORT) => self.tell(&intake).await,
                 () = sleep_until(look_at), if !ends.is_triggered() => {
-                    let found = self.route.inputs().await;
+                    let found = tokio::select! {
+                        found = self.route.inputs() => found,
+                        () = intake.ends() => {
+                            ends.trigger();
+                            continue;
+                        }
+                        () = &mut abandoned => return Ok(()),
+                    };
                     look_at = Instant::now() + if found.is_ok() { looks } else { LOOK.2 };
                     match found {
                         Ok(found) => for topic in found {

@@ -36,6 +36,8 @@ struct Shared {
     says_nothing: AtomicBool,
     /// Of which topic it never ends to find out what waits.
     stuck: parking_lot::Mutex<Option<String>>,
+    /// Which topic cannot be subscribed to.
+    refused: parking_lot::Mutex<Option<String>>,
     /// Other clusters, and where they are.
     clusters: parking_lot::Mutex<BTreeMap<String, String>>,
 }
@@ -90,6 +92,11 @@ impl MemoryLog {
     /// From now on it never ends to find out what waits on this topic.
     pub fn sticks_at(&self, topic: &str) {
         *self.shared.stuck.lock() = Some(topic.to_owned());
+    }
+
+    /// From now on this topic cannot be subscribed to, or all can.
+    pub fn refuses(&self, topic: Option<&str>) {
+        *self.shared.refused.lock() = topic.map(str::to_owned);
     }
 
     /// From now on there is another cluster, or it is somewhere else.
@@ -284,6 +291,9 @@ impl Open {
 impl Session for Open {
     async fn subscribe(&mut self, input: InputSpec) -> Result<InputId> {
         let topic = input.topic.to_string();
+        if self.shared.refused.lock().as_ref() == Some(&topic) {
+            return Err(Error::Broker("not now".to_owned()));
+        }
         self.shared
             .topics
             .lock()

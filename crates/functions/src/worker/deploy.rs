@@ -192,13 +192,7 @@ impl Worker {
             keeper.close().await;
         }
         let row = function.row.lock().clone();
-        // Its code may be gone, and does not matter any more; the name of the file says what it was.
-        let code = match &row.code {
-            CodeRef::Blob(blob) => Code::File(blob.name().into()),
-            CodeRef::Builtin(name) => Code::Builtin(name.clone()),
-            CodeRef::Command(words) => Code::Command(words.clone()),
-        };
-        match resolve::spec(&row, code, &self.shared.settings) {
+        match self.going_spec(&row) {
             Ok(spec) => {
                 self.close_outbox(&function, &spec).await;
                 self.clean_up(&spec).await;
@@ -215,6 +209,42 @@ impl Worker {
         self.shared.functions.write().remove(name);
         self.shared.scaler.forget(name);
         Ok(())
+    }
+
+    /// What instances of a function that goes were made of.
+    fn going_spec(&self, row: &Row) -> Result<FunctionSpec> {
+        // Its code may be gone, and does not matter any more; the name of the file says what it was.
+        let code = match &row.code {
+            CodeRef::Blob(blob) => Code::File(blob.name().into()),
+            CodeRef::Builtin(name) => Code::Builtin(name.clone()),
+            CodeRef::Command(words) => Code::Command(words.clone()),
+        };
+        resolve::spec(row, code, &self.shared.settings)
+    }
+
+    /// Goes on with a deletion that the last process did not finish. One with an outbox is finished later: it is emptied by a client of the
+    /// broker, which answers nobody yet.
+    pub(super) async fn go_on_deleting(&self, row: &Row) {
+        let name = row.name();
+        let still_there = |error: Error, name: &Name| {
+            tracing::error!(function = %name, %error, "a function that was being deleted is still there");
+        };
+        if !self.going_spec(row).is_ok_and(|spec| spec.elsewhere.is_some()) {
+            if let Err(error) = self.finish_delete(&name).await {
+                still_there(error, &name);
+            }
+            return;
+        }
+        let turn = self.shared.gates.enter_to_end(&name).await;
+        let worker = self.clone();
+        self.shared.finishing.lock().spawn(async move {
+            if let Err(error) = worker.finish_delete(&name).await {
+                still_there(error, &name);
+            }
+            drop(turn);
+            worker.sweep().await;
+            worker.tidy().await;
+        });
     }
 
     /// Removes what a function leaves outside the tables; what cannot be removed is told, and stays.
@@ -319,11 +349,13 @@ impl Worker {
         self.shared.around.secrets.resolve_with(&spec, apart).map_err(Error::Invalid)?;
         let deploying = self.deploying(&spec);
         tokio::select! {
-            prepared = super::keeper::prepared(&self.shared.around, spec) => {
-                prepared.map(|()| deploying).map_err(Error::Invalid)
+            prepared = super::keeper::prepared(&self.shared.around, spec.clone()) => prepared.map_err(Error::Invalid)?,
+            () = turn.is_over() => {
+                return Err(Error::Invalid(format!("{} was deleted while it was being prepared", row.name())));
             }
-            () = turn.is_over() => Err(Error::Invalid(format!("{} was deleted while it was being prepared", row.name()))),
         }
+        self.must_keep(&row.name(), &spec).await?;
+        Ok(deploying)
     }
 
     /// Makes the subscriptions, so that nothing published after the answer is missed, however long the code takes to start. What cannot

@@ -50,7 +50,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     Code, Error, EventLog, FunctionSpec, Kind, Language, Result, Runtime, Tables,
@@ -155,6 +155,8 @@ struct Shared {
     scaler: scaling::Scaler,
     /// What is not among the functions yet, or not in its new form.
     deploying: parking_lot::Mutex<Vec<Arc<FunctionSpec>>>,
+    /// Deletions that the last process did not finish.
+    finishing: parking_lot::Mutex<JoinSet<()>>,
 }
 
 /// A function that is there.
@@ -219,20 +221,19 @@ impl Worker {
                 gates: Gates::default(),
                 scaler,
                 deploying: parking_lot::Mutex::default(),
+                finishing: parking_lot::Mutex::default(),
             }),
         };
         worker.shared.scaler.start(&worker);
         let mut going = Vec::new();
         for row in rows {
             if row.is_going {
-                going.push(row.name());
+                going.push(row.clone());
             }
             worker.admit(row, true).await;
         }
-        for name in going {
-            if let Err(error) = worker.finish_delete(&name).await {
-                tracing::error!(function = %name, %error, "a function that was being deleted is still there");
-            }
+        for row in going {
+            worker.go_on_deleting(&row).await;
         }
         worker.sweep().await;
         let tidies = worker.clone();
@@ -242,6 +243,9 @@ impl Worker {
 
     /// Stops everything that runs, for a stop of the process; it runs again after the next start.
     pub async fn close(&self) {
+        // The next start goes on with them.
+        let mut finishing = std::mem::take(&mut *self.shared.finishing.lock());
+        finishing.shutdown().await;
         let all: Vec<_> = self.shared.functions.read().values().cloned().collect();
         let keepers = all.iter().flat_map(|function| function.keeper.as_ref().ok().into_iter().chain(&function.outbox));
         let closing = keepers.map(Keeper::close);

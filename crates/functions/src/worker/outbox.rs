@@ -123,13 +123,31 @@ impl Worker {
         }
     }
 
-    /// Begins to forward a function's output, before there is any.
+    /// Subscribes to the outbox of a function that was not there, before there can be anything in it.
     ///
     /// # Errors
-    /// The cluster is not known; the outbox cannot be subscribed to, and what is published to it would be lost.
+    /// It cannot be subscribed to, and what is published to it would be lost.
+    pub(super) async fn must_keep(&self, name: &super::Name, spec: &FunctionSpec) -> Result<()> {
+        let before = self.shared.functions.read().get(name).cloned();
+        if before.is_some_and(|function| function.outbox.is_some()) {
+            return Ok(());
+        }
+        match self.forwarder(spec).await? {
+            Some(forwarder) => instance::subscribe(&self.shared.log, forwarder, false).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Begins to forward a function's output. An outbox that cannot be subscribed to now, the forwarder tries again: its subscription has been
+    /// there since before the function was.
+    ///
+    /// # Errors
+    /// The cluster is not known.
     pub(super) async fn open_outbox(&self, spec: &FunctionSpec) -> Result<Option<Keeper>> {
         let Some(forwarder) = self.forwarder(spec).await? else { return Ok(None) };
-        instance::subscribe(&self.shared.log, forwarder.clone(), false).await?;
+        if let Err(error) = instance::subscribe(&self.shared.log, forwarder.clone(), false).await {
+            tracing::warn!(function = spec.fqfn(), %error, "the outbox is not subscribed yet");
+        }
         Ok(Some(Keeper::start(self.shared.around.clone(), wanted(forwarder), false)))
     }
 

@@ -111,6 +111,17 @@ impl Node {
         self.tables.write(vec![TableChange { table, key, change }]).await.unwrap();
     }
 
+    /// As if the process had died while it deleted `f`.
+    async fn is_going(&self) {
+        let key = b"function/public/default/f";
+        let row = self.tables.get("functions", key).await.unwrap().unwrap();
+        let mut value: serde_json::Value = serde_json::from_slice(&row.value).unwrap();
+        value["is_going"] = json!(true);
+        let change = RowChange::Put(value.to_string().into());
+        let change = TableChange { table: "functions".into(), key: Bytes::from_static(key), change };
+        self.tables.write(vec![change]).await.unwrap();
+    }
+
     async fn package(&self, bytes: &[u8]) -> Stored {
         let mut upload = self.worker.packages().receive("code.py").await.unwrap();
         upload.write(bytes).await.unwrap();
@@ -361,13 +372,7 @@ async fn a_subscription_that_is_not_to_be_cleaned_up_stays() {
 async fn a_deletion_that_was_cut_short_is_finished_by_the_next_start() {
     let node = Node::start().await;
     node.create("f", config()).await.unwrap();
-    let key = b"function/public/default/f";
-    let row = node.tables.get("functions", key).await.unwrap().unwrap();
-    let mut value: serde_json::Value = serde_json::from_slice(&row.value).unwrap();
-    value["is_going"] = json!(true);
-    let change = crate::event_log::RowChange::Put(value.to_string().into());
-    let change = crate::event_log::TableChange { table: "functions".into(), key: Bytes::from_static(key), change };
-    node.tables.write(vec![change]).await.unwrap();
+    node.is_going().await;
     let node = node.restart().await;
     assert!(node.worker.list(Kind::Function, "public", "default").is_empty());
     assert!(node.tables.tables().is_empty());
@@ -830,6 +835,57 @@ async fn outputs_for_another_cluster_wait_in_an_outbox_and_are_forwarded_while_t
     assert_eq!(node.log.subscriptions(OUTBOX), ["forwarder".to_owned()].into());
     node.worker.delete(Kind::Function, named("f")).await.unwrap();
     assert!(node.log.subscriptions(OUTBOX).is_empty(), "nothing is left in it");
+}
+
+#[tokio::test]
+async fn a_start_does_not_wait_for_the_outbox_of_a_deletion_that_was_cut_short() {
+    let node = node_that_forwards().await;
+    node.create("f", elsewhere("eu")).await.unwrap();
+    node.runs("f", 1).await;
+    node.worker.close().await;
+    node.is_going().await;
+    node.log.publish(OUTBOX, Record::default());
+    let again = |builtin: Arc<dyn crate::Runtime>| {
+        let parts = parts(&node.tables, &node.log);
+        let runtimes = parts.runtimes.clone().with(Language::Builtin, builtin);
+        Worker::open(settings(&node.dir), Parts { runtimes, ..parts })
+    };
+    let soon = Duration::from_secs(8);
+    // Nothing forwards: as while the broker answers nobody yet.
+    let worker = tokio::time::timeout(soon, again(Arc::new(never_up()))).await.expect("it starts").unwrap();
+    assert_eq!(worker.list(Kind::Function, "public", "default"), ["f"], "its name is taken");
+    tokio::time::timeout(soon, worker.close()).await.expect("it closes");
+    assert!(
+        node.tables.get("functions", b"function/public/default/f").await.unwrap().is_some(),
+        "the next start goes on"
+    );
+    assert_eq!(node.log.subscriptions(OUTBOX).len(), 1);
+
+    let worker = again(Arc::new(Echo)).await.unwrap();
+    until("it is deleted", || worker.list(Kind::Function, "public", "default").is_empty()).await;
+    assert!(node.log.subscriptions(OUTBOX).is_empty(), "nothing is left in it");
+    assert!(node.tables.tables().is_empty(), "{:?}", node.tables.tables());
+}
+
+#[tokio::test]
+async fn an_outbox_that_cannot_be_subscribed_to_for_a_while_stops_no_function() {
+    let node = node_that_forwards().await;
+    node.log.refuses(Some(OUTBOX));
+    assert!(refusal(node.create("f", elsewhere("eu")).await).contains("not now"), "its output would be lost");
+    assert!(node.worker.list(Kind::Function, "public", "default").is_empty());
+    node.log.refuses(None);
+    node.create("f", elsewhere("eu")).await.unwrap();
+    node.runs("f", 1).await;
+    node.worker.close().await;
+    node.log.refuses(Some(OUTBOX));
+    let parts = parts(&node.tables, &node.log);
+    let runtimes = parts.runtimes.clone().with(Language::Builtin, Arc::new(Echo));
+    let worker = Worker::open(settings(&node.dir), Parts { runtimes, ..parts }).await.unwrap();
+    let node = Node { worker, ..node };
+    node.runs("f", 1).await;
+    node.log.publish(OUTBOX, Record::default());
+    node.log.refuses(None);
+    until("it is forwarded", || node.status("f").outbox.unwrap().forwarder.num_written_to_sink == 1).await;
 }
 
 #[tokio::test]
