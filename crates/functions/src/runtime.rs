@@ -153,7 +153,10 @@ pub enum Request {
         answer: Answer,
     },
     /// Nothing more comes: what user code has gathered it had better answer for now. What it is busy with it goes on with.
-    Finish,
+    Finish {
+        /// How long what it says still counts.
+        within: Duration,
+    },
     /// To a source: these emitted records are durable, or will not be.
     Emitted {
         /// Numbers of [`Event::Emit`].

@@ -153,7 +153,7 @@ impl Host {
         match request {
             Request::Invoke(invocations) => self.queue.extend(invocations),
             // To a guest that is no more, or one that answers before it is called again.
-            Request::Answer { .. } | Request::Emitted { .. } | Request::Finish => {}
+            Request::Answer { .. } | Request::Emitted { .. } | Request::Finish { .. } => {}
         }
     }
 

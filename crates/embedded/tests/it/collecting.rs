@@ -61,7 +61,7 @@ impl Runtime for Collecting {
                         code.given.fetch_add(invocations.len(), Relaxed);
                         collected.extend(invocations);
                     }
-                    Request::Finish => size = collected.len().max(1),
+                    Request::Finish { .. } => size = collected.len().max(1),
                     _ => {}
                 }
                 while collected.len() >= size {

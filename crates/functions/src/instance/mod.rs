@@ -27,7 +27,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -98,6 +98,8 @@ struct Shared {
     /// Finish and stop.
     stop: Arc<Notify>,
     is_stopping: AtomicBool,
+    /// How long finishing may take.
+    stop_within_ms: AtomicU64,
     /// Stop now.
     abandon: Notify,
     /// Commits of runs that were given up.
@@ -180,6 +182,8 @@ impl Instance {
 
     /// Finishes what is in hand (for at most `patience`), commits it and ends the code; what is left goes to other instances.
     pub async fn stop(mut self, patience: Duration) {
+        let within_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.shared.stop_within_ms.store(within_ms, SeqCst);
         self.shared.is_stopping.store(true, SeqCst);
         self.shared.stop.notify_one();
         if tokio::time::timeout(patience, &mut self.ended).await.is_err() {

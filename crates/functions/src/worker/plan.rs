@@ -28,7 +28,7 @@ pub(super) struct Slot {
 pub(super) struct Made {
     pub(super) version: u64,
     pub(super) restarts: u64,
-    /// Of a source: among how many instances it divides what there is to read.
+    /// Of a source without inputs: among how many instances it divides what there is to read.
     pub(super) among: Option<u32>,
 }
 
@@ -55,9 +55,11 @@ impl Wanted {
         Some(Made { version: self.spec.version, restarts: slot.restarts, among: self.among() })
     }
 
-    /// No subscription shares out what sources read: each takes a part that its number and their number say.
+    /// No subscription shares out what sources read: each takes a part that its number and their number say. Batch sources share tasks,
+    /// which are their input, by a subscription.
     fn among(&self) -> Option<u32> {
-        (self.spec.kind == Kind::Source).then(|| u32::try_from(self.instances.len()).unwrap_or(u32::MAX))
+        let divides = self.spec.kind == Kind::Source && self.spec.inputs.is_empty();
+        divides.then(|| u32::try_from(self.instances.len()).unwrap_or(u32::MAX))
     }
 
     /// How many instances one is told that there are, where `sharing` are wanted or have not ended.
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn sources_divide_things_anew_when_none_is_left_that_divides_them_otherwise() {
-        let spec = FunctionSpec { kind: Kind::Source, ..testing::spec("f") };
+        let spec = FunctionSpec { kind: Kind::Source, inputs: BTreeMap::new(), ..testing::spec("f") };
         let two = Wanted { spec: Arc::new(spec), instances: vec![Slot::default(); 2] };
         let among = |ids: &[u32], among| ids.iter().map(|id| (*id, Made { version: 0, restarts: 0, among })).collect();
         let next = |running: &BTreeMap<u32, Made>, going: &[u32]| {
@@ -163,6 +165,16 @@ mod tests {
         assert_eq!(next(&BTreeMap::new(), &[]), Some(Step::Start(vec![0, 1])));
         assert_eq!(next(&among(&[0, 1], Some(2)), &[]), None);
         assert_eq!(two.told(3), 2);
+    }
+
+    #[test]
+    fn batch_sources_share_tasks_and_go_on_when_others_come_or_go() {
+        let inputs = BTreeMap::from([("tasks".to_owned(), crate::spec::InputConfig::default())]);
+        let spec = FunctionSpec { kind: Kind::Source, inputs, ..testing::spec("f") };
+        let two = Wanted { spec: Arc::new(spec), instances: vec![Slot::default(); 2] };
+        check(&two, &[(0, 0), (1, 0), (2, 0)], &[], Some(Step::Stop(vec![2])));
+        check(&two, &[(0, 0)], &[], Some(Step::Start(vec![1])));
+        assert_eq!(two.told(3), 3);
     }
 
     #[test]

@@ -69,7 +69,11 @@ pub(super) fn hello(hello: &serde_json::Value) -> Vec<u8> {
 pub(super) fn encode(request: &Request, out: &mut BytesMut) {
     match request {
         Request::Invoke(_) => {}
-        Request::Finish => Frame::begin(FINISH, out).end(out),
+        Request::Finish { within } => {
+            let frame = Frame::begin(FINISH, out);
+            out.put_u32_le(u32::try_from(within.as_millis()).unwrap_or(u32::MAX));
+            frame.end(out);
+        }
         Request::Answer { call, answer } => {
             let frame = Frame::begin(ANSWER, out);
             out.put_u64_le(*call);

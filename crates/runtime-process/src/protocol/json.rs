@@ -127,7 +127,7 @@ pub(super) fn invocation(invocation: &Invocation, out: &mut BytesMut) {
 pub(super) fn encode(request: &Request, out: &mut BytesMut) {
     let told = match request {
         // A script that reads line by line answers line by line, and need not know of more.
-        Request::Invoke(_) | Request::Finish => return,
+        Request::Invoke(_) | Request::Finish { .. } => return,
         Request::Emitted { ids, error } => Told::Emitted { ids, error: error.as_deref() },
         Request::Answer { call, answer } => {
             let (value, value_base64) = match answer {

@@ -77,10 +77,10 @@ fn an_invocation_is_one_line_of_json() {
 fn only_a_binary_child_hears_that_nothing_more_comes() {
     let encoded = |encoding: Encoding| {
         let mut out = BytesMut::new();
-        encoding.encode(&Request::Finish, &mut out);
+        encoding.encode(&Request::Finish { within: std::time::Duration::from_millis(5000) }, &mut out);
         out.to_vec()
     };
-    assert_eq!(encoded(Encoding::Binary), [1, 0, 0, 0, 5]);
+    assert_eq!(encoded(Encoding::Binary), [5, 0, 0, 0, 5, 0x88, 0x13, 0, 0]);
     assert_eq!(encoded(Encoding::JsonLines), b"");
 }
 

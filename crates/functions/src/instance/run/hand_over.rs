@@ -1,7 +1,7 @@
 //! Invocations to user code: how many at a time, and what becomes of those that were not handed over.
 
 use rustc_hash::FxHashSet;
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::atomic::Ordering::SeqCst, time::Duration};
 
 use super::Run;
 use crate::{
@@ -44,6 +44,7 @@ impl Run {
     /// Nothing more is begun; what was not, others get at once. What is acknowledged already is done as well.
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;
+        self.stops_at = self.now().saturating_add(Duration::from_millis(self.shared.stop_within_ms.load(SeqCst)));
         self.refused.leave();
         if self.function.guarantee != Guarantee::AtmostOnce {
             self.give_back(|_| true);
@@ -58,7 +59,7 @@ impl Run {
             self.queue.is_empty() && (self.function.guarantee != Guarantee::AtmostOnce || self.commits.is_empty());
         if self.is_stopping && !self.is_told && all_given && self.in_hand.begun() > 0 {
             self.is_told = true;
-            self.requests.push_back(Request::Finish);
+            self.requests.push_back(Request::Finish { within: self.stops_at.saturating_sub(self.now()) });
         }
     }
 

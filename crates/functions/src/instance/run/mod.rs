@@ -115,6 +115,8 @@ pub(super) struct Run {
     given_up: VecDeque<(Work, UserException)>,
     look_at: Option<Duration>,
     is_stopping: bool,
+    /// When what is in hand is given up.
+    stops_at: Duration,
     /// User code was told that nothing more comes.
     is_told: bool,
     /// Messages done with, and time in user code, that the meter does not know of.
@@ -190,6 +192,7 @@ impl Run {
             source_bytes: None,
             once: is_once.then(Entries::default),
             is_stopping: false,
+            stops_at: Duration::ZERO,
             is_told: false,
             done: 0,
             took: Duration::ZERO,

@@ -73,22 +73,26 @@ final class AsyncCalls {
         }
     }
 
-    /** Waits until none is pending, or none has ended for so long; once requests have ended, for so long altogether. */
-    synchronized void awaitQuiet(long millis, Requests requests) throws InterruptedException {
+    /**
+     * Waits until none is pending, or none has ended for so long; no longer than that what is said in so long afterwards still counts, and
+     * once requests have ended, for so long altogether.
+     */
+    synchronized void awaitQuiet(long quietMillis, long closeMillis, Requests requests) throws InterruptedException {
         long since = System.nanoTime();
         long seen = ended;
-        while (!pending.isEmpty()) {
+        while (!pending.isEmpty() && !requests.hasEnded()) {
             long now = System.nanoTime();
-            if (ended != seen && !requests.hasEnded()) {
+            if (ended != seen) {
                 seen = ended;
                 since = now;
             }
-            if (now - since >= TimeUnit.MILLISECONDS.toNanos(millis)) {
+            if (now - since >= TimeUnit.MILLISECONDS.toNanos(quietMillis) || requests.nanosLeft() <= TimeUnit.MILLISECONDS.toNanos(closeMillis)) {
                 return;
             }
             instance.outbox().flush();
             wait(50);
         }
+        awaitAll(closeMillis);
     }
 
     private void complete(Pending call, Object result, Throwable thrown) {

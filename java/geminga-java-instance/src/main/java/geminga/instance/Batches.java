@@ -33,6 +33,7 @@ final class Batches {
     private final BatchSourceTriggerer triggerer;
     private final ExecutorService discovery;
     private boolean isDiscovering;
+    private volatile boolean isClosing;
 
     Batches(Instance instance, BatchSource<?> source, BatchSourceTriggerer triggerer, Function<Object, OutRecord> encode, ClassLoader loader)
         throws UserCode.Unusable {
@@ -70,12 +71,13 @@ final class Batches {
                     at = end;
                 }
             }
+            requests.awaitEnd(); // of the last tasks there are records on their way
         } catch (Exception | LinkageError e) {
             if (!emissions.isEnded()) {
                 Instance.die("the source failed", e);
             }
         }
-        Thread.interrupted(); // it was how the end was told; closing is not to be disturbed by it
+        emissions.hasBeenRead();
     }
 
     private void read(Input input) throws Exception {
@@ -108,7 +110,7 @@ final class Batches {
             try {
                 source.discover(task -> offer(event, task));
             } catch (Exception | LinkageError e) {
-                if (!emissions.isEnded()) {
+                if (!emissions.isEnded() && !isClosing) {
                     Instance.die("the discovery failed", e);
                 }
             } finally {
@@ -144,6 +146,7 @@ final class Batches {
                 instance.logger().error("the triggerer does not stop", e);
             }
         }
+        isClosing = true; // what it is interrupted in is no failure of its own
         discovery.shutdownNow();
         discovery.awaitTermination(DISCOVERY_END_MS, TimeUnit.MILLISECONDS);
     }

@@ -35,8 +35,9 @@ final class Emissions {
         worker.setDaemon(true);
         return worker;
     });
-    /** That reads from the source; null as long as nobody does. */
-    private volatile Thread reading;
+    private final Object end = new Object();
+    /** That reads from the source; null as long as nobody does. Guarded by {@code end}. */
+    private Thread reading;
     private volatile boolean isEnded;
     private long last;
 
@@ -47,12 +48,22 @@ final class Emissions {
     /** Reads from the source until there is nobody to read for. */
     void run(UserCode code, Function<Object, OutRecord> encode, Supplier<Effects> changes, Logger logger) {
         read(code, encode, changes, logger);
-        Thread.interrupted(); // it was how the end was told; closing is not to be disturbed by it
+        hasBeenRead();
     }
 
     /** This thread reads from the source, and is told of the end by an interrupt. */
     void begin() {
-        reading = Thread.currentThread();
+        synchronized (end) {
+            reading = Thread.currentThread();
+        }
+    }
+
+    /** This thread is done with reading: closing is not to be disturbed by how the end was told. */
+    void hasBeenRead() {
+        synchronized (end) {
+            reading = null;
+        }
+        Thread.interrupted();
     }
 
     /** Whether there is nobody to read for. */
@@ -142,9 +153,10 @@ final class Emissions {
     /** No receipts follow, and nobody takes records. */
     void end() {
         isEnded = true;
-        Thread waiting = reading;
-        if (waiting != null) {
-            waiting.interrupt();
+        synchronized (end) {
+            if (reading != null) {
+                reading.interrupt();
+            }
         }
     }
 

@@ -42,6 +42,8 @@ final class Instance {
     /** How long pending calls are waited for at the end. Together they are less than the three seconds in which Geminga ends an instance. */
     private static final long PENDING_BEFORE_CLOSE_MS = 1500;
     private static final long PENDING_AFTER_CLOSE_MS = 500;
+    /** How long a sink that settles nothing is waited for: calls under way cannot be told from what it has gathered and settles when it is closed. */
+    private static final long QUIET_MS = 10_000;
 
     private final Hello hello;
     private final Outbox outbox;
@@ -99,6 +101,10 @@ final class Instance {
             throw new UserCode.Unusable(e.getMessage(), e.getCause());
         }
         async = new AsyncCalls(this);
+        // What can be seen to be unusable is told before READY, which the code may say itself when it opens.
+        BatchSourceTriggerer triggerer = hello.batch == null ? null : Connectors.triggerer(hello.batch, loader);
+        boolean isTriggered = triggerer != null && hello.instanceId == 0;
+        batches = hello.batch == null ? null : new Batches(this, code.batchSource(), isTriggered ? triggerer : null, this::output, loader);
         calls.beforeCalls(this::sayReady);
         try {
             code.initialize(new FunctionContext(this, null));
@@ -109,21 +115,22 @@ final class Instance {
             }
             throw new UserCode.Unusable(code.name() + "." + method + " failed: " + e, e);
         }
-        batches = hello.batch == null ? null : new Batches(this, code.batchSource(), triggerer(loader), this::output, loader);
+        if (isTriggered) {
+            initialize(triggerer);
+        }
     }
 
     /** What tells when to look for tasks. Source: Pulsar's {@code BatchSourceExecutor}: each instance has one, the first one's is used. */
-    private BatchSourceTriggerer triggerer(ClassLoader loader) throws UserCode.Unusable {
-        BatchSourceTriggerer triggerer = Connectors.triggerer(hello.batch, loader);
-        if (hello.instanceId != 0) {
-            return null;
-        }
+    private void initialize(BatchSourceTriggerer triggerer) throws UserCode.Unusable {
         try {
             triggerer.init(hello.batch.triggererConfig(), new FunctionContext(this, null));
         } catch (Exception | LinkageError e) {
-            throw new UserCode.Unusable(hello.batch.triggererClass() + ".init failed: " + e, e);
+            String failed = hello.batch.triggererClass() + ".init failed";
+            if (hasSaidReady) {
+                die(failed, e);
+            }
+            throw new UserCode.Unusable(failed + ": " + e, e);
         }
-        return triggerer;
     }
 
     /** Once. Code that opens may look at state, and is answered only after it. */
@@ -156,7 +163,7 @@ final class Instance {
             takeInvocations();
             // What ends by itself does so before what it needs is closed; what a sink has gathered, its close may settle, and nothing else.
             if (hello.isSink()) {
-                async.awaitQuiet(PENDING_BEFORE_CLOSE_MS, requests);
+                async.awaitQuiet(QUIET_MS, PENDING_BEFORE_CLOSE_MS, requests);
             } else {
                 requests.awaitEnd();
                 async.awaitAll(PENDING_BEFORE_CLOSE_MS);

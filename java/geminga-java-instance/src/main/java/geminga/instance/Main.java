@@ -19,6 +19,8 @@ import java.nio.file.Path;
  */
 public final class Main {
     private static final int FRAME_BYTES_MAX = 64 << 20;
+    /** What there is left to finish where Geminga does not say it. */
+    private static final long FINISH_MS = 5000;
 
     private Main() {}
 
@@ -89,7 +91,7 @@ public final class Main {
                     case Frame.INVOKE -> requests.put(frame);
                     case Frame.ANSWER -> calls.answer(frame);
                     case Frame.EMITTED -> emissions.emitted(frame);
-                    case Frame.FINISH -> requests.finish();
+                    case Frame.FINISH -> requests.finish(frame.body().length < 4 ? FINISH_MS : Integer.toUnsignedLong(Frame.i32(frame.body(), 0)));
                     default -> { } // of a later version
                 }
             }

@@ -2,6 +2,7 @@ package geminga.instance;
 
 import geminga.instance.wire.Frame;
 import java.util.ArrayDeque;
+import java.util.concurrent.TimeUnit;
 
 /**
  * Frames of invocations on their way from the thread that reads to the one that runs user code.
@@ -16,6 +17,7 @@ final class Requests {
     private long bytes;
     private int calls;
     private boolean isFinished;
+    private long finishBy;
     private boolean isEnded;
 
     synchronized void put(Frame frame) throws InterruptedException {
@@ -27,9 +29,10 @@ final class Requests {
         notifyAll();
     }
 
-    /** No more invocations come; answers may. */
-    synchronized void finish() {
+    /** No more invocations come; answers may, for so long. */
+    synchronized void finish(long millis) {
         isFinished = true;
+        finishBy = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
         notifyAll();
     }
 
@@ -40,6 +43,11 @@ final class Requests {
 
     synchronized boolean hasEnded() {
         return isEnded;
+    }
+
+    /** How long what is said still counts, where that is known. */
+    synchronized long nanosLeft() {
+        return isFinished ? finishBy - System.nanoTime() : Long.MAX_VALUE;
     }
 
     synchronized void awaitEnd() throws InterruptedException {

@@ -105,6 +105,9 @@ class ConnectorTest {
         @Override
         public synchronized void write(Record<String> record) {
             gathered.add(record);
+            if (record.getValue().equals("much later")) {
+                CompletableFuture.delayedExecutor(2500, TimeUnit.MILLISECONDS).execute(() -> settle(record));
+            }
             if (record.getValue().equals("later")) {
                 CompletableFuture.delayedExecutor(200, TimeUnit.MILLISECONDS).execute(() -> settle(record));
             }
@@ -137,12 +140,22 @@ class ConnectorTest {
     void a_sink_is_closed_when_nothing_more_comes_and_settles_the_rest() throws Exception {
         Link link = Link.start(UserPackage.of(Flushing.class), Flushing.class.getName(), SINK);
         link.send(Sent.text("a"), Sent.text("later"), Sent.text("b"));
-        link.finish();
+        link.finish(2500);
         assertEquals(2, link.next().well().id());
         assertEquals(1, link.next().well().id());
         assertEquals(3, link.next().well().id());
         assertEquals(0, link.end());
         assertEquals(1, link.logs.stream().filter(line -> line.contains("closed with")).count(), link.logs::toString);
+    }
+
+    @Test
+    void a_sink_whose_calls_are_slow_is_not_closed_before_they_end() throws Exception {
+        Link link = Link.start(UserPackage.of(Flushing.class), Flushing.class.getName(), SINK);
+        link.send(Sent.text("much later"));
+        link.finish(30_000);
+        assertEquals(1, link.next().well().id());
+        assertEquals(0, link.end());
+        assertTrue(link.logs.get(link.logs.size() - 1).contains("closed with 0"), link.logs::toString);
     }
 
     /** Counts to three, waits, and counts what it is told. */
@@ -277,6 +290,7 @@ class ConnectorTest {
         @Override
         public void open(Map<String, Object> config, SourceContext context) {
             this.context = context;
+            context.getState("at"); // before it is answered, the instance is ready
             context.getLogger().info("opened with {}", config.get("size"));
         }
 
@@ -397,6 +411,23 @@ class ConnectorTest {
         for (String line : List.of("stored a1", "failed a2", "stored b2")) {
             assertTrue(link.logs.stream().anyMatch(log -> log.contains(line)), () -> line + " is not in " + link.logs);
         }
+    }
+
+    @Test
+    void a_batch_source_ends_its_task_before_it_stops() throws Exception {
+        Link link = Link.start(UserPackage.of(Letters.class, Letter.class, AtOnce.class), Letters.class.getName(), batch(AtOnce.class.getName(), 0));
+        Emitted discovered = link.emission(); // it is not durable before the end, which interrupts the discovery
+        assertEquals("a", discovered.record().text());
+        link.send(task("x"));
+        Emitted first = link.emission();
+        Emitted second = link.emission();
+        assertEquals("x1", first.record().text());
+        link.finish(5000);
+        Thread.sleep(100);
+        link.receipt("", first.id(), second.id());
+        assertEquals(1, link.next().well().id());
+        assertEquals(0, link.end());
+        assertTrue(link.logs.stream().anyMatch(line -> line.contains("closed")), link.logs::toString);
     }
 
     @Test

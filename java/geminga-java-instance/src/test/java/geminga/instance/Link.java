@@ -215,9 +215,11 @@ final class Link implements AutoCloseable {
         frame(Frame.EMITTED, Arrays.copyOf(out.array(), out.length()));
     }
 
-    /** Says that no invocations follow. */
-    void finish() throws IOException {
-        frame(Frame.FINISH, new byte[0]);
+    /** Says that no invocations follow, and for how long it listens. */
+    void finish(int millis) throws IOException {
+        Out out = new Out(4);
+        out.u32(millis);
+        frame(Frame.FINISH, Arrays.copyOf(out.array(), out.length()));
     }
 
     /** Ends the requests and waits for the instance. */
