@@ -39,11 +39,7 @@ impl Emitter {
     ///
     /// # Errors
     /// As for [`emit`](Self::emit); `then` is not called.
-    pub fn emit_then(
-        &mut self,
-        record: &Record,
-        then: impl FnOnce(Result<(), Error>) + 'static,
-    ) -> Result<(), Error> {
+    pub fn emit_then(&mut self, record: &Record, then: impl FnOnce(Result<(), Error>) + 'static) -> Result<(), Error> {
         self.hand_over(record, Some(Box::new(then)))
     }
 

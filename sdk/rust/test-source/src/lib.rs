@@ -26,10 +26,13 @@ fn act(emitter: &mut Emitter) -> Result<(), Error> {
         }
         ["tell", to] => {
             for number in 0..to.parse::<u64>()? {
-                emitter.emit_then(&Record::new(number.to_string()).key("k").to("there"), move |result| match result {
-                    Ok(()) => println!("stored {number}"),
-                    Err(why) => println!("refused {number}: {why}"),
-                })?;
+                emitter.emit_then(
+                    &Record::new(number.to_string()).key("k").to("there"),
+                    move |result| match result {
+                        Ok(()) => println!("stored {number}"),
+                        Err(why) => println!("refused {number}: {why}"),
+                    },
+                )?;
             }
             loop {
                 emitter.wait(Duration::from_secs(3600))?;
