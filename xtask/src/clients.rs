@@ -160,7 +160,7 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
     let python = python(root, &["-r", "interop/python/requirements.txt"])?;
     let component = if_there(report, "functions in WASM", component(root))?;
     let jar = if_there(report, "functions in Java", jar(root))?;
-    let program = |name: &str, work: &str| {
+    let in_wasm = |name: &str, work: &str| {
         let mut command = Command::new(&python);
         command.arg(root.join("interop/functions").join(name));
         command.arg("--broker").arg(root.join("target/release/geminga"));
@@ -168,6 +168,10 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
         if let Some(component) = &component {
             command.arg("--wasm").arg(component);
         }
+        command
+    };
+    let program = |name: &str, work: &str| {
+        let mut command = in_wasm(name, work);
         if let Some(jar) = &jar {
             command.arg("--java").arg(jar);
         }
@@ -184,7 +188,7 @@ fn try_functions(report: &mut Report, root: &Path, kills: u32, scenario: &str) -
     let mut command = program("scaling.py", "scaling");
     report.step("functions: they scale to nothing and back, exact while instances are killed", &mut command);
     if component.is_some() {
-        let mut command = program("thousand.py", "thousand");
+        let mut command = in_wasm("thousand.py", "thousand");
         report.step("a thousand functions: deployed, asleep, woken, restored after a kill", &mut command);
     }
     let mut command = program("localrun.py", "localrun");
