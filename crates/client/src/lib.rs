@@ -18,6 +18,7 @@ mod error;
 #[cfg(test)]
 mod greeting;
 pub mod hot;
+mod link;
 mod message;
 mod outbox;
 mod permits;

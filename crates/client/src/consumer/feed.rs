@@ -6,6 +6,7 @@ use crate::{
     acks::{Ack, Batches},
     client::{Inner, random_share},
     hot::{self, Delivery},
+    link::Link,
     message,
     reader::{Start, start_id},
 };
@@ -51,12 +52,6 @@ pub(super) struct State {
     pub(super) resume: Option<MessageId>,
     /// A reader's first message, until it has received one.
     pub(super) start: Option<Start>,
-}
-
-pub(super) enum Link {
-    Down,
-    Up(Arc<Connection>),
-    Over(Error),
 }
 
 impl State {
@@ -141,20 +136,14 @@ impl Feed {
         };
         connection.subscribe(command, self.clone(), self.client.config.request_timeout).await?;
         let mut state = self.state.lock();
-        match &state.link {
-            Link::Over(error) => {
-                let error = error.clone();
-                drop(state);
+        if let Err(error) = state.link.may_rise(state.lost, &connection, "consumer") {
+            let is_over = state.link.is_over();
+            drop(state);
+            if is_over {
+                // Closed while we were at it: nobody else will close what was just created.
                 connection.abandon_consumer(self.id);
-                return Err(error);
             }
-            _ if state.lost => {
-                return Err(Error::Disconnected {
-                    address: connection.address().into(),
-                    why: "the consumer was closed as soon as it was created".into(),
-                });
-            }
-            _ => {}
+            return Err(error);
         }
         let permits = state.permits.restart();
         connection.flow(self.id, permits);
@@ -199,7 +188,7 @@ impl Feed {
                 () = tokio::time::sleep(wait) => {}
                 () = self.wake.notified() => {}
             }
-            if matches!(self.state.lock().link, Link::Over(_)) {
+            if self.state.lock().link.is_over() {
                 return;
             }
         }
@@ -344,7 +333,7 @@ impl Feed {
     pub(super) fn end(&self, error: Error) -> Option<Arc<Connection>> {
         let link = {
             let mut state = self.state.lock();
-            if matches!(state.link, Link::Over(_)) {
+            if state.link.is_over() {
                 return None;
             }
             std::mem::replace(&mut state.link, Link::Over(error.clone()))

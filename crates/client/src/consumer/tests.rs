@@ -1,8 +1,5 @@
-use super::{
-    feed::{Link, State},
-    *,
-};
-use crate::{Permits, acks::Batches, hot};
+use super::{feed::State, *};
+use crate::{Permits, acks::Batches, hot, link::Link};
 use bytes::BytesMut;
 use smallvec::smallvec;
 

@@ -6,6 +6,7 @@ use crate::{
     batcher::{self, Batcher, Encoded, Stamp},
     client::{Inner, random_share},
     hot,
+    link::Link,
     message::Opened,
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -62,12 +63,6 @@ pub(super) struct State {
     pending: VecDeque<Pending>,
     pending_messages: usize,
     pending_bytes: usize,
-}
-
-pub(super) enum Link {
-    Down,
-    Up(Arc<Connection>),
-    Over(Error),
 }
 
 /// An entry without its receipt.
@@ -159,21 +154,14 @@ impl Lane {
         let wait = (self.options.access != AccessMode::WaitForExclusive).then_some(self.client.config.request_timeout);
         let success = connection.create_producer(command, self.clone(), wait).await?;
         let mut state = self.state.lock();
-        match &state.link {
-            // Closed while we were at it: nobody else will close what was just created.
-            Link::Over(error) => {
-                let error = error.clone();
-                drop(state);
+        if let Err(error) = state.link.may_rise(state.lost, &connection, "producer") {
+            let is_over = state.link.is_over();
+            drop(state);
+            if is_over {
+                // Closed while we were at it: nobody else will close what was just created.
                 connection.abandon_producer(self.id);
-                return Err(error);
             }
-            _ if state.lost => {
-                return Err(Error::Disconnected {
-                    address: connection.address().into(),
-                    why: "the producer was closed as soon as it was created".into(),
-                });
-            }
-            _ => {}
+            return Err(error);
         }
         let last_sequence_id = success.last_sequence_id();
         state.next_sequence_id.get_or_insert((last_sequence_id + 1).max(0) as u64);
@@ -244,7 +232,7 @@ impl Lane {
         self.make_room_for_another().await;
         let mut waits = backoff.waits(random_share());
         loop {
-            if matches!(self.state.lock().link, Link::Over(_)) {
+            if self.state.lock().link.is_over() {
                 return;
             }
             let error = match self.attach().await {

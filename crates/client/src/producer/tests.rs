@@ -1,7 +1,7 @@
 //! What producers make of what brokers answer, against one that answers as the test says.
 
-use super::{lane::Link, *};
-use crate::{Backoff, Client, Config, greeting};
+use super::*;
+use crate::{Backoff, Client, Config, greeting, link::Link};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use prost::Message as _;
