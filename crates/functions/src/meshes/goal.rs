@@ -261,10 +261,8 @@ fn list_of_shells(document: &str, manifest: &mesh::Manifest) -> Option<String> {
             text.is_empty() || text.starts_with('#') || line.chars().count() - text.chars().count() >= column
         };
         let after = lines.iter().skip(first + 1).take_while(|line| is_within(line)).count();
-        let keys = manifest.secrets().get(&secret.name)?.keys();
-        let empty: BTreeMap<&String, &str> = keys.map(|key| (key, "")).collect();
-        let shell = shell(&secret.name, &empty);
-        *lines.get_mut(first)? = format!("{dash}- {shell} # The values of this Secret are kept apart.");
+        let shell = shell(&secret.name, manifest.secrets().get(&secret.name)?.keys());
+        *lines.get_mut(first)? = format!("{dash}- {shell} {APART}");
         lines.iter_mut().skip(first + 1).take(after).for_each(String::clear);
     }
     let text = lines.join("\n") + "\n";
@@ -278,17 +276,19 @@ fn list_of_shells(document: &str, manifest: &mesh::Manifest) -> Option<String> {
     is_whole.then_some(text)
 }
 
-/// A Secret of this name with these values.
-fn shell(name: &str, values: &BTreeMap<&String, &str>) -> Value {
+const APART: &str = "# The values of this Secret are kept apart.";
+
+/// A Secret of this name with these keys, and nothing in them.
+fn shell<'a>(name: &str, keys: impl Iterator<Item = &'a String>) -> Value {
+    let values: BTreeMap<&String, &str> = keys.map(|key| (key, "")).collect();
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values})
 }
 
 /// What stands in the place of a Secret's document.
 fn shells(document: &str, values: &SecretDocuments) -> String {
-    let mut lines = vec!["---".to_owned(), "# The values of this Secret are kept apart.".to_owned()];
+    let mut lines = vec!["---".to_owned(), APART.to_owned()];
     for (name, values) in values {
-        let empty: BTreeMap<&String, &str> = values.keys().map(|key| (key, "")).collect();
-        lines.push(shell(name, &empty).to_string());
+        lines.push(shell(name, values.keys()).to_string());
     }
     lines.resize(lines.len().max(document.lines().count()), String::new());
     lines.join("\n") + "\n"

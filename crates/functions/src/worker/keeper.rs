@@ -323,17 +323,18 @@ impl State {
         self.live.send_if_modified(|before| std::mem::replace(before, live) != live);
     }
 
-    /// Instances that share what there is to do: those that are wanted, and those that have not ended.
+    /// Instances that share what there is to do: those that are wanted, and those that have not ended; where they divide things among
+    /// them, those that are wanted alone.
     fn sharing(&self, wanted: &Wanted) -> u32 {
         let highest = |ids: Option<&u32>| ids.map_or(0, |id| id + 1);
         let running = highest(self.running.lock().keys().next_back());
         let going = highest(self.going.lock().keys().next_back());
-        u32::try_from(wanted.instances.len()).unwrap_or(u32::MAX).max(running).max(going)
+        wanted.told(u32::try_from(wanted.instances.len()).unwrap_or(u32::MAX).max(running).max(going))
     }
 
     /// Tells those that run how many they are.
     fn share(&self, wanted: &Wanted) {
-        let all = wanted.told(self.sharing(wanted));
+        let all = self.sharing(wanted);
         for kept in self.running.lock().values() {
             if let Some(instance) = &kept.instance {
                 instance.share(all);
@@ -472,7 +473,7 @@ async fn begin(
             failure: None,
             retry_at: None,
         };
-        revive_one(around, wanted.told(state.sharing(wanted)), wanted, id, &mut kept)?;
+        revive_one(around, state.sharing(wanted), wanted, id, &mut kept)?;
         state.running.lock().insert(id, kept);
     }
     state.count();
@@ -481,7 +482,7 @@ async fn begin(
 
 /// Starts instances again that are due.
 fn revive(around: &Arc<Around>, state: &State, wanted: &Wanted) {
-    let (now, sharing) = (tokio::time::Instant::now(), wanted.told(state.sharing(wanted)));
+    let (now, sharing) = (tokio::time::Instant::now(), state.sharing(wanted));
     for (id, kept) in state.running.lock().iter_mut() {
         if kept.retry_at.is_some_and(|at| at <= now)
             && let Err(why) = revive_one(around, sharing, wanted, *id, kept)

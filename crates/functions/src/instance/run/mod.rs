@@ -39,9 +39,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     event_log::{RowChange, Session, TableChange},
-    runtime::{
-        Answer, Event, Exit, InstanceSpec, Invocation, Link, Outcome, Question, Request, StateChange, UserException,
-    },
+    runtime::{Answer, Event, Exit, InstanceSpec, Invocation, Link, Outcome, Question, Request, UserException},
     spec::{FunctionSpec, Guarantee},
 };
 use commits::Commits;
@@ -104,7 +102,7 @@ pub(super) struct Run {
     /// Of guarantee MANUAL: invocations that are acknowledged and have not ended.
     early_acks: FxHashSet<u64>,
     /// What a source has changed since it emitted.
-    source_changes: Vec<StateChange>,
+    source_changes: outcomes::SourceChanges,
     /// Bytes of the plans of a source that change something and are not committed; `None`: others may be under way.
     source_bytes: Option<usize>,
     /// Of guarantee EFFECTIVELY_ONCE, where commits are not atomic.
@@ -188,7 +186,7 @@ impl Run {
             refused: Refused::new(in_order),
             unacked: Unacked::new(in_order),
             early_acks: FxHashSet::default(),
-            source_changes: Vec::new(),
+            source_changes: outcomes::SourceChanges::default(),
             source_bytes: None,
             once: is_once.then(Entries::default),
             is_stopping: false,

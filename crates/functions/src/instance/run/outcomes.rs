@@ -45,6 +45,27 @@ impl Spent {
     }
 }
 
+/// Changes of state that a source has asked for since its last record, for the next one.
+#[derive(Default)]
+pub(super) struct SourceChanges {
+    all: Vec<StateChange>,
+    bytes: usize,
+}
+
+impl SourceChanges {
+    fn add(&mut self, more: Vec<StateChange>) -> Result<()> {
+        self.bytes += more.iter().map(StateChange::bytes).sum::<usize>();
+        self.all.extend(more);
+        if self.all.len() > SOURCE_CHANGES_MAX || self.bytes > SOURCE_CHANGE_BYTES_MAX {
+            return Err(Error::Invalid(format!(
+                "more than {SOURCE_CHANGES_MAX} changes of state, or {SOURCE_CHANGE_BYTES_MAX} bytes of \
+                 them, and no record that they could go with"
+            )));
+        }
+        Ok(())
+    }
+}
+
 impl Run {
     pub(super) async fn events(&mut self, events: Vec<Event>) -> Result<Option<Exit>> {
         let mut plans = Plans::default();
@@ -87,14 +108,7 @@ impl Run {
                     if self.function.kind != Kind::Source {
                         return Err(Error::Invalid("changes of state without an outcome are for sources".into()));
                     }
-                    self.source_changes.extend(changes);
-                    let bytes: usize = self.source_changes.iter().map(StateChange::bytes).sum();
-                    if self.source_changes.len() > SOURCE_CHANGES_MAX || bytes > SOURCE_CHANGE_BYTES_MAX {
-                        return Err(Error::Invalid(format!(
-                            "more than {SOURCE_CHANGES_MAX} changes of state, or {SOURCE_CHANGE_BYTES_MAX} bytes of \
-                             them, and no record that they could go with"
-                        )));
-                    }
+                    self.source_changes.add(changes)?;
                 }
                 Event::Emit { id, record } => self.emitted(id, record, &mut plans).await?,
                 Event::Log(line) => lines.push(line),
@@ -119,7 +133,7 @@ impl Run {
     async fn emitted(&mut self, id: u64, record: Record, plans: &mut Plans) -> Result<()> {
         let mut plan = Plan { invocations: 1, then: Then::Emitted(id), ..Plan::default() };
         let changes = std::mem::take(&mut self.source_changes);
-        let added = match changes.iter().find_map(State::refusal) {
+        let added = match changes.all.iter().find_map(State::refusal) {
             Some(why) => Err(Error::Invalid(why)),
             None => self.add_output(&mut plan, record).await,
         };
@@ -147,16 +161,16 @@ impl Run {
     }
 
     /// Commits of a source have no order among them: of those that change something, one is under way.
-    async fn change_of_source(&mut self, changes: Vec<StateChange>, plan: &mut Plan, plans: &mut Plans) -> Result<()> {
-        if changes.is_empty() {
+    async fn change_of_source(&mut self, changes: SourceChanges, plan: &mut Plan, plans: &mut Plans) -> Result<()> {
+        if changes.all.is_empty() {
             return Ok(());
         }
-        let more = plan.bytes + changes.iter().map(StateChange::bytes).sum::<usize>();
+        let more = plan.bytes + changes.bytes;
         if self.source_bytes.is_none_or(|bytes| bytes + more > SOURCE_BYTES) && self.state.is_pending() {
             self.commit_all(plans);
             self.finish_commits().await?;
         }
-        for change in changes {
+        for change in changes.all {
             plan.is_doubtful |= matches!(change, StateChange::Add { .. });
             let change = self.state.begin(change, None);
             plan.bytes += change.bytes();

@@ -449,9 +449,7 @@ impl Task {
             });
         }
     }
-}
 
-impl Task {
     /// Begins to write what was learnt, where that is not what is written.
     fn save(&mut self) {
         let Some(worker) = self.worker() else { return };
@@ -467,17 +465,16 @@ impl Task {
         let sized: BTreeSet<String> = sized.map(|(name, _)| name.to_string()).collect();
         // What cannot be read is there, too.
         let has_damage = !worker.shared.damaged.is_empty();
-        let stays = |name: &str| has_damage || sized.contains(name);
-        let changes = learnt::changes(&worker.shared.scaler.learnt.lock(), &now, stays);
+        let stays = move |name: &str| has_damage || sized.contains(name);
+        let changes = learnt::changes(&worker.shared.scaler.learnt.lock(), &now, &stays);
         if changes.is_empty() {
             return;
         }
         self.saving.spawn(async move {
-            let gone: Vec<_> = changes.iter().map(|change| String::from_utf8_lossy(&change.key).into_owned()).collect();
             match worker.shared.tables.write(changes).await {
                 Ok(()) => {
                     let mut saved = worker.shared.scaler.learnt.lock();
-                    gone.iter().for_each(|name| drop(saved.remove(name)));
+                    saved.retain(|name, _| now.contains_key(name) || stays(name));
                     saved.extend(now);
                 }
                 Err(error) => tracing::warn!(%error, "what was learnt of the size of instances is not written"),
