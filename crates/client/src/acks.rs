@@ -120,7 +120,7 @@ impl Batches {
 
 /// Whether message `index` is in the set.
 #[must_use]
-pub(crate) fn contains(words: &[u64], index: u32) -> bool {
+pub fn contains(words: &[u64], index: u32) -> bool {
     words.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
 }
 

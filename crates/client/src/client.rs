@@ -135,7 +135,7 @@ impl Client {
     /// The schema of a topic that has this version; `None`: it has none, or not this one.
     ///
     /// # Errors
-    /// [`Error::TopicName`], or what the broker or the connection says.
+    /// What the broker or the connection says.
     pub async fn schema(&self, topic: &TopicName, version: Bytes) -> Result<Option<proto::Schema>> {
         let connection = self.inner.connection_for(topic, 0).await?;
         let answer = connection
@@ -178,7 +178,7 @@ impl Client {
             .get_or_create_schema_response
             .ok_or_else(|| Error::Protocol("GET_OR_CREATE_SCHEMA was answered with another command".into()))?;
         match answer.error_code {
-            None => Ok(answer.schema_version().to_vec().into()),
+            None => Ok(answer.schema_version.unwrap_or_default()),
             Some(_) => Err(broker_error("put schema", answer.error_code(), answer.error_message())),
         }
     }

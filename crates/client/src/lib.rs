@@ -28,7 +28,7 @@ mod reader;
 /// What consumers and producers do with entries, for those that reach a broker without a connection.
 pub mod entries {
     pub use crate::{
-        acks::{Ack, Batches, all_but, clear},
+        acks::{Ack, Batches, all_but, clear, contains},
         batcher::{Batcher, Encoded, Stamp, single},
         message::{Opened, batch_size, open, open_as_stored, read},
     };

@@ -120,6 +120,8 @@ pub struct Entry {
     pub topic: Arc<str>,
     /// What the broker said with it.
     pub delivery: Delivery,
+    /// How many of its messages are not acknowledged.
+    pub messages: u32,
     /// The entry.
     pub bytes: Bytes,
 }

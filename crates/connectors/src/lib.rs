@@ -150,7 +150,7 @@ impl Connectors {
             return Err(Error::Open("only code of the form builtin://NAME is part of this program".to_owned()));
         };
         let about = About { function, instance, clock: &self.clock };
-        let found = CONNECTORS.iter().find(|connector| connector.name == name);
+        let found = connector(name);
         let open = match function.kind {
             Kind::Source => found.and_then(|c| c.source).map(|make| make(&about).map(Open::Source)),
             Kind::Sink => found.and_then(|c| c.sink).map(|make| make(&about).map(Open::Sink)),
@@ -158,6 +158,10 @@ impl Connectors {
         };
         open.unwrap_or_else(|| Err(unknown(function.kind, name)))
     }
+}
+
+fn connector(name: &str) -> Option<&'static Connector> {
+    CONNECTORS.iter().find(|connector| connector.name == name)
 }
 
 fn unknown(kind: Kind, name: &str) -> Error {
@@ -180,8 +184,7 @@ impl Runtime for Connectors {
 
     fn is_self_driven(&self, function: &FunctionSpec) -> bool {
         let Code::Builtin(name) = &function.code else { return false };
-        function.kind == Kind::Sink
-            && CONNECTORS.iter().any(|connector| connector.reads_topics && connector.name == name)
+        function.kind == Kind::Sink && connector(name).is_some_and(|connector| connector.reads_topics)
     }
 
     async fn start(&self, instance: InstanceSpec) -> Result<Link, StartError> {

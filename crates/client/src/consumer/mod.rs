@@ -248,7 +248,7 @@ impl Consumer {
         let messages = open_messages(&delivery, &bytes);
         let feed = &self.feeds[feed];
         feed.consumed(messages);
-        Ok(Entry { topic: feed.topic.clone(), delivery, bytes })
+        Ok(Entry { topic: feed.topic.clone(), delivery, messages, bytes })
     }
 
     async fn next_entry(&self) -> Result<(usize, Delivery, Bytes)> {

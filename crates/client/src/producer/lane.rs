@@ -227,6 +227,21 @@ impl Lane {
         }
     }
 
+    /// Enqueues once there is room for it.
+    pub(super) async fn when_room(
+        &self,
+        mut enqueue: impl FnMut() -> Result<Option<Publication>>,
+    ) -> Result<Publication> {
+        loop {
+            let mut room = pin!(self.room.notified());
+            room.as_mut().enable();
+            if let Some(publication) = enqueue()? {
+                return Ok(publication);
+            }
+            room.await;
+        }
+    }
+
     async fn attach_again(self: &Arc<Self>) {
         let Some(backoff) = self.client.config.reconnect else { return };
         self.make_room_for_another().await;
@@ -320,6 +335,13 @@ impl Lane {
         Ok(Some(Publication(publication)))
     }
 
+    /// Nothing goes after one that may be refused all by itself.
+    fn has_room_for_entry(&self, state: &State, bytes: usize) -> bool {
+        state.pending_messages < self.options.pending_messages_max
+            && (state.pending_bytes == 0 || state.pending_bytes + bytes <= self.options.pending_bytes_max)
+            && state.pending.back().is_none_or(|last| last.kind != Kind::Alone)
+    }
+
     /// `Ok(None)`: there is no room now.
     pub(super) fn try_enqueue_entry(&self, messages: &[Outgoing], sequence_id: u64) -> Result<Option<Publication>> {
         let mut guard = self.state.lock();
@@ -330,10 +352,7 @@ impl Lane {
         let limit = state.max_message_bytes;
         self.close_batch(state);
         let bytes = messages.iter().map(|message| message.payload.len()).sum();
-        if state.pending_messages >= self.options.pending_messages_max
-            || (state.pending_bytes > 0 && state.pending_bytes + bytes > self.options.pending_bytes_max)
-            || state.pending.back().is_some_and(|last| last.kind == Kind::Alone)
-        {
+        if !self.has_room_for_entry(state, bytes) {
             return Ok(None);
         }
         let Some(encoded) = batcher::entry(messages, sequence_id, &state.stamp, now_ms()) else {
@@ -344,8 +363,7 @@ impl Lane {
         if sent > limit {
             return Err(Error::TooLarge { bytes: sent, limit });
         }
-        let is_delayed = encoded.metadata.deliver_at_time.is_some();
-        let kind = if is_delayed || sent_bytes(&encoded) > state.largest_stored { Kind::Alone } else { Kind::Numbered };
+        let kind = state.numbered(&encoded);
         state.next_sequence_id = Some(sequence_id + 1);
         let (stored, publication) = oneshot::channel();
         self.push(state, encoded, messages.len() > 1, bytes, kind, vec![stored]);
@@ -364,10 +382,7 @@ impl Lane {
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
         }
-        if state.pending_messages >= self.options.pending_messages_max
-            || (state.pending_bytes > 0 && state.pending_bytes + bytes > self.options.pending_bytes_max)
-            || state.pending.back().is_some_and(|last| last.kind == Kind::Alone)
-        {
+        if !self.has_room_for_entry(state, bytes) {
             return Ok(None);
         }
         let number = sequence_id.unwrap_or(state.next_sequence_id.unwrap_or(0));
@@ -381,12 +396,7 @@ impl Lane {
         };
         let messages = u32::try_from(metadata.num_messages_in_batch()).unwrap_or(1).max(1);
         let encoded = Encoded { metadata, payload: entry.payload.clone(), messages, highest_sequence_id: number };
-        let is_delayed = encoded.metadata.deliver_at_time.is_some();
-        let kind = match sequence_id {
-            None => Kind::Free,
-            Some(_) if is_delayed || sent_bytes(&encoded) > state.largest_stored => Kind::Alone,
-            Some(_) => Kind::Numbered,
-        };
+        let kind = sequence_id.map_or(Kind::Free, |_| state.numbered(&encoded));
         state.next_sequence_id = Some(number.saturating_add(1));
         let (stored, publication) = oneshot::channel();
         self.push(state, encoded, is_batch, bytes, kind, vec![stored]);
@@ -495,6 +505,12 @@ impl Lane {
 }
 
 impl State {
+    /// What an entry with a number of its own means to those after it.
+    fn numbered(&self, encoded: &Encoded) -> Kind {
+        let is_delayed = encoded.metadata.deliver_at_time.is_some();
+        if is_delayed || sent_bytes(encoded) > self.largest_stored { Kind::Alone } else { Kind::Numbered }
+    }
+
     /// Ends the producer, unless it has: the connection it is still registered on, and who waits.
     pub(super) fn end(&mut self, error: &Error) -> (Option<Arc<Connection>>, Vec<oneshot::Sender<Result<MessageId>>>) {
         // Whoever closes it takes over what a failure left to be closed.

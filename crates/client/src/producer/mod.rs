@@ -11,7 +11,7 @@ use crate::{Batching, Error, Outgoing, Result, client::Inner, message::Opened};
 use model::{AccessMode, MessageId, TopicName};
 use std::{
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -189,14 +189,7 @@ impl Producer {
         if let Some(publication) = lane.try_enqueue(&message)? {
             return Ok(publication);
         }
-        loop {
-            let mut room = pin!(lane.room.notified());
-            room.as_mut().enable();
-            if let Some(publication) = lane.try_enqueue(&message)? {
-                return Ok(publication);
-            }
-            room.await;
-        }
+        lane.when_room(|| lane.try_enqueue(&message)).await
     }
 
     /// Publishes these as one entry under one sequence id, to a topic that is not partitioned or one partition of it; returns what to
@@ -215,14 +208,7 @@ impl Producer {
         if messages.len() > 1 && messages.iter().any(|message| message.deliver_at_ms.is_some()) {
             return Err(Error::Mixed("delayed and other messages"));
         }
-        loop {
-            let mut room = pin!(lane.room.notified());
-            room.as_mut().enable();
-            if let Some(publication) = lane.try_enqueue_entry(messages, sequence_id)? {
-                return Ok(publication);
-            }
-            room.await;
-        }
+        lane.when_room(|| lane.try_enqueue_entry(messages, sequence_id)).await
     }
 
     /// Publishes an entry that somebody else made, to one partition (by its index, 0 where there are none): as it is, but for who publishes
@@ -238,14 +224,7 @@ impl Producer {
         sequence_id: Option<u64>,
     ) -> Result<Publication> {
         let lane = self.lanes.get(partition).ok_or(Error::Mixed("a partition that is not there"))?;
-        loop {
-            let mut room = pin!(lane.room.notified());
-            room.as_mut().enable();
-            if let Some(publication) = lane.try_enqueue_made(entry, sequence_id)? {
-                return Ok(publication);
-            }
-            room.await;
-        }
+        lane.when_room(|| lane.try_enqueue_made(entry, sequence_id)).await
     }
 
     /// The topic, or its partitions in their order.

@@ -6,7 +6,7 @@
 use bytes::{Buf, BytesMut};
 use client::{
     compress, decompress,
-    entries::{Opened, batch_size},
+    entries::{Opened, batch_size, contains},
     partition_of,
 };
 use prost::Message as _;
@@ -86,7 +86,7 @@ fn split(opened: &Opened, open: &[u64], partitions: usize, turn: usize) -> Optio
 }
 
 fn is_open(open: &[u64], index: u32) -> bool {
-    open.is_empty() || open.get(index as usize / 64).is_some_and(|word| word & 1 << (index % 64) != 0)
+    open.is_empty() || contains(open, index)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 use client::{
     Consumer, Entry, Producer,
     entries::{Opened, open_as_stored},
-    hot,
 };
 use functions::instance::entry_number;
 use futures::{FutureExt, StreamExt, future::try_join_all, stream::FuturesOrdered};
@@ -133,7 +132,7 @@ impl Lane {
                         since = Instant::now();
                     }
                     let id = MessageId { position: entry.delivery.position, partition: -1, batch_index: -1 };
-                    let messages = messages_of(&entry);
+                    let messages = entry.messages;
                     self.told.received(messages);
                     let open = match &mut outlet {
                         Some(open) => open,
@@ -234,14 +233,5 @@ impl Lane {
         }
         outlet.versions.insert(here, there.clone());
         Ok(there)
-    }
-}
-
-/// Messages of an entry that are not acknowledged.
-fn messages_of(entry: &Entry) -> u32 {
-    let all = hot::split_entry(&entry.bytes).map_or(1, |(metadata, _)| hot::messages_in_batch(metadata));
-    match &entry.delivery.ack_set[..] {
-        [] => all,
-        open => open.iter().map(|word| word.count_ones()).sum::<u32>().min(all),
     }
 }
