@@ -34,7 +34,7 @@ struct Inner {
     store: Arc<dyn Metastore>,
     config: Arc<Config>,
     /// Others than this one.
-    clusters: RwLock<BTreeMap<String, Arc<ClusterData>>>,
+    clusters: RwLock<BTreeMap<String, ClusterData>>,
     tenants: RwLock<BTreeMap<String, Row<TenantInfo>>>,
     namespaces: RwLock<BTreeMap<NamespaceName, Row<Arc<NamespacePolicies>>>>,
     /// Only topics that have policies of their own; a partitioned one by its name without suffix.
@@ -100,7 +100,7 @@ impl Metadata {
             }),
         };
         for (key, value, _) in metadata.inner.store.list(CLUSTERS).await? {
-            let value = Arc::new(parse(&key, &value)?);
+            let value = parse(&key, &value)?;
             metadata.inner.clusters.write().insert(key[CLUSTERS.len()..].to_owned(), value);
         }
         for (key, value, version) in metadata.inner.store.list(TENANTS).await? {
@@ -152,7 +152,7 @@ impl Metadata {
     }
 
     /// Another one.
-    pub(crate) fn other_cluster(&self, name: &str) -> Option<Arc<ClusterData>> {
+    pub(crate) fn other_cluster(&self, name: &str) -> Option<ClusterData> {
         self.inner.clusters.read().get(name).cloned()
     }
 
@@ -168,14 +168,14 @@ impl Metadata {
             metastore::Error::Conflict { .. } => exists(),
             other => other.into(),
         })?;
-        self.inner.clusters.write().insert(name.to_owned(), Arc::new(data));
+        self.inner.clusters.write().insert(name.to_owned(), data);
         Ok(())
     }
 
     pub(crate) async fn update_cluster(&self, name: &str, data: ClusterData) -> Result<()> {
         self.must_have_cluster(name)?;
         self.put(&format!("{CLUSTERS}{name}"), &data, Expect::Any).await?;
-        self.inner.clusters.write().insert(name.to_owned(), Arc::new(data));
+        self.inner.clusters.write().insert(name.to_owned(), data);
         Ok(())
     }
 

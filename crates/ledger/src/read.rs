@@ -50,7 +50,7 @@ impl ReadRequest {
             // Entries may have been trimmed since the request was made.
             let (start, trimmed) = {
                 let state = self.topic.state.lock();
-                let ordinal = state.stored_from(state.after(from.previous()).max(state.first_ordinal()));
+                let ordinal = state.stored_from(state.after(from.previous()));
                 (state.position(ordinal), state.deleted || state.first_ordinal() >= state.after(self.upto))
             };
             if trimmed || start > self.upto {

@@ -68,6 +68,11 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
+    /// The ordinal of the first entry that is stored, or of the one after the last.
+    fn begin(&self) -> u64 {
+        self.base + self.first.min(self.entries)
+    }
+
     pub(crate) fn end(&self) -> u64 {
         self.base + self.entries
     }
@@ -216,7 +221,7 @@ impl State {
     /// The first entry still stored, or the next one when there is none.
     pub(crate) fn first_ordinal(&self) -> u64 {
         let first = self.ledgers.iter().find(|l| l.first < l.entries).unwrap_or_else(|| self.last());
-        first.base + first.first.min(first.entries)
+        first.begin()
     }
 
     /// The mark-delete position of a cursor whose first unacknowledged ordinal is `next`.
@@ -514,18 +519,16 @@ impl State {
     /// Ordinals of entries that are gone although earlier ones are not, half open: see [`State::drop_below`].
     fn gaps(&self) -> Vec<(u64, u64)> {
         let first = self.first_ordinal();
-        let gone = self.ledgers.iter().map(|l| (l.base, l.base + l.first.min(l.entries)));
+        let gone = self.ledgers.iter().map(|l| (l.base, l.begin()));
         gone.filter(|&(start, end)| start < end && end > first).collect()
     }
 
     /// The first ordinal at or after this one whose entry is stored, or is still to come.
     pub(crate) fn stored_from(&self, ordinal: u64) -> u64 {
         let at = self.ledgers.partition_point(|l| l.base <= ordinal).saturating_sub(1);
-        let stored = self.ledgers[at..].iter().map(|l| (ordinal.max(l.base + l.first.min(l.entries)), l.end()));
-        stored
-            .into_iter()
-            .find(|(first, end)| first < end)
-            .map_or_else(|| self.total().max(ordinal), |(first, _)| first)
+        let stored = self.ledgers[at..].iter().map(|l| (ordinal.max(l.begin()), l.end()));
+        let mut stored = stored.filter(|(first, end)| first < end);
+        stored.next().map_or_else(|| self.total().max(ordinal), |(first, _)| first)
     }
 
     /// Entries of `ledger` below `first` are gone, which were `bytes` bytes. With them goes all that came before: nobody needs it

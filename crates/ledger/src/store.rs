@@ -236,10 +236,10 @@ impl Store {
     /// What is stored of a partitioned topic, sorted by name, whatever its number of partitions.
     ///
     /// # Errors
-    /// [`Error::Meta`].
+    /// The catalog cannot be read.
     pub fn parts(&self, topic: &TopicName) -> Result<Vec<TopicName>> {
         let mut found = self.topics_with(&format!("{topic}-"))?;
-        found.retain(|name| name.partition().is_some() && name.partitioned() == *topic);
+        found.retain(|name| name.partitioned() == *topic);
         Ok(found)
     }
 

@@ -36,7 +36,7 @@ impl Broker {
                 ..ClusterData::default()
             });
         }
-        self.inner.metadata.other_cluster(name).map(|data| ClusterData::clone(&data))
+        self.inner.metadata.other_cluster(name)
     }
 
     /// Remembers another cluster; durable when it returns.
@@ -520,11 +520,10 @@ impl Broker {
     /// # Errors
     /// [`Error::TopicNotFound`].
     pub async fn bytes_after(&self, topic: &TopicName, position: Option<Position>) -> Result<u64> {
-        let bytes = move |ledger: &ledger::ManagedLedger| match position {
-            Some(position) => ledger.bytes_after(position),
-            None => ledger.storage_bytes(),
-        };
-        self.with_topic(topic, move |topic, _| Ok(bytes(&topic.ledger))).await
+        self.with_topic(topic, move |topic, _| {
+            Ok(position.map_or_else(|| topic.ledger.storage_bytes(), |at| topic.ledger.bytes_after(at)))
+        })
+        .await
     }
 
     /// Counters and gauges of one topic.

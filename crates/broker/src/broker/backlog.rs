@@ -5,7 +5,7 @@ use model::{Position, TopicName};
 use super::Broker;
 use crate::{
     error::Result,
-    topic::backlog::{Extent, Step},
+    topic::backlog::{Extent, next_piece},
 };
 
 /// More entries than these are not looked at. Pulsar: `subscriptionBacklogScanMaxEntries`.
@@ -45,17 +45,7 @@ impl Broker {
             })
             .await?;
         let mut found = Backlog::default();
-        loop {
-            let extent = Extent { from, to };
-            let step = self.with_topic(topic, move |topic, _| Ok(topic.read_backlog(cursor, extent))).await?;
-            let piece = match step {
-                Step::End => return Ok(found),
-                Step::Read(piece) => piece,
-                Step::Later(from, request) => {
-                    let (entries, extent) = (request.run().await?, Extent { from, to });
-                    self.with_topic(topic, move |topic, _| Ok(topic.left_of(cursor, extent, entries))).await?
-                }
-            };
+        while let Some(piece) = next_piece(self.shard(topic), topic, Extent { from, to }, move |_| Ok(cursor)).await? {
             from = piece.next;
             for (entry, _) in piece.entries {
                 if found.entries == ENTRIES_MAX {
@@ -67,5 +57,6 @@ impl Broker {
                 found.last = Some(entry.position);
             }
         }
+        Ok(found)
     }
 }

@@ -123,6 +123,15 @@ impl Broker {
         self.create(topic, properties, false).await
     }
 
+    /// For where a topic is created: what it belongs to may have been deleted since the last look.
+    fn look_again(&self) -> impl Fn(&TopicName) -> Result<()> + Send + use<> {
+        let (going, metadata) = (self.inner.going.clone(), self.inner.metadata.clone());
+        move |topic| {
+            going.check(topic)?;
+            metadata.policies(topic.namespace()).map(drop)
+        }
+    }
+
     /// [`Broker::create_topic`]; `as_part`: only as a partition of a topic that has it.
     async fn create(&self, topic: &TopicName, properties: BTreeMap<String, String>, as_part: bool) -> Result<()> {
         if let Some(own) = properties.keys().find(|k| k.starts_with(OWN)) {
@@ -130,11 +139,9 @@ impl Broker {
         }
         self.check_room(topic.namespace(), 1)?;
         let name = topic.clone();
-        let (going, metadata) = (self.inner.going.clone(), self.inner.metadata.clone());
-        // Once more where it is created: what it belongs to may have been deleted since the last look.
+        let look_again = self.look_again();
         let check = move |store: &ledger::Store, name: &TopicName| {
-            going.check(name)?;
-            metadata.policies(name.namespace())?;
+            look_again(name)?;
             if as_part && store.partitions(&name.partitioned())?.is_none() {
                 return Err(Error::TopicNotFound(name.clone()));
             }
@@ -246,11 +253,9 @@ impl Broker {
         }
         self.check_room(topic.namespace(), partitions as usize)?;
         let name = topic.clone();
-        let (going, metadata) = (self.inner.going.clone(), self.inner.metadata.clone());
+        let look_again = self.look_again();
         self.change(topic, move |store, batch| {
-            // Once more, as for a topic that is not partitioned.
-            going.check(&name)?;
-            metadata.policies(name.namespace())?;
+            look_again(&name)?;
             if store.exists(&name)? || store.partitions(&name)?.is_some() {
                 return Err(Error::TopicExists(name));
             }

@@ -11,6 +11,7 @@ mod run;
 
 pub(crate) use run::run;
 
+use client::entries::{clear, contains};
 use ledger::{Entry, Words};
 use model::Position;
 use rustc_hash::FxHashMap;
@@ -68,9 +69,7 @@ pub(crate) fn others(of_entry: &[Superseded]) -> Option<(u32, Vec<u64>)> {
     let mut words = vec![u64::MAX; of.div_ceil(64) as usize];
     for one in of_entry {
         let (index, _) = one.of_batch?;
-        if let Some(word) = words.get_mut((index / 64) as usize) {
-            *word &= !(1 << (index % 64));
-        }
+        clear(&mut words, index);
     }
     Some((of, words))
 }
@@ -158,8 +157,7 @@ impl Compactor {
         let of = metadata.messages();
         let Some(messages) = unpacked(entry, metadata, of) else { return };
         for (index, (single, payload)) in (0..of).zip(messages.flatten()) {
-            let word = |words: &Words| words.get((index / 64) as usize).copied().unwrap_or(0);
-            if left.is_some_and(|words| word(words) & (1 << (index % 64)) == 0) {
+            if left.is_some_and(|words| !contains(words, index)) {
                 continue;
             }
             let this = Superseded { position: entry.position, of_batch: Some((index, of)) };

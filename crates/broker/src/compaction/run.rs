@@ -9,7 +9,10 @@ use super::{Compactor, Superseded};
 use crate::{
     error::{Error, Result},
     shard::Handle,
-    topic::backlog::{Extent, Step},
+    topic::{
+        Topic,
+        backlog::{Extent, next_piece},
+    },
 };
 
 /// So many superseded messages are acknowledged at one time.
@@ -34,16 +37,7 @@ pub(crate) async fn run(shard: Handle, topic: TopicName, extent: Extent, turn: A
 
 async fn compact(shard: &Handle, topic: &TopicName, Extent { mut from, to }: Extent) -> Result<()> {
     let mut compactor = Compactor::default();
-    loop {
-        let step = shard.with_topic(topic, move |topic, _| topic.read_to_compact(Extent { from, to })).await?;
-        let piece = match step {
-            Step::End => break,
-            Step::Read(piece) => piece,
-            Step::Later(from, request) => {
-                let entries = request.run().await?;
-                shard.with_topic(topic, move |topic, _| topic.left_to_compact(from, to, entries)).await?
-            }
-        };
+    while let Some(piece) = next_piece(shard, topic, Extent { from, to }, Topic::compacting).await? {
         from = piece.next;
         let mut entries = piece.entries.into_iter();
         while entries.len() > 0 {

@@ -1,9 +1,10 @@
 //! Reading what a subscription has not acknowledged, piece by piece and beside its consumers.
 
 use ledger::{CursorId, Entry, Read, ReadRequest, Words};
-use model::Position;
+use model::{Position, TopicName};
 
 use super::Topic;
+use crate::{error::Result, shard::Handle};
 
 /// Entries and bytes that are read at one time.
 const READ_ENTRIES: usize = 256;
@@ -23,16 +24,39 @@ pub(crate) struct Piece {
     pub(crate) next: Position,
 }
 
-pub(crate) enum Step {
+enum Step {
     Read(Piece),
     /// From this position on it is on disk.
     Later(Position, ReadRequest),
     End,
 }
 
+/// The next piece of the backlog that `cursor` has; `None` at its end.
+///
+/// # Errors
+/// The topic or the cursor is gone, or the storage fails.
+pub(crate) async fn next_piece(
+    shard: &Handle,
+    topic: &TopicName,
+    Extent { from, to }: Extent,
+    cursor: impl Fn(&Topic) -> Result<CursorId> + Clone + Send + 'static,
+) -> Result<Option<Piece>> {
+    let of = cursor.clone();
+    let step = shard.with_topic(topic, move |topic, _| Ok(topic.read_backlog(of(topic)?, Extent { from, to }))).await?;
+    match step {
+        Step::End => Ok(None),
+        Step::Read(piece) => Ok(Some(piece)),
+        Step::Later(from, request) => {
+            let entries = request.run().await?;
+            let left = move |topic: &Topic| Ok(topic.left_of(cursor(topic)?, Extent { from, to }, entries));
+            shard.with_topic(topic, move |topic, _| left(topic)).await.map(Some)
+        }
+    }
+}
+
 impl Topic {
     /// The next piece of a backlog.
-    pub(crate) fn read_backlog(&mut self, cursor: CursorId, Extent { from, to }: Extent) -> Step {
+    fn read_backlog(&mut self, cursor: CursorId, Extent { from, to }: Extent) -> Step {
         let Some(from) = self.ledger.first_unacked(cursor, from).filter(|at| *at <= to) else { return Step::End };
         match self.ledger.read(from, READ_ENTRIES, READ_BYTES) {
             Read::Entries(entries) => Step::Read(self.left_of(cursor, Extent { from, to }, entries)),
@@ -42,7 +66,7 @@ impl Topic {
     }
 
     /// What is left of entries that were read from `from` on.
-    pub(crate) fn left_of(&self, cursor: CursorId, Extent { from, to }: Extent, entries: Vec<Entry>) -> Piece {
+    fn left_of(&self, cursor: CursorId, Extent { from, to }: Extent, entries: Vec<Entry>) -> Piece {
         let next = entries.last().map_or(from, |last| last.position).next();
         let is_left = |entry: &Entry| entry.position <= to && !self.ledger.is_acked(cursor, entry.position);
         let with_words = |entry: Entry| {

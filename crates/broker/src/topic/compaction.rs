@@ -1,14 +1,11 @@
 //! Compaction of one topic, as its shard sees it: begin, read, acknowledge what is superseded, end. See [`crate::compaction`].
 
 use admin_api::stats::CompactionStats;
-use ledger::{CursorId, Entry};
+use ledger::CursorId;
 use model::Position;
 use std::collections::BTreeMap;
 
-use super::{
-    Topic,
-    backlog::{Extent, Piece, Step},
-};
+use super::{Topic, backlog::Extent};
 use crate::{
     compaction::{self, CompactionStatus, SUBSCRIPTION, Superseded},
     error::{Error, Result},
@@ -37,7 +34,9 @@ impl Topic {
         self.subscriptions.get(id).map(Subscription::cursor)
     }
 
-    fn compacting(&self) -> Result<CursorId> {
+    /// # Errors
+    /// [`Error::Conflict`]: the subscription was deleted meanwhile.
+    pub(crate) fn compacting(&self) -> Result<CursorId> {
         self.compaction_cursor().ok_or_else(|| Error::Conflict(format!("subscription {SUBSCRIPTION} was deleted")))
     }
 
@@ -103,24 +102,10 @@ impl Topic {
         Ok(Extent { from, to: self.ledger.last_confirmed() })
     }
 
-    /// # Errors
-    /// [`Error::Conflict`]: the subscription was deleted meanwhile.
-    pub(crate) fn read_to_compact(&mut self, Extent { from, to }: Extent) -> Result<Step> {
-        Ok(self.read_backlog(self.compacting()?, Extent { from, to }))
-    }
-
-    /// What is left of entries that were read from `from` on.
-    ///
-    /// # Errors
-    /// As [`Topic::read_to_compact`].
-    pub(crate) fn left_to_compact(&self, from: Position, to: Position, entries: Vec<Entry>) -> Result<Piece> {
-        Ok(self.left_of(self.compacting()?, Extent { from, to }, entries))
-    }
-
     /// Takes what is superseded in order of position.
     ///
     /// # Errors
-    /// As [`Topic::read_to_compact`].
+    /// As [`Topic::compacting`].
     pub(crate) fn supersede(&mut self, superseded: &[Superseded]) -> Result<()> {
         let cursor = self.compacting()?;
         for of_entry in superseded.chunk_by(|a, b| a.position == b.position) {
