@@ -65,7 +65,7 @@ final class Instance {
     /** What was asked for outside of an invocation. Guarded by this when it is replaced. */
     private volatile Effects adrift = new Effects();
     private volatile boolean isAdrift;
-    private boolean hasSaidReady;
+    private volatile boolean hasSaidReady;
     private Invocation current;
     private List<Input> window = new ArrayList<>();
 
@@ -110,10 +110,7 @@ final class Instance {
             code.initialize(new FunctionContext(this, null));
         } catch (Exception | Error e) {
             String method = hello.kind.equals("function") ? "initialize" : "open";
-            if (hasSaidReady) {
-                die(code.name() + "." + method + " failed", e);
-            }
-            throw new UserCode.Unusable(code.name() + "." + method + " failed: " + e, e);
+            cannotBegin(code.name() + "." + method + " failed", e);
         }
         if (isTriggered) {
             initialize(triggerer);
@@ -125,12 +122,15 @@ final class Instance {
         try {
             triggerer.init(hello.batch.triggererConfig(), new FunctionContext(this, null));
         } catch (Exception | LinkageError e) {
-            String failed = hello.batch.triggererClass() + ".init failed";
-            if (hasSaidReady) {
-                die(failed, e);
-            }
-            throw new UserCode.Unusable(failed + ": " + e, e);
+            cannotBegin(hello.batch.triggererClass() + ".init failed", e);
         }
+    }
+
+    private void cannotBegin(String what, Throwable why) throws UserCode.Unusable {
+        if (hasSaidReady) {
+            die(what, why);
+        }
+        throw new UserCode.Unusable(what + ": " + why, why);
     }
 
     /** Once. Code that opens may look at state, and is answered only after it. */

@@ -1,7 +1,6 @@
 package geminga.instance.schema;
 
 import geminga.instance.GenericTypes;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.reflect.Type;
 import java.nio.ByteBuffer;
@@ -12,11 +11,9 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Function;
 import org.apache.avro.Schema;
 import org.apache.avro.io.BinaryDecoder;
-import org.apache.avro.io.BinaryEncoder;
 import org.apache.avro.io.DatumReader;
 import org.apache.avro.io.DatumWriter;
 import org.apache.avro.io.DecoderFactory;
-import org.apache.avro.io.EncoderFactory;
 import org.apache.avro.reflect.ReflectData;
 import org.apache.avro.reflect.ReflectDatumReader;
 import org.apache.avro.reflect.ReflectDatumWriter;
@@ -66,15 +63,11 @@ public final class AvroSchema<T> extends Coding<T> {
 
     @Override
     public byte[] encode(T value) {
-        ByteArrayOutputStream out = new ByteArrayOutputStream();
         try {
-            BinaryEncoder encoder = EncoderFactory.get().directBinaryEncoder(out, null);
-            writer.write(value, encoder);
-            encoder.flush();
+            return AvroTypes.bytes(writer, value);
         } catch (IOException e) {
             throw new org.apache.pulsar.client.api.SchemaSerializationException(e);
         }
-        return out.toByteArray();
     }
 
     @Override

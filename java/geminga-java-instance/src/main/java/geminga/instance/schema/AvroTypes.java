@@ -1,9 +1,14 @@
 package geminga.instance.schema;
 
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
 import java.lang.reflect.Type;
 import org.apache.avro.Conversions;
 import org.apache.avro.Schema;
 import org.apache.avro.data.TimeConversions;
+import org.apache.avro.io.BinaryEncoder;
+import org.apache.avro.io.DatumWriter;
+import org.apache.avro.io.EncoderFactory;
 import org.apache.avro.reflect.ReflectData;
 import org.apache.pulsar.client.api.schema.SchemaDefinition;
 
@@ -30,6 +35,15 @@ final class AvroTypes {
             ReflectData data = allowNull ? new ReflectData.AllowNull() : new ReflectData();
             return convert(data, withJavaTime).getSchema(type);
         }
+    }
+
+    /** A value as Avro has it in binary. */
+    static <T> byte[] bytes(DatumWriter<T> writer, T value) throws IOException {
+        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        BinaryEncoder encoder = EncoderFactory.get().directBinaryEncoder(out, null);
+        writer.write(value, encoder);
+        encoder.flush();
+        return out.toByteArray();
     }
 
     static ReflectData data(ClassLoader loader, boolean withJavaTime) {

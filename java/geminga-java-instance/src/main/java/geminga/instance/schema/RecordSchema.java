@@ -2,7 +2,6 @@ package geminga.instance.schema;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -11,9 +10,7 @@ import java.util.Optional;
 import org.apache.avro.generic.GenericData;
 import org.apache.avro.generic.GenericDatumReader;
 import org.apache.avro.generic.GenericDatumWriter;
-import org.apache.avro.io.BinaryEncoder;
 import org.apache.avro.io.DecoderFactory;
-import org.apache.avro.io.EncoderFactory;
 import org.apache.pulsar.client.api.SchemaSerializationException;
 import org.apache.pulsar.client.api.schema.Field;
 import org.apache.pulsar.client.api.schema.GenericRecord;
@@ -86,11 +83,7 @@ public final class RecordSchema extends Coding<GenericRecord> implements Generic
 
     /** A record of Avro's own, with the schema it carries. */
     static byte[] avroBytes(org.apache.avro.generic.GenericRecord record) throws IOException {
-        ByteArrayOutputStream out = new ByteArrayOutputStream();
-        BinaryEncoder encoder = EncoderFactory.get().directBinaryEncoder(out, null);
-        new GenericDatumWriter<Object>(record.getSchema()).write(record, encoder);
-        encoder.flush();
-        return out.toByteArray();
+        return AvroTypes.bytes(new GenericDatumWriter<>(record.getSchema()), record);
     }
 
     /** What is behind a record; null when it is one of user code's own making. */
