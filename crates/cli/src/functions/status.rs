@@ -82,17 +82,23 @@ fn forwarded(outbox: &Value) -> String {
     let output = shown(outbox["output"].as_str().unwrap_or_default());
     let mut text =
         format!("\noutput: {state} to {output} of cluster {}, {messages} messages since the start\n", shown(cluster));
-    let latest = forwarder["latestSystemExceptions"].as_array();
-    let latest = latest.and_then(|all| all.iter().max_by_key(|one| one["timestampMs"].as_i64()));
-    let said = latest.map(|one| {
-        let when = ago(one["timestampMs"].as_i64().unwrap_or_default());
-        (format!("latest trouble, {when}"), one["exceptionString"].as_str().unwrap_or_default())
-    });
-    let error = forwarder["error"].as_str().filter(|error| !error.is_empty()).map(|error| ("error".to_owned(), error));
-    for (what, why) in error.into_iter().chain(said) {
+    let said = latest(&forwarder["latestSystemExceptions"]).map(|(when, why)| (format!("latest trouble, {when}"), why));
+    for (what, why) in error(forwarder).map(|why| ("error".to_owned(), why)).into_iter().chain(said) {
         let _ = writeln!(text, "output, {what}: {}", indented(why));
     }
     text
+}
+
+/// What is wrong now, if something is.
+fn error(of: &Value) -> Option<&str> {
+    of["error"].as_str().filter(|error| !error.is_empty())
+}
+
+/// The latest exception of a list, and how long ago it was: it is what one looks for; all are in the JSON.
+fn latest(exceptions: &Value) -> Option<(String, &str)> {
+    let latest = exceptions.as_array()?.iter().max_by_key(|one| one["timestampMs"].as_i64())?;
+    let when = ago(latest["timestampMs"].as_i64().unwrap_or_default());
+    Some((when, latest["exceptionString"].as_str().unwrap_or_default()))
 }
 
 pub(super) fn text(kind: Kind, instance: Instance, status: &Value) -> String {
@@ -127,7 +133,7 @@ pub(super) fn text(kind: Kind, instance: Instance, status: &Value) -> String {
             ago(last.unwrap_or_default()),
             data["workerId"].as_str().unwrap_or("-").to_owned(),
         ]);
-        if let Some(error) = data["error"].as_str().filter(|error| !error.is_empty()) {
+        if let Some(error) = error(data) {
             let _ = writeln!(wrong, "\ninstance {id}: {}", indented(error));
         }
         for (list, what) in [
@@ -136,12 +142,8 @@ pub(super) fn text(kind: Kind, instance: Instance, status: &Value) -> String {
             ("latestSinkExceptions", "connector error"),
             ("latestSystemExceptions", "system error"),
         ] {
-            // The latest is what one looks for; all are in the JSON.
-            let latest = data[list].as_array().and_then(|all| all.iter().max_by_key(|one| one["timestampMs"].as_i64()));
-            if let Some(latest) = latest {
-                let when = ago(latest["timestampMs"].as_i64().unwrap_or_default());
-                let error = indented(latest["exceptionString"].as_str().unwrap_or_default());
-                let _ = writeln!(wrong, "\ninstance {id}, latest {what}, {when}: {error}");
+            if let Some((when, error)) = latest(&data[list]) {
+                let _ = writeln!(wrong, "\ninstance {id}, latest {what}, {when}: {}", indented(error));
             }
         }
     }

@@ -170,16 +170,15 @@ impl<'a> Loader<'a> {
     /// Says what is meant by the mistakes that people make most; the parser tells where it began what it could not end.
     fn broken(&self, error: &ScanError) -> Stop {
         let (at, why) = (self.at(error.marker()), error.info());
-        let mut lines = self.text.lines().enumerate().skip(at.line - 1 - self.lines_before).take(LINES_LOOKED_AT);
         if why.contains("recursion limit") {
-            return Stop::Document(at, format!("lists and mappings are more than {DEPTH_MAX} deep"));
+            return Stop::Document(at, too_deep());
         }
-        if lines.next().is_some_and(|(_, line)| line.contains("{{")) {
+        let lines = || self.text.lines().enumerate().skip(at.line - 1 - self.lines_before).take(LINES_LOOKED_AT);
+        if lines().next().is_some_and(|(_, line)| line.contains("{{")) {
             return Stop::Document(at, format!("this is no YAML: {why}; {TEMPLATE}"));
         }
         let tab = |line: &str| line.chars().take_while(|c| c.is_whitespace()).position(|c| c == '\t');
-        let mut lines = self.text.lines().enumerate().skip(at.line - 1 - self.lines_before).take(LINES_LOOKED_AT);
-        let indented = lines.find_map(|(number, line)| Some((number, tab(line)?)));
+        let indented = lines().find_map(|(number, line)| Some((number, tab(line)?)));
         if let Some((number, column)) = indented.filter(|_| why.contains("tab")) {
             let at = At { line: self.lines_before + number + 1, column: column + 1, ..at };
             return Stop::Document(at, "this is no YAML: a tab indents this line, and only spaces do that".to_owned());
@@ -194,7 +193,7 @@ impl<'a> Loader<'a> {
     fn value(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Value, Stop> {
         let at = self.at(&span.start);
         if depth > DEPTH_MAX {
-            return Err(Stop::All(at, format!("lists and mappings are more than {DEPTH_MAX} deep")));
+            return Err(Stop::All(at, too_deep()));
         }
         let (data, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -335,4 +334,8 @@ fn measure(value: &Value, depth: usize, values: &mut usize, bytes: &mut usize, d
         *bytes += entry.name.len();
         measure(&entry.value, depth + 1, values, bytes, deepest);
     }
+}
+
+fn too_deep() -> String {
+    format!("lists and mappings are more than {DEPTH_MAX} deep")
 }

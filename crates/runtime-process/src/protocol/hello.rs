@@ -4,7 +4,6 @@ use functions::{
     runtime::InstanceSpec,
     spec::{Code, InputConfig, Span},
 };
-use model::SubscriptionType;
 use serde_json::{Value, json};
 
 use super::{FRAME_BYTES_MAX, VERSION};
@@ -44,7 +43,7 @@ pub(crate) fn hello(instance: &InstanceSpec) -> Value {
             "schema_properties": output.schema_properties,
         },
         "subscription": function.subscription,
-        "subscription_type": subscription_type(function.subscription_type),
+        "subscription_type": function.subscription_type.name(),
         "guarantee": function.guarantee,
         "auto_ack": function.auto_ack,
         "timeout_ms": function.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
@@ -76,16 +75,6 @@ fn input(config: &InputConfig) -> Value {
         "schema_properties": config.schema_properties,
         "consumer_properties": config.consumer_properties,
     })
-}
-
-/// Pulsar's name.
-fn subscription_type(kind: SubscriptionType) -> &'static str {
-    match kind {
-        SubscriptionType::Exclusive => "Exclusive",
-        SubscriptionType::Shared => "Shared",
-        SubscriptionType::Failover => "Failover",
-        SubscriptionType::KeyShared => "Key_Shared",
-    }
 }
 
 fn count(span: Span) -> Option<u64> {

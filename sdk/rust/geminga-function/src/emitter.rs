@@ -93,15 +93,24 @@ impl Emitter {
 
     fn hand_over(&mut self, record: &Record, then: Option<Callback>) -> Result<(), Error> {
         if !self.on_their_way.is_empty() {
-            self.hear(Duration::ZERO)?;
+            // Whether it is to end, emitting says.
+            self.call_back(Duration::ZERO);
         }
         let number = emissions::emit(record, true).map_err(Error::new)?;
         self.on_their_way.insert(number, then);
         Ok(())
     }
 
-    /// Calls back for what is known, or becomes known within `wait`.
     fn hear(&mut self, wait: Duration) -> Result<(), Error> {
+        self.call_back(wait);
+        if emissions::is_ending() {
+            return Err(Error::new("the instance is to end"));
+        }
+        Ok(())
+    }
+
+    /// Calls back for what is known, or becomes known within `wait`.
+    fn call_back(&mut self, wait: Duration) {
         // Shorter than a millisecond is not nothing.
         let wait_ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         for receipt in emissions::receipts(wait_ms) {
@@ -111,10 +120,6 @@ impl Emitter {
                 (None, None) => {}
             }
         }
-        if emissions::is_ending() {
-            return Err(Error::new("the instance is to end"));
-        }
-        Ok(())
     }
 }
 
