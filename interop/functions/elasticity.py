@@ -137,7 +137,7 @@ class Run:
         return self.figures(load, events, behind)
 
     def figures(self, load, events, behind):
-        ages, left, twice = [], 0, 0
+        ages, left, twice, old = [], 0, 0, []
         for number, (at, _) in enumerate(load):
             if at < self.warm_up:
                 continue
@@ -148,6 +148,8 @@ class Run:
             else:
                 ages.append(seen[0] - at)
                 twice += len(seen) - 1
+            if ages[-1] > 1:
+                old.append((at + 1, at + ages[-1]))
         ages.sort()
         cost = sum(
             count * (min(until_s, SECONDS) - max(at, self.warm_up))
@@ -164,6 +166,7 @@ class Run:
             "p50_s": ages[len(ages) // 2],
             "p99_s": ages[max(0, math.ceil(0.99 * len(ages)) - 1)],
             "late": sum(age > 2 for age in ages),
+            "over_1s": covered(old),
             "left": left,
             "twice": twice,
             "instance_s": cost,
@@ -172,6 +175,15 @@ class Run:
             "startup_s": statistics.median(map(seconds, startups)) if startups else None,
             "published_late_s": behind,
         }
+
+
+def covered(spans):
+    """Seconds that lie in any of the spans: how long the oldest message was older than it should be."""
+    total, end = 0.0, 0.0
+    for start, stop in sorted(spans):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
 
 
 def seconds(duration):
@@ -231,11 +243,11 @@ def main():
             rows = simulate(args, name, work, startup_s)
             simulated = {policy: row["outcome"] for policy, row in rows.items()}
             print(f"{name}, {work}; start-up {startup_s * 1000:.0f} ms")
-            print(f"  {'':14}{'real p50':>9}{'p99 s':>8}{'late':>6}{'cost':>7}{'events':>8}{'sim p50':>9}{'p99 s':>8}{'late':>6}{'cost':>7}{'events':>8}")
+            print(f"  {'':14}{'real p50':>9}{'p99 s':>8}{'>1 s':>6}{'late':>6}{'cost':>7}{'events':>8}{'sim p50':>9}{'p99 s':>8}{'late':>6}{'cost':>7}{'events':>8}")
             for policy in real:
                 r, s = real[policy], simulated[policy]
                 print(
-                    f"  {policy:14}{r['p50_s']:9.2f}{r['p99_s']:8.2f}{r['late']:6}{r['instance_s']:7.0f}{r['events']:8}"
+                    f"  {policy:14}{r['p50_s']:9.2f}{r['p99_s']:8.2f}{r['over_1s']:6.1f}{r['late']:6}{r['instance_s']:7.0f}{r['events']:8}"
                     f"{s['p50_s']:9.2f}{s['p99_s']:8.2f}{s['late']:6.0f}{s['instance_s']:7.0f}{s['scale_events']:8.0f}"
                 )
             for figure, sums in total.items():

@@ -325,12 +325,12 @@ fn table(text: &mut String, figures: &Figures) {
         let cell = |kind| {
             let values = by_kind.get(&kind).map_or(&[][..], Vec::as_slice);
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-            let high = values.iter().copied().fold(0.0, f64::max);
+            let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             median(values).map(|m| (m, format!("{} ({} to {})", number(m), number(low), number(high))))
         };
         let (ours, theirs) = (cell(Kind::Geminga), cell(Kind::Pulsar));
         let ratio = match (&ours, &theirs) {
-            (Some((ours, _)), Some((theirs, _))) if *theirs > 0.0 => format!("{:.2}", ours / theirs),
+            (Some((ours, _)), Some((theirs, _))) if *ours >= 0.0 && *theirs > 0.0 => format!("{:.2}", ours / theirs),
             _ => String::new(),
         };
         let show = |cell: &Option<(f64, String)>| cell.as_ref().map(|(_, text)| text.clone()).unwrap_or_default();
