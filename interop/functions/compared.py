@@ -38,6 +38,10 @@ def main():
     page = re.sub(r"```console\n\$ ([^\n]*)\n.*?```", run, page, flags=re.DOTALL)
     with open(PAGE, "w") as file:
         file.write(page)
+    images = os.path.join(ROOT, "docs", "images")
+    for plot in os.listdir(images):
+        if plot.endswith(".svg") and plot not in page:
+            os.remove(os.path.join(images, plot))
 
 
 if __name__ == "__main__":
