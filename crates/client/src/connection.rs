@@ -36,7 +36,7 @@ use tokio::{
 use wire::proto::{self, BaseCommand, base_command::Type};
 
 /// What a client may read before it knows the broker's limit, and what a frame adds to the largest message.
-const MESSAGE_BYTES_DEFAULT: usize = 5 << 20;
+pub(crate) const MESSAGE_BYTES_DEFAULT: usize = 5 << 20;
 const FRAME_EXTRA_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 256 << 10;
 

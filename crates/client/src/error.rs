@@ -129,6 +129,18 @@ impl Error {
         }
     }
 
+    /// What failed, and why, in one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(why) = cause {
+            text = format!("{text}: {why}");
+            cause = why.source();
+        }
+        text
+    }
+
     /// The broker's code, if it was the broker that refused.
     #[must_use]
     pub fn code(&self) -> Option<ServerError> {

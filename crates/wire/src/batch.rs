@@ -67,6 +67,12 @@ pub struct Messages {
 }
 
 impl Messages {
+    /// What is not taken apart yet.
+    #[must_use]
+    pub const fn rest(&self) -> &Bytes {
+        &self.rest
+    }
+
     fn message(&mut self) -> Option<(SingleMessageMetadata, Bytes)> {
         let size = usize::try_from(self.rest.try_get_u32().ok()?).ok()?;
         if size > self.rest.len() {

@@ -5,6 +5,7 @@ use crate::{
     Connection, ConsumerEvents, Error, Permits, Result,
     acks::{Ack, Batches},
     client::{Inner, random_share},
+    connection::MESSAGE_BYTES_DEFAULT,
     hot::{self, Delivery},
     link::Link,
     message,
@@ -79,7 +80,10 @@ impl Feed {
             state: Mutex::new(State {
                 link: Link::Down,
                 lost: false,
-                permits: Permits::new(options.queue),
+                permits: match options.queue_bytes {
+                    Some(bytes) => Permits::new(options.queue).within(bytes, MESSAGE_BYTES_DEFAULT),
+                    None => Permits::new(options.queue),
+                },
                 batches: Batches::default(),
                 resume: None,
                 start: options.start,
@@ -305,9 +309,10 @@ impl Feed {
         }
     }
 
-    /// Messages left the queue; lets the broker send as many when it is worth a command.
-    pub(super) fn consumed(&self, messages: u32) {
+    /// Messages of so many bytes left the queue; lets the broker send as many when it is worth a command.
+    pub(super) fn consumed(&self, messages: u32, bytes: usize) {
         let mut state = self.state.lock();
+        state.permits.saw(messages, bytes);
         let Some(grant) = state.permits.consumed(messages) else { return };
         if let Link::Up(connection) = &state.link {
             connection.flow(self.id, grant);

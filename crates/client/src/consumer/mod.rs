@@ -41,6 +41,7 @@ pub(crate) struct Options {
     pub(crate) name: Option<String>,
     pub(crate) initial: InitialPosition,
     pub(crate) queue: u32,
+    pub(crate) queue_bytes: Option<usize>,
     pub(crate) priority: i32,
     pub(crate) batch_index_acks: bool,
     pub(crate) read_compacted: bool,
@@ -72,6 +73,7 @@ impl ConsumerBuilder {
             name: None,
             initial: InitialPosition::Latest,
             queue: 1000,
+            queue_bytes: None,
             priority: 0,
             batch_index_acks: false,
             read_compacted: false,
@@ -108,6 +110,14 @@ impl ConsumerBuilder {
     #[must_use]
     pub fn queue(mut self, messages: u32) -> Self {
         self.options.queue = messages.max(1);
+        self
+    }
+
+    /// And about how many bytes of them: fewer messages are let come while as many might be more. How large they are shows when some
+    /// have come, so a large one after many small ones may bring others along.
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.options.queue_bytes = Some(bytes);
         self
     }
 
@@ -247,7 +257,7 @@ impl Consumer {
         let (feed, delivery, bytes) = self.next_entry().await?;
         let messages = open_messages(&delivery, &bytes);
         let feed = &self.feeds[feed];
-        feed.consumed(messages);
+        feed.consumed(messages, bytes.len());
         Ok(Entry { topic: feed.topic.clone(), delivery, messages, bytes })
     }
 
@@ -274,7 +284,7 @@ impl Consumer {
 
     fn decode(&self, index: usize, delivery: &Delivery, entry: Bytes) -> Result<()> {
         let feed = &self.feeds[index];
-        feed.consumed(open_messages(delivery, &entry));
+        feed.consumed(open_messages(delivery, &entry), entry.len());
         let opened = message::open(delivery.position, entry)?;
         let mut out = Vec::new();
         if opened.metadata.num_messages_in_batch.is_none() || self.is_reader {
@@ -386,7 +396,7 @@ impl Consumer {
             feed.state.lock().batches.clear();
             let dropped = feed.drop_queued();
             feed.send(&redeliver(feed.id, Vec::new(), epoch));
-            feed.consumed(dropped);
+            feed.consumed(dropped, 0);
         }
     }
 
