@@ -45,8 +45,8 @@ impl EventLog for Embedded {
         self.broker.partitioned_metadata(topic, true).await.map_err(error)
     }
 
-    async fn matching(&self, pattern: &str) -> Result<Vec<TopicName>> {
-        let wanted = topics_matching(pattern)?;
+    async fn matching(&self, pattern: &str, subscription: &str) -> Result<Vec<TopicName>> {
+        let wanted = topics_matching(pattern, subscription)?;
         let topics = self.broker.topics_of_namespace(&wanted.namespace).await.map_err(error)?;
         Ok(wanted.among(topics.into_iter()))
     }

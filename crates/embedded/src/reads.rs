@@ -4,7 +4,6 @@ use broker::{Bell, NewConsumer, TopicChange};
 use functions::{
     Error, EventLog, Result,
     event_log::{InputSpec, InputStats, Reads, topics_matching},
-    has_dead_letters_of,
 };
 use futures::future::select_all;
 use model::{InitialPosition, SubscriptionType, TopicName};
@@ -16,6 +15,9 @@ use std::{
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{Embedded, log::error};
+
+/// How long one sleeps although a topic cannot be subscribed to, before that is tried again.
+const REFUSED: Duration = Duration::from_secs(10);
 
 /// Topics and partitions.
 struct Found {
@@ -30,8 +32,7 @@ impl Embedded {
         let mut wanted = Vec::with_capacity(reads.topics.len());
         for (name, is_pattern) in &reads.topics {
             if *is_pattern {
-                let found = self.matching(name).await?.into_iter();
-                wanted.extend(found.filter(|topic| !has_dead_letters_of(topic, &reads.subscription)));
+                wanted.extend(self.matching(name, &reads.subscription).await?);
             } else {
                 wanted.push(name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?);
             }
@@ -110,30 +111,37 @@ impl Embedded {
         // Watched first, so that no topic comes in between.
         let mut patterns = Vec::new();
         for (pattern, _) in reads.topics.iter().filter(|(_, is_pattern)| *is_pattern) {
-            let wanted = topics_matching(pattern)?;
+            let wanted = topics_matching(pattern, &reads.subscription)?;
             patterns.push((self.broker.watch_topics(&wanted.namespace).map_err(error)?, wanted));
         }
         let bell = Bell::new();
         // From when it hangs on the first partition, the bell rings when some are added; those added before are found once more.
         let (mut hung, mut topics) = (BTreeSet::new(), self.topics_to_subscribe(&reads).await?);
+        let mut refused = None;
         while topics.iter().any(|topic| !hung.contains(topic)) {
             for topic in topics {
-                if hung.insert(topic.clone()) {
-                    self.hang(&reads, topic, reads.initial_position, &bell).await?;
+                if hung.insert(topic.clone())
+                    && let Err(why) = self.hang(&reads, topic, reads.initial_position, &bell).await
+                {
+                    // The others that a pattern asks for may have something to do meanwhile.
+                    if patterns.is_empty() {
+                        return Err(why);
+                    }
+                    refused.get_or_insert(why);
                 }
             }
             topics = self.topics(&reads).await?;
         }
-        let mut new_topics: Vec<_> = patterns
-            .into_iter()
-            .map(|(changes, wanted)| Box::pin(new_topic(changes, wanted, &reads.subscription)))
-            .collect();
+        let mut new_topics: Vec<_> =
+            patterns.into_iter().map(|(changes, wanted)| Box::pin(new_topic(changes, wanted))).collect();
         if new_topics.is_empty() {
             bell.rung().await;
             return Ok(());
         }
+        let is_refused = refused.is_some();
         tokio::select! {
             () = bell.rung() => {}
+            () = tokio::time::sleep(REFUSED), if is_refused => return refused.map_or(Ok(()), Err),
             (topic, ..) = select_all(&mut new_topics) => {
                 if let Some(topic) = topic {
                     // All that is in it is new.
@@ -171,15 +179,11 @@ impl Embedded {
 }
 
 /// The next topic that comes into being and is wanted; `None` when some may have been missed.
-async fn new_topic(
-    mut changes: Receiver<TopicChange>,
-    wanted: functions::event_log::Matching,
-    subscription: &str,
-) -> Option<TopicName> {
+async fn new_topic(mut changes: Receiver<TopicChange>, wanted: functions::event_log::Matching) -> Option<TopicName> {
     loop {
         match changes.recv().await {
             Ok(TopicChange::Created(topic)) => {
-                if wanted.is_match(&topic.partitioned()) && !has_dead_letters_of(&topic, subscription) {
+                if wanted.is_match(&topic.partitioned()) {
                     return Some(topic);
                 }
             }

@@ -2,7 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{
+    StreamExt, TryStreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use model::{InitialPosition, NamespaceName, SubscriptionType, TopicName};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +17,7 @@ use std::{
 use crate::{
     error::{Error, Result},
     message::{InputId, Message, MessageId, OutputId, Record},
+    spec::usual_dead_letters,
 };
 
 /// A broker: events are read from it and written to it.
@@ -30,11 +35,11 @@ pub trait EventLog: Send + Sync + 'static {
     /// It cannot be found out; the topic may not be created.
     async fn partitions(&self, topic: &TopicName) -> Result<u32>;
 
-    /// Topics of a namespace whose names match, partitioned ones by their own name.
+    /// Topics that a pattern asks for, partitioned ones by their own name, as [`topics_matching`] has it for `subscription`.
     ///
     /// # Errors
     /// The pattern is not one; the namespace does not exist.
-    async fn matching(&self, pattern: &str) -> Result<Vec<TopicName>>;
+    async fn matching(&self, pattern: &str, subscription: &str) -> Result<Vec<TopicName>>;
 
     /// Removes a subscription, if it is there.
     ///
@@ -373,25 +378,48 @@ pub trait Tables: Send + Sync + 'static {
     async fn delete_table(&self, table: &str) -> Result<()>;
 }
 
+/// Rows read at once.
+const PAGE: usize = 500;
+
+/// Rows of a table whose key begins with `prefix`, in order of key, those after `after` where given; read page by page.
+///
+/// # Errors
+/// They cannot be read.
+pub fn rows<'a>(
+    tables: &'a dyn Tables,
+    table: &'a str,
+    prefix: &'a [u8],
+    after: Option<Bytes>,
+) -> BoxStream<'a, Result<(Bytes, Row)>> {
+    let page = move |after: Option<Bytes>| async move {
+        let page = tables.scan(table, prefix, after.as_deref(), PAGE).await?;
+        let last = page.last().map(|(key, _)| key.clone());
+        Ok::<_, Error>(last.map(|last| (stream::iter(page.into_iter().map(Ok)), Some(last))))
+    };
+    stream::try_unfold(after, page).try_flatten().boxed()
+}
+
 /// Topics a pattern asks for.
 pub struct Matching {
     /// Where they are.
     pub namespace: NamespaceName,
     domain: model::Domain,
     local: regex::Regex,
+    /// What the name of one ends with that it does not mean.
+    dead_letters: String,
 }
 
 /// Memory a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// Reads a pattern of topics: `[persistent://]tenant/namespace/` and a regular expression for the rest of the name, without the
-/// partition.
+/// partition. It never means a topic that has the dead letters of this very `subscription`: what failed would fail again and again.
 ///
 /// # Errors
 /// [`Error::Invalid`]: it is none.
 ///
 /// Source: Pulsar's `TopicList.filterTopics`.
-pub fn topics_matching(pattern: &str) -> Result<Matching> {
+pub fn topics_matching(pattern: &str, subscription: &str) -> Result<Matching> {
     let invalid = |why: String| Error::Invalid(format!("pattern {pattern:?}: {why}"));
     let (domain, rest) = pattern.split_once("://").unwrap_or(("persistent", pattern));
     let domain = domain.parse().map_err(|_| invalid(format!("{domain} is no kind of topic")))?;
@@ -404,6 +432,7 @@ pub fn topics_matching(pattern: &str) -> Result<Matching> {
         namespace: NamespaceName::new(tenant, namespace).map_err(|e| invalid(e.to_string()))?,
         domain,
         local: local.map_err(|e| invalid(e.to_string()))?,
+        dead_letters: usual_dead_letters(subscription),
     })
 }
 
@@ -427,6 +456,38 @@ impl Matching {
         topic.domain() == self.domain
             && *topic.namespace() == self.namespace
             && !topic.is_system()
+            && !topic.local().ends_with(&self.dead_letters)
             && self.local.is_match(topic.local())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::MemoryTables;
+
+    #[tokio::test]
+    async fn rows_are_read_to_the_last_page() {
+        let tables = MemoryTables::default();
+        let put = |key: String| TableChange { table: "t".into(), key: key.into(), change: RowChange::Put("v".into()) };
+        let count = 2 * PAGE + 1;
+        tables.write((0..count).map(|n| put(format!("a{n:05}"))).chain([put("b".to_owned())]).collect()).await.unwrap();
+        let read = async |prefix: &'static [u8], after: Option<&'static str>| -> Vec<Bytes> {
+            let rows = rows(&tables, "t", prefix, after.map(Bytes::from));
+            rows.map_ok(|(key, _)| key).try_collect().await.unwrap()
+        };
+        assert_eq!(read(b"", None).await.len(), count + 1);
+        assert_eq!(read(b"a", None).await.len(), count);
+        assert_eq!(read(b"", Some("a01000")).await, ["b"]);
+        assert!(read(b"c", None).await.is_empty());
+    }
+
+    #[test]
+    fn a_pattern_means_no_dead_letters_of_its_own_subscription() {
+        let all = topics_matching("public/default/in.*", "public/default/f").unwrap();
+        let topics = ["in", "in-partition-1", "in-public-default-f-DLQ", "in-public-default-g-DLQ", "other"];
+        let found = all.among(topics.into_iter().map(|topic| topic.parse().unwrap()));
+        let found: Vec<_> = found.iter().map(TopicName::local).collect();
+        assert_eq!(found, ["in", "in-public-default-g-DLQ"]);
     }
 }

@@ -30,5 +30,5 @@ pub use event_log::{Commit, EventLog, Session, Tables};
 pub use meshes::Meshes;
 pub use message::{Message, MessageId, Record};
 pub use runtime::Runtime;
-pub use spec::{Code, FunctionSpec, Kind, Language, has_dead_letters_of};
+pub use spec::{Code, FunctionSpec, Kind, Language};
 pub use worker::Worker;

@@ -328,8 +328,12 @@ impl FunctionSpec {
     /// Whether a topic that the function publishes to by name is its output on another cluster.
     #[must_use]
     pub fn is_elsewhere(&self, topic: &str) -> bool {
-        let name = |topic: &str| topic.parse::<TopicName>().ok();
-        self.elsewhere.as_ref().is_some_and(|there| there.topic == topic || name(&there.topic) == name(topic))
+        self.elsewhere.as_ref().is_some_and(|there| {
+            // Its complete name, or one of the short forms that mean it.
+            let short = there.topic.strip_prefix("persistent://");
+            let shortest = short.and_then(|short| short.strip_prefix("public/default/"));
+            [Some(there.topic.as_str()), short, shortest].contains(&Some(topic))
+        })
     }
 
     /// `tenant/namespace/name`.
@@ -361,17 +365,10 @@ impl FunctionSpec {
 }
 
 /// What the name of a topic ends with that has a subscription's dead letters, unless another one is named for them.
-fn usual_dead_letters(subscription: &str) -> String {
+pub(crate) fn usual_dead_letters(subscription: &str) -> String {
     let plain = |c: char| if c == '/' || c.is_control() { '-' } else { c };
     let subscription: String = subscription.chars().map(plain).collect();
     format!("-{subscription}-DLQ")
-}
-
-/// Whether a topic has the dead letters of this very subscription: a pattern that matches it does not mean it, or what failed would fail again
-/// and again.
-#[must_use]
-pub fn has_dead_letters_of(topic: &TopicName, subscription: &str) -> bool {
-    topic.partitioned().local().ends_with(&usual_dead_letters(subscription))
 }
 
 /// The table of the state of `tenant/namespace/name`.

@@ -3,15 +3,14 @@
 //! It goes whole, unless its messages belong to several partitions there, or some of them are acknowledged already: then a batch is taken
 //! apart, and what belongs together is a batch again.
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use client::{
     compress, decompress,
     entries::{Opened, batch_size, contains},
     partition_of,
 };
-use prost::Message as _;
 use std::collections::BTreeMap;
-use wire::proto::{CompressionType, MessageMetadata, SingleMessageMetadata};
+use wire::proto::{CompressionType, MessageMetadata};
 
 /// Without what only the broker that has it understands: transactions, and where it was to be replicated.
 pub(super) fn elsewhere(metadata: MessageMetadata) -> MessageMetadata {
@@ -44,26 +43,21 @@ pub(super) fn parts(opened: Opened, open: &[u64], partitions: usize, turn: usize
 fn split(opened: &Opened, open: &[u64], partitions: usize, turn: usize) -> Option<Vec<(usize, Opened)>> {
     let metadata = &opened.metadata;
     let kind = metadata.compression();
-    let mut payload = decompress(kind, &opened.payload, metadata.uncompressed_size() as usize).ok()?;
+    let payload = decompress(kind, &opened.payload, metadata.uncompressed_size() as usize).ok()?;
+    let mut messages = wire::batch::messages(payload);
     let mut parts: BTreeMap<usize, (BytesMut, i32)> = BTreeMap::new();
     let count = batch_size(metadata);
     let mut is_whole = true;
     for index in 0..count {
-        let before = payload.clone();
-        let size = payload.try_get_u32().ok()? as usize;
-        if payload.len() < size {
-            return None;
-        }
-        let single = SingleMessageMetadata::decode(payload.split_to(size)).ok()?;
-        let size = usize::try_from(single.payload_size).ok().filter(|size| *size <= payload.len())?;
-        payload.advance(size);
+        let before = messages.rest().clone();
+        let (single, _) = messages.next()?.ok()?;
         if single.compacted_out() || !is_open(open, index) {
             is_whole = false;
             continue;
         }
         let partition = single.partition_key.as_deref().map_or(turn, |key| partition_of(key, partitions));
         let part = parts.entry(partition).or_default();
-        part.0.extend_from_slice(&before[..before.len() - payload.len()]);
+        part.0.extend_from_slice(&before[..before.len() - messages.rest().len()]);
         part.1 += 1;
     }
     if is_whole && parts.len() == 1 {

@@ -17,15 +17,17 @@ use std::{
 };
 use tokio::time::sleep;
 
-use super::{Route, entry, told::Told, why};
+use super::{Route, entry, told::Told};
 
 /// Pauses between attempts: the first, and the longest; and how long it must have gone well to begin with the first again.
 const PAUSE: (Duration, Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(10), Duration::from_secs(60));
-/// Messages the broker may send ahead.
+/// Messages the broker may send ahead, as far as so many are not more bytes than may be on their way.
 const AHEAD: u32 = 500;
 /// After so long without a message the producer is closed: another instance may be the one to read the topic now, and need its name.
 const QUIET: Duration = Duration::from_secs(2);
+/// How often partitions are looked for that the other topic was given. Source: Pulsar's `autoUpdatePartitionsInterval`.
+const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(60);
 /// Versions of schemas that are kept in mind.
 const VERSIONS_MAX: usize = 1000;
 
@@ -43,6 +45,9 @@ pub(super) struct Lane {
 /// The producer, and what of its topic is known.
 struct Outlet {
     producer: Producer,
+    look_at: Instant,
+    /// The other topic has more partitions: it ends when what is on its way is there, since keys move.
+    is_outgrown: bool,
     /// Versions of a schema at the other topic, by those here; none for one that is not to be found.
     versions: HashMap<bytes::Bytes, Option<bytes::Bytes>>,
 }
@@ -79,7 +84,7 @@ impl Lane {
     async fn forward(&self, ends: &Shutdown) -> Result<(), Trouble> {
         let route = &*self.route;
         let input = tokio::select! {
-            input = self.subscribe() => input.map_err(|error| why(&error))?,
+            input = self.subscribe() => input.map_err(|error| error.chain())?,
             () = ends.triggered() => return Ok(()),
         };
         // Opened for the first message: until this is the instance that reads, another one may have the name.
@@ -92,6 +97,14 @@ impl Lane {
             if is_ending && sent.is_empty() {
                 break;
             }
+            if let Some(open) = outlet.as_mut().filter(|open| open.look_at <= Instant::now() && !is_ending) {
+                open.look_at = Instant::now() + LOOK_FOR_PARTITIONS;
+                let partitions = route.remote.partitions(&route.topic.to_string()).await;
+                open.is_outgrown = partitions.is_ok_and(|count| count as usize > open.producer.topics().len());
+            }
+            outlet.take_if(|open| open.is_outgrown && sent.is_empty());
+            let is_outgrown = outlet.as_ref().is_some_and(|open| open.is_outgrown);
+            let takes = !is_ending && !is_outgrown && sent.len() < route.in_flight_max;
             tokio::select! {
                 biased;
                 Some(stored) = sent.next() => {
@@ -110,7 +123,7 @@ impl Lane {
                         }
                         next = sent.next().now_or_never().flatten();
                     }
-                    input.ack_all(&acked).map_err(|error| why(&error))?;
+                    input.ack_all(&acked).map_err(|error| error.chain())?;
                     self.told.forwarded(messages, since.elapsed());
                     since = Instant::now();
                     if let Some(trouble) = failed {
@@ -118,7 +131,7 @@ impl Lane {
                     }
                 }
                 () = ends.triggered(), if !is_ending => {}
-                received = input.receive_entry(), if !is_ending && sent.len() < route.in_flight_max => {
+                received = input.receive_entry(), if takes => {
                     let entry = match received {
                         Ok(entry) => entry,
                         // Nothing will follow.
@@ -126,7 +139,7 @@ impl Lane {
                             is_over = true;
                             continue;
                         }
-                        Err(error) => return Err(why(&error)),
+                        Err(error) => return Err(error.chain()),
                     };
                     if sent.is_empty() {
                         since = Instant::now();
@@ -136,20 +149,20 @@ impl Lane {
                     self.told.received(messages);
                     let open = match &mut outlet {
                         Some(open) => open,
-                        None => outlet.insert(self.open().await.map_err(|error| why(&error))?),
+                        None => outlet.insert(self.open().await.map_err(|error| error.chain())?),
                     };
                     let receipts = try_join_all(self.send(open, entry).await?);
                     sent.push_back(async move {
-                        receipts.await.map(|_| (id, messages)).map_err(|error| why(&error))
+                        receipts.await.map(|_| (id, messages)).map_err(|error| error.chain())
                     });
                 }
                 () = sleep(QUIET), if outlet.is_some() && sent.is_empty() => outlet = None,
             }
         }
         if let Some(outlet) = outlet {
-            outlet.producer.close().await.map_err(|error| why(&error))?;
+            outlet.producer.close().await.map_err(|error| error.chain())?;
         }
-        input.close().await.map_err(|error| why(&error))
+        input.close().await.map_err(|error| error.chain())
     }
 
     async fn subscribe(&self) -> client::Result<Consumer> {
@@ -161,7 +174,8 @@ impl Lane {
             .kind(function.subscription_type)
             .name(format!("{}-{}", function.fqfn(), self.route.instance_id))
             .initial(function.initial_position)
-            .queue(AHEAD);
+            .queue(AHEAD)
+            .queue_bytes(self.route.in_flight_bytes_max);
         for (name, value) in function.client_metadata(self.route.instance_id) {
             consumer = consumer.property(name, value);
         }
@@ -178,7 +192,12 @@ impl Lane {
         for (name, value) in route.function.client_metadata(route.instance_id) {
             producer = producer.property(name, value);
         }
-        Ok(Outlet { producer: producer.create().await?, versions: HashMap::new() })
+        Ok(Outlet {
+            producer: producer.create().await?,
+            look_at: Instant::now() + LOOK_FOR_PARTITIONS,
+            is_outgrown: false,
+            versions: HashMap::new(),
+        })
     }
 
     /// Sends an entry on its way, all of it or an error; what to wait for until it is stored.
@@ -193,7 +212,7 @@ impl Lane {
             Err(error) => {
                 // Nobody will ever read it.
                 tracing::error!(topic = %self.topic, %error, "an entry cannot be read and is passed over");
-                self.told.trouble(format!("{}: passed over: {}", self.topic, why(&error)));
+                self.told.trouble(format!("{}: passed over: {}", self.topic, error.chain()));
                 return Ok(Vec::new());
             }
         };
@@ -207,7 +226,7 @@ impl Lane {
         let mut receipts = Vec::with_capacity(1);
         for (partition, part) in entry::parts(opened, &entry.delivery.ack_set, partitions, turn) {
             let receipt = outlet.producer.enqueue_made(partition, &part, number).await;
-            receipts.push(receipt.map_err(|error| why(&error))?);
+            receipts.push(receipt.map_err(|error| error.chain())?);
         }
         Ok(receipts)
     }
@@ -218,13 +237,13 @@ impl Lane {
             return Ok(there.clone());
         }
         let route = &*self.route;
-        let schema = route.local.schema(&self.topic, here.clone()).await.map_err(|error| why(&error))?;
+        let schema = route.local.schema(&self.topic, here.clone()).await.map_err(|error| error.chain())?;
         let there = match schema {
             Some(schema) => {
                 // One of its partitions, where it has some: that is what brokers know as a topic.
                 let topic = outlet.producer.topics().next().unwrap_or(&route.topic);
                 let put = route.remote.put_schema(topic, schema).await;
-                Some(put.map_err(|error| format!("the schema of its messages: {}", why(&error)))?)
+                Some(put.map_err(|error| format!("the schema of its messages: {}", error.chain()))?)
             }
             None => None,
         };

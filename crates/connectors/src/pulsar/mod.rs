@@ -182,7 +182,7 @@ impl Forwarder {
                                 lanes.spawn(lane.keep(ends.clone()));
                             }
                         },
-                        Err(error) => self.told.trouble(format!("look for the inputs: {}", why(&error))),
+                        Err(error) => self.told.trouble(format!("look for the inputs: {}", error.chain())),
                     }
                 }
             }
@@ -213,7 +213,7 @@ impl Route {
                 continue;
             }
             // It was checked when the sink was made.
-            let Ok(wanted) = event_log::topics_matching(name) else { continue };
+            let Ok(wanted) = event_log::topics_matching(name, &self.function.subscription) else { continue };
             let is_persistent = wanted.domain() == Domain::Persistent;
             let names = self.local.topics(wanted.namespace.as_str(), is_persistent).await?;
             topics.extend(wanted.among(names.iter().filter_map(|name| name.parse().ok())));
@@ -231,13 +231,5 @@ impl Route {
     /// The producer of one input's entries. See the module.
     fn producer_name(&self, input: &TopicName) -> String {
         format!("{}-{}-{input}", self.function.fqfn(), self.function.id)
-    }
-}
-
-/// What failed, and why.
-fn why(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", why(source)),
-        None => error.to_string(),
     }
 }

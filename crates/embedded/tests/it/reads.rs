@@ -141,3 +141,20 @@ async fn a_thousand_sleep_and_only_the_one_that_is_meant_wakes() {
     }
     assert_eq!(sleepers.len(), 997);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_refuses_does_not_keep_the_others_of_a_pattern_from_waking() {
+    let node = Node::start().await;
+    node.publish("orders-1", ["before"]).await;
+    node.publish("orders-2", ["before"]).await;
+    let _subscribed = node.reader("orders-1").await;
+    let full = topic("orders-1").parse().unwrap();
+    node.broker.update_topic_policies(&full, |policies| policies.max_subscriptions = Some(1)).await.unwrap();
+    let sleeps = asleep(&node, &reads(&["orders-.*"])).await;
+    subscribed(&node, &topic("orders-2")).await;
+    node.publish("orders-2", ["a"]).await;
+    wakes(sleeps).await;
+    // One that is named is missed.
+    let refused = EventLog::wake(&node.log, reads(&["orders-1"])).await.unwrap_err().to_string();
+    assert!(refused.contains("maximum number of subscriptions"), "{refused}");
+}

@@ -2,13 +2,13 @@
 
 use model::TopicName;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     error::{Error, Result},
     event_log::{EventLog, InputSpec, Session},
     message::InputId,
-    spec::{FunctionSpec, InputConfig, has_dead_letters_of},
+    spec::{FunctionSpec, InputConfig},
 };
 
 /// How long a message that was refused stays away where nothing is said. Source: Pulsar's `ConsumerConfigurationData`.
@@ -22,8 +22,19 @@ pub(super) struct Inputs {
     /// Begin after what is there: when the first instance starts, not each.
     skips_to_latest: bool,
     open: FxHashSet<TopicName>,
+    /// Topics of patterns that cannot be read now, and why.
+    refused: BTreeMap<TopicName, String>,
     /// Until what is refused comes again.
     delays: FxHashMap<InputId, Duration>,
+}
+
+/// What came of a look for what is to be read.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// The new inputs.
+    pub(super) opened: Vec<InputId>,
+    /// What stands in the way of others, and was not told before.
+    pub(super) troubles: Vec<String>,
 }
 
 impl Inputs {
@@ -34,6 +45,7 @@ impl Inputs {
             instance_id,
             skips_to_latest: false,
             open: FxHashSet::default(),
+            refused: BTreeMap::new(),
             delays: FxHashMap::default(),
         }
     }
@@ -49,35 +61,61 @@ impl Inputs {
         !self.function.inputs.is_empty()
     }
 
-    /// Subscribes to what is not read yet; adds the new inputs to `opened`.
+    /// Subscribes to what is not read yet, and says in `looked` what came of it, even where it fails. A topic that a pattern asks for and
+    /// that refuses is in nobody's way: the next look tries it again. Source: Pulsar's `PatternMultiTopicsConsumerImpl`.
     ///
     /// # Errors
-    /// The broker refuses one; those before it are open.
-    pub(super) async fn open(&mut self, session: &mut Box<dyn Session>, opened: &mut Vec<InputId>) -> Result<()> {
+    /// The broker refuses a topic that is named, or cannot be reached; what was opened before is open.
+    pub(super) async fn open(&mut self, session: &mut Box<dyn Session>, looked: &mut Looked) -> Result<()> {
+        let function = self.function.clone();
         let mut wanted = Vec::new();
-        for (name, config) in &self.function.inputs {
+        for (name, config) in &function.inputs {
             if config.is_pattern {
-                let found = self.log.matching(name).await?.into_iter();
-                let found = found.filter(|topic| !has_dead_letters_of(topic, &self.function.subscription));
-                wanted.extend(found.map(|topic| (topic, config.clone())));
+                let found = self.log.matching(name, &function.subscription).await?;
+                wanted.extend(found.into_iter().map(|topic| (topic, config)));
             } else {
                 let topic = name.parse().map_err(|e| Error::Invalid(format!("topic {name:?}: {e}")))?;
-                wanted.push((topic, config.clone()));
+                wanted.push((topic, config));
             }
         }
+        let before = std::mem::take(&mut self.refused);
         for (topic, config) in wanted {
-            let partitions = if topic.partition().is_some() { 0 } else { self.log.partitions(&topic).await? };
-            let topics = match partitions {
-                0 => vec![topic],
-                n => (0..n).map(|n| topic.with_partition(n)).collect(),
-            };
-            for topic in topics {
-                if !self.open.contains(&topic) {
-                    let input = session.subscribe(self.input(topic.clone(), &config)).await?;
-                    self.delays.insert(input, config.redelivery_delay.unwrap_or(REDELIVERY_DELAY));
-                    opened.push(input);
-                    self.open.insert(topic);
-                }
+            let Err(error) = self.read(session, &topic, config, looked).await else { continue };
+            // A broker somewhere else that is away refuses nothing.
+            let is_away = matches!(error, Error::Closed(_)) && !session.is_atomic();
+            if is_away || !config.is_pattern {
+                return Err(error);
+            }
+            let why = error.to_string();
+            if before.get(&topic) != Some(&why) {
+                looked.troubles.push(format!("{topic} is not read: {why}"));
+            }
+            self.refused.insert(topic, why);
+        }
+        for topic in before.keys().filter(|topic| !self.refused.contains_key(topic)) {
+            tracing::info!(function = function.fqfn(), instance = self.instance_id, %topic, "it is refused no more");
+        }
+        Ok(())
+    }
+
+    async fn read(
+        &mut self,
+        session: &mut Box<dyn Session>,
+        topic: &TopicName,
+        config: &InputConfig,
+        looked: &mut Looked,
+    ) -> Result<()> {
+        let partitions = if topic.partition().is_some() { 0 } else { self.log.partitions(topic).await? };
+        let topics = match partitions {
+            0 => vec![topic.clone()],
+            n => (0..n).map(|n| topic.with_partition(n)).collect(),
+        };
+        for topic in topics {
+            if !self.open.contains(&topic) {
+                let input = session.subscribe(self.input(topic.clone(), config)).await?;
+                self.delays.insert(input, config.redelivery_delay.unwrap_or(REDELIVERY_DELAY));
+                looked.opened.push(input);
+                self.open.insert(topic);
             }
         }
         Ok(())

@@ -40,6 +40,7 @@ use crate::{
     spec::FunctionSpec,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use inputs::Looked;
 use run::{End, Run};
 
 /// Waits between starts of code that does not stay up: the first, doubled each time, and the longest.
@@ -206,7 +207,8 @@ impl Drop for Instance {
 /// The broker refuses one.
 pub async fn subscribe(log: &Arc<dyn EventLog>, function: FunctionSpec, skips: bool) -> Result<()> {
     let mut session = log.session(&format!("{} begins", function.fqfn())).await?;
-    inputs::Inputs::of_all(log.clone(), Arc::new(function), skips).open(&mut session, &mut Vec::new()).await
+    // What a pattern asks for and cannot be read, the instances tell.
+    inputs::Inputs::of_all(log.clone(), Arc::new(function), skips).open(&mut session, &mut Looked::default()).await
 }
 
 /// Runs user code again and again until it is asked to stop.

@@ -71,7 +71,7 @@ mod tests {
         async fn partitions(&self, _: &TopicName) -> Result<u32> {
             Err(Error::Closed("self-driven code looks up nothing".into()))
         }
-        async fn matching(&self, _: &str) -> Result<Vec<TopicName>> {
+        async fn matching(&self, _: &str, _: &str) -> Result<Vec<TopicName>> {
             Err(Error::Closed("self-driven code looks up nothing".into()))
         }
         async fn unsubscribe(&self, _: &TopicName, _: &str) -> Result<()> {

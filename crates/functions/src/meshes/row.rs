@@ -12,6 +12,7 @@
 
 use admin_api::mesh::{File, State, Step};
 use bytes::Bytes;
+use futures::{TryStreamExt, future::ready};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,15 +22,13 @@ use std::{
 use super::Name;
 use crate::{
     Result, Tables,
-    event_log::{RowChange, TableChange},
+    event_log::{Row, RowChange, TableChange, rows},
     worker::{self, Leftover, Stamp},
 };
 
 const MESHES: &str = "meshes";
 const NODES: &str = "mesh-nodes";
 const SECRETS: &str = "mesh-secrets";
-/// Rows read at once.
-const PAGE: usize = 200;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,9 +127,9 @@ pub(super) async fn read_secrets(tables: &dyn Tables, name: &Name, version: u64)
 /// Versions that have secrets.
 pub(super) async fn secret_versions(tables: &dyn Tables, name: &Name) -> Result<Vec<u64>> {
     let prefix = format!("{name}/");
-    let rows = tables.scan(SECRETS, prefix.as_bytes(), None, PAGE).await?;
-    let version = |key: &Bytes| std::str::from_utf8(&key[prefix.len()..]).ok()?.parse().ok();
-    Ok(rows.iter().filter_map(|(key, _)| version(key)).collect())
+    let version = |key: &[u8]| std::str::from_utf8(key).ok()?.parse::<u64>().ok();
+    let rows = rows(tables, SECRETS, prefix.as_bytes(), None);
+    rows.try_filter_map(|(key, _)| ready(Ok(version(&key[prefix.len()..])))).try_collect().await
 }
 
 /// All meshes. One that cannot be read is reported and left alone: what it owns stays its own.
@@ -184,12 +183,6 @@ fn split(key: &str) -> Option<(Name, worker::Name)> {
 }
 
 async fn all(tables: &dyn Tables, table: &str) -> Result<Vec<(String, Bytes)>> {
-    let mut all = Vec::new();
-    let mut after: Option<Bytes> = None;
-    loop {
-        let rows = tables.scan(table, b"", after.as_deref(), PAGE).await?;
-        let Some((last, _)) = rows.last() else { return Ok(all) };
-        after = Some(last.clone());
-        all.extend(rows.into_iter().map(|(key, row)| (String::from_utf8_lossy(&key).into_owned(), row.value)));
-    }
+    let text = |(key, row): (Bytes, Row)| (String::from_utf8_lossy(&key).into_owned(), row.value);
+    rows(tables, table, b"", None).map_ok(text).try_collect().await
 }

@@ -1,6 +1,7 @@
 //! Names of packages and what they name: rows of the table `packages`, and a copy of them in memory.
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use model::function::PackageMetadata;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,15 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{BlobId, PackageName, Packages, Stored, name};
 use crate::{
     Error, Result, Tables,
-    event_log::{RowChange, TableChange},
+    event_log::{RowChange, TableChange, rows},
 };
 
 /// The table of names.
 const TABLE: &str = "packages";
 /// What the keys of uploads begin with; those of packages begin with their type.
 const UPLOADS: &str = "upload/";
-/// Rows read at once.
-const PAGE: usize = 500;
 /// Bytes of an upload's path.
 const PATH_BYTES_MAX: usize = 1024;
 /// Bytes of what people write of a package.
@@ -37,22 +36,18 @@ pub struct Entry {
 /// Every name there is, and whether that is all: what cannot be read is reported and left out, since the others are of use without it.
 pub(super) async fn read(tables: &dyn Tables) -> Result<(BTreeMap<String, Entry>, bool)> {
     let (mut all, mut is_whole) = (BTreeMap::new(), true);
-    let mut after: Option<Bytes> = None;
-    loop {
-        let rows = tables.scan(TABLE, b"", after.as_deref(), PAGE).await?;
-        let Some((last, _)) = rows.last() else { return Ok((all, is_whole)) };
-        after = Some(last.clone());
-        for (key, row) in rows {
-            let key = String::from_utf8_lossy(&key).into_owned();
-            match serde_json::from_slice(&row.value) {
-                Ok(entry) => drop(all.insert(key, entry)),
-                Err(error) => {
-                    is_whole = false;
-                    tracing::error!(key, %error, "the row of a package is damaged; none is removed until it can be read");
-                }
+    let mut rows = rows(tables, TABLE, b"", None);
+    while let Some((key, row)) = rows.try_next().await? {
+        let key = String::from_utf8_lossy(&key).into_owned();
+        match serde_json::from_slice(&row.value) {
+            Ok(entry) => drop(all.insert(key, entry)),
+            Err(error) => {
+                is_whole = false;
+                tracing::error!(key, %error, "the row of a package is damaged; none is removed until it can be read");
             }
         }
     }
+    Ok((all, is_whole))
 }
 
 impl Packages {

@@ -52,8 +52,8 @@ impl EventLog for Remote {
         self.client.partitions(&topic.to_string()).await.map_err(error)
     }
 
-    async fn matching(&self, pattern: &str) -> Result<Vec<TopicName>> {
-        let wanted = topics_matching(pattern)?;
+    async fn matching(&self, pattern: &str, subscription: &str) -> Result<Vec<TopicName>> {
+        let wanted = topics_matching(pattern, subscription)?;
         let is_persistent = wanted.domain() == Domain::Persistent;
         let names = self.client.topics(wanted.namespace.as_str(), is_persistent).await.map_err(error)?;
         Ok(wanted.among(names.iter().filter_map(|name| name.parse().ok())))
@@ -69,16 +69,8 @@ impl EventLog for Remote {
 pub(crate) fn error(error: client::Error) -> Error {
     match error {
         client::Error::TooLarge { .. } | client::Error::Mixed(_) => Error::Invalid(error.to_string()),
-        _ if error.is_retryable() => Error::Closed(chain(&error)),
-        client::Error::Broker { code: ServerError::IncompatibleSchema, .. } => Error::Schema(chain(&error)),
-        _ => Error::Broker(chain(&error)),
-    }
-}
-
-/// What failed, and why.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
+        _ if error.is_retryable() => Error::Closed(error.chain()),
+        client::Error::Broker { code: ServerError::IncompatibleSchema, .. } => Error::Schema(error.chain()),
+        _ => Error::Broker(error.chain()),
     }
 }

@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     Commit, Error, EventLog, Message, MessageId, Record, Result, Session, Tables,
-    event_log::{Arrived, InputSpec, InputStats, OutputSpec, Reads},
+    event_log::{Arrived, InputSpec, InputStats, OutputSpec, Reads, topics_matching},
     message::{InputId, OutputId},
 };
 
@@ -159,8 +159,9 @@ impl EventLog for MemoryLog {
         Ok(0)
     }
 
-    async fn matching(&self, _pattern: &str) -> Result<Vec<TopicName>> {
-        Ok(Vec::new())
+    async fn matching(&self, pattern: &str, subscription: &str) -> Result<Vec<TopicName>> {
+        let wanted = topics_matching(pattern, subscription)?;
+        Ok(wanted.among(self.shared.topics.lock().keys().filter_map(|topic| topic.parse().ok())))
     }
 
     async fn cluster(&self, name: &str) -> Result<String> {

@@ -9,13 +9,33 @@ pub use runtime::{Echo, Refuses, Toil};
 pub use tables::MemoryTables;
 
 use bytes::Bytes;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     FunctionSpec, Kind, Language,
     message::{InputId, Message, MessageId},
     spec::{Code, InputConfig, OutputConfig},
 };
+
+/// tokio's clock, which a test may hold still.
+#[derive(Debug)]
+pub struct TokioClock(tokio::time::Instant);
+
+impl Default for TokioClock {
+    fn default() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+impl seams::Clock for TokioClock {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000 + u64::try_from(self.monotonic().as_millis()).unwrap_or_default()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
 
 /// An empty message of topic `in`: entry `entry` of ledger 1.
 #[must_use]

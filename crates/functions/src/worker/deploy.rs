@@ -268,7 +268,7 @@ impl Worker {
     /// Removes a subscription from a topic, all its partitions, or all topics of a pattern.
     pub(super) async fn unsubscribe_from(&self, topic: &str, is_pattern: bool, subscription: &str) -> Result<()> {
         let log = &self.shared.log;
-        let topics = if is_pattern { log.matching(topic).await? } else { vec![resolve::topic(topic)?] };
+        let topics = if is_pattern { log.matching(topic, subscription).await? } else { vec![resolve::topic(topic)?] };
         for topic in topics {
             let partitions = if topic.partition().is_some() { 0 } else { log.partitions(&topic).await? };
             if partitions == 0 {

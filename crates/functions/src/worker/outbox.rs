@@ -8,7 +8,7 @@
 //! stopped or sleeps: what was committed goes on its way. When the function is deleted, the outbox is emptied first; what cannot leave it
 //! stays there, for whoever makes a sink of it. See ADR 11.
 
-use model::{InitialPosition, SubscriptionType, TopicName, function::OutboxStatus};
+use model::{InitialPosition, SubscriptionType, function::OutboxStatus};
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,9 @@ use super::{
     resolve,
 };
 use crate::{
-    Code, Error, FunctionSpec, Kind, Language, Result, instance,
+    Code, Error, FunctionSpec, Kind, Language, Result,
+    event_log::Reads,
+    instance,
     spec::{Elsewhere, Guarantee, InputConfig},
 };
 
@@ -138,17 +140,13 @@ impl Worker {
         }
     }
 
-    /// Begins to forward a function's output. An outbox that cannot be subscribed to now, the forwarder tries again: its subscription has been
-    /// there since before the function was.
+    /// Begins to forward a function's output. The outbox has its subscription since before the function was.
     ///
     /// # Errors
     /// The cluster is not known.
     pub(super) async fn open_outbox(&self, spec: &FunctionSpec) -> Result<Option<Keeper>> {
-        let Some(forwarder) = self.forwarder(spec).await? else { return Ok(None) };
-        if let Err(error) = instance::subscribe(&self.shared.log, forwarder.clone(), false).await {
-            tracing::warn!(function = spec.fqfn(), %error, "the outbox is not subscribed yet");
-        }
-        Ok(Some(Keeper::start(self.shared.around.clone(), wanted(forwarder), false)))
+        let forwarder = self.forwarder(spec).await?;
+        Ok(forwarder.map(|forwarder| Keeper::start(self.shared.around.clone(), wanted(forwarder), false)))
     }
 
     /// When something of a function changes, or it starts: the cluster may be somewhere else now.
@@ -166,59 +164,50 @@ impl Worker {
 
     /// After the last instance of a deleted function has ended: empties its outbox, and forgets it.
     pub(super) async fn close_outbox(&self, function: &Function, spec: &FunctionSpec) {
-        let (Some(outbox), Some(_)) = (&spec.output.topic, &spec.elsewhere) else { return };
-        let opened;
-        let keeper = match &function.outbox {
-            Some(keeper) => Ok(keeper),
-            // A deletion that an earlier process did not finish.
-            None => match self.open_outbox(spec).await {
-                Ok(Some(keeper)) => {
-                    opened = keeper;
-                    Ok(&opened)
-                }
-                Ok(None) => return,
-                Err(error) => Err(error),
-            },
-        };
-        let left = match keeper {
-            Ok(keeper) => {
-                let left = self.drain(keeper).await;
-                keeper.close().await;
-                left
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        let topic: Result<TopicName> = resolve::topic(outbox);
-        let forgotten = match (left, topic) {
-            (Ok(()), Ok(topic)) => {
-                self.shared.log.unsubscribe(&topic, SUBSCRIPTION).await.map_err(|error| error.to_string())
-            }
-            (Err(why), _) => Err(why),
-            (_, Err(error)) => Err(error.to_string()),
-        };
-        if let Err(why) = forgotten {
+        if let Err(why) = self.empty_outbox(function, spec).await {
             tracing::warn!(
                 function = spec.fqfn(),
-                outbox,
+                outbox = spec.output.topic,
                 subscription = SUBSCRIPTION,
-                why,
+                %why,
                 "outputs of a deleted function are still in its outbox; a pulsar sink with this subscription forwards them"
             );
         }
     }
 
-    async fn drain(&self, keeper: &Keeper) -> Result<(), String> {
-        let reads = keeper.spec().and_then(|spec| spec.reads()).ok_or("it is closed")?;
+    async fn empty_outbox(&self, function: &Function, spec: &FunctionSpec) -> Result<()> {
+        let opened;
+        let keeper = match &function.outbox {
+            Some(keeper) => keeper,
+            // A deletion that an earlier process did not finish.
+            None => {
+                opened = self.open_outbox(spec).await?;
+                let Some(keeper) = &opened else { return Ok(()) };
+                keeper
+            }
+        };
+        let reads = keeper.spec().and_then(|forwarder| forwarder.reads());
+        let Some(reads) = reads else { return Err(Error::Closed("it is closed".to_owned())) };
+        let drained = self.drain(&reads).await;
+        keeper.close().await;
+        drained?;
+        for (outbox, _) in &reads.topics {
+            self.unsubscribe_from(outbox, false, &reads.subscription).await?;
+        }
+        Ok(())
+    }
+
+    async fn drain(&self, reads: &Reads) -> Result<()> {
         let deadline = tokio::time::Instant::now() + DRAIN.0;
         loop {
-            match self.shared.log.input_stats(&reads).await {
-                Ok(stats) if stats.as_ref().is_none_or(|stats| stats.backlog == 0) => return Ok(()),
-                Ok(stats) if tokio::time::Instant::now() >= deadline => {
-                    return Err(format!("{} messages wait", stats.map_or(0, |stats| stats.backlog)));
-                }
-                Ok(_) => tokio::time::sleep(DRAIN.1).await,
-                Err(error) => return Err(error.to_string()),
+            let waiting = self.shared.log.input_stats(reads).await?.map_or(0, |stats| stats.backlog);
+            if waiting == 0 {
+                return Ok(());
             }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Error::TimedOut(format!("{waiting} messages wait")));
+            }
+            tokio::time::sleep(DRAIN.1).await;
         }
     }
 
@@ -268,8 +257,12 @@ mod tests {
         assert_eq!(spec.output.topic.as_deref(), Some("persistent://public/default/f-outbox"));
         let there = spec.elsewhere.clone().unwrap();
         assert_eq!((&there.cluster[..], &there.topic[..]), ("eu", "persistent://public/default/out"));
-        assert!(spec.is_elsewhere("out") && spec.is_elsewhere("persistent://public/default/out"));
-        assert!(!spec.is_elsewhere("other") && !testing::spec("f").is_elsewhere("out"));
+        for name in ["out", "public/default/out", "persistent://public/default/out"] {
+            assert!(spec.is_elsewhere(name) && !testing::spec("f").is_elsewhere(name), "{name}");
+        }
+        for name in ["other", "", "default/out", "public/other/out", "non-persistent://public/default/out"] {
+            assert!(!spec.is_elsewhere(name), "{name}");
+        }
         let forwarder = forwarder(&spec, "persistent://public/default/f-outbox", &there, "pulsar://eu:6650");
         assert_eq!(forwarder.user_config["topic"], "persistent://public/default/out");
         assert_eq!(forwarder.id, spec.id);

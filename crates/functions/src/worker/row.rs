@@ -4,7 +4,7 @@ use autoscale::{
     Quantity,
     vpa::{self, Requirements},
 };
-use bytes::Bytes;
+use futures::TryStreamExt;
 use model::function::Resources;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -12,14 +12,12 @@ use std::collections::BTreeSet;
 use super::{Config, Name, plan::Slot, scaling::Scaling};
 use crate::{
     Result, Tables,
-    event_log::{RowChange, TableChange},
+    event_log::{RowChange, TableChange, rows},
     packages::BlobId,
 };
 
 /// The table.
 const TABLE: &str = "functions";
-/// Rows read at once.
-const PAGE: usize = 500;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,20 +153,16 @@ impl Row {
 /// All rows, and the keys of those that cannot be read: these are reported and left alone, since the others are of use without them.
 pub(super) async fn read(tables: &dyn Tables) -> Result<(Vec<Row>, BTreeSet<String>)> {
     let (mut all, mut damaged) = (Vec::new(), BTreeSet::new());
-    let mut after: Option<Bytes> = None;
-    loop {
-        let rows = tables.scan(TABLE, b"", after.as_deref(), PAGE).await?;
-        let Some((last, _)) = rows.last() else { return Ok((all, damaged)) };
-        after = Some(last.clone());
-        for (key, row) in rows {
-            match serde_json::from_slice(&row.value) {
-                Ok(row) => all.push(row),
-                Err(error) => {
-                    let key = String::from_utf8_lossy(&key).into_owned();
-                    tracing::error!(key, %error, "the row of a function is damaged; no package is removed until it can be read");
-                    damaged.insert(key);
-                }
+    let mut rows = rows(tables, TABLE, b"", None);
+    while let Some((key, row)) = rows.try_next().await? {
+        match serde_json::from_slice(&row.value) {
+            Ok(row) => all.push(row),
+            Err(error) => {
+                let key = String::from_utf8_lossy(&key).into_owned();
+                tracing::error!(key, %error, "the row of a function is damaged; no package is removed until it can be read");
+                damaged.insert(key);
             }
         }
     }
+    Ok((all, damaged))
 }

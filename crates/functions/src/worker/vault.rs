@@ -4,21 +4,19 @@
 //!
 //! Only instances of the function see the values; no answer and no log has them. On disk they are as they are, like everything else.
 
-use bytes::Bytes;
+use futures::TryStreamExt;
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Name, Secrets};
 use crate::{
     Error, FunctionSpec, Result, Tables,
-    event_log::{RowChange, TableChange},
+    event_log::{RowChange, TableChange, rows},
     runtime::Secret,
 };
 
 /// The tables.
 const SECRETS: &str = "function-secrets";
 const ENV: &str = "function-env";
-/// Rows read at once.
-const PAGE: usize = 500;
 /// Bytes of all secrets of one function, and of all its environment.
 const BYTES_MAX: usize = 512 * 1024;
 
@@ -92,20 +90,16 @@ impl Vault {
 
 async fn read(tables: &dyn Tables, table: &str) -> Result<BTreeMap<String, Values>> {
     let mut all = BTreeMap::new();
-    let mut after: Option<Bytes> = None;
-    loop {
-        let rows = tables.scan(table, b"", after.as_deref(), PAGE).await?;
-        let Some((last, _)) = rows.last() else { return Ok(all) };
-        after = Some(last.clone());
-        for (key, row) in rows {
-            let key = String::from_utf8_lossy(&key).into_owned();
-            match serde_json::from_slice::<BTreeMap<String, String>>(&row.value) {
-                Ok(values) => drop(all.insert(key, values.into_iter().map(|(k, v)| (k, Secret(v))).collect())),
-                // Its secrets are then looked for where the node's own are; that its environment is missing, nothing else says.
-                Err(_) => tracing::error!(function = key, table, "what is kept of a function cannot be read"),
-            }
+    let mut rows = rows(tables, table, b"", None);
+    while let Some((key, row)) = rows.try_next().await? {
+        let key = String::from_utf8_lossy(&key).into_owned();
+        match serde_json::from_slice::<BTreeMap<String, String>>(&row.value) {
+            Ok(values) => drop(all.insert(key, values.into_iter().map(|(k, v)| (k, Secret(v))).collect())),
+            // Its secrets are then looked for where the node's own are; that its environment is missing, nothing else says.
+            Err(_) => tracing::error!(function = key, table, "what is kept of a function cannot be read"),
         }
     }
+    Ok(all)
 }
 
 fn change(table: &str, what: &str, name: &Name, values: &Values) -> Result<TableChange> {

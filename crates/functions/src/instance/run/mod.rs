@@ -27,7 +27,7 @@ use super::{
     Moved, Parts, Shared,
     demand::{Demand, MOST},
     in_hand::{InHand, Work},
-    inputs::Inputs,
+    inputs::{Inputs, Looked},
     once::Entries,
     outputs::Outputs,
     pace::Pace,
@@ -140,7 +140,7 @@ impl Run {
         // As in Pulsar: what an asynchronous function has begun is not in the queue any more.
         let begun = if link.runs_many == Some(true) { function.max_pending_async } else { 0 };
         let queued = function.inputs.values().filter_map(|input| input.receiver_queue_size).min();
-        let mut demand = Demand::new(queued.map(|queued| queued.saturating_add(begun)));
+        let demand = Demand::new(queued.map(|queued| queued.saturating_add(begun)));
         let windows = match &function.window {
             Some(config) => {
                 let table = function.window_table();
@@ -152,12 +152,11 @@ impl Run {
         let mut outputs =
             Outputs::new(parts.log.clone(), function.clone(), spec.instance_id, link.output_schema.take());
         outputs.open_described(&mut session).await?;
-        let mut opened = Vec::new();
-        inputs.open(&mut session, &mut opened).await?;
-        opened.into_iter().for_each(|input| demand.opened(input));
+        let mut looked = Looked::default();
+        inputs.open(&mut session, &mut looked).await?;
         let (in_order, runs_many) = (function.subscription_type.is_single_active(), link.runs_many);
         let now = parts.clock.monotonic();
-        Ok(Self {
+        let mut run = Self {
             outputs,
             state: State::new(parts.tables.clone(), function.state_table()),
             instance_id: spec.instance_id,
@@ -194,7 +193,14 @@ impl Run {
             is_told: false,
             done: 0,
             took: Duration::ZERO,
-        })
+        };
+        run.looked(looked);
+        Ok(run)
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        looked.opened.into_iter().for_each(|input| self.demand.opened(input));
+        looked.troubles.iter().for_each(|trouble| self.system_exception(trouble));
     }
 
     fn now(&self) -> Duration {
@@ -318,15 +324,15 @@ impl Run {
             self.grow();
         }
         if self.look_at.is_some_and(|at| at <= now) && !self.is_stopping {
-            let mut opened = Vec::new();
-            let looked = self.inputs.open(&mut self.session, &mut opened).await;
-            opened.into_iter().for_each(|input| self.demand.opened(input));
-            match looked {
+            let mut looked = Looked::default();
+            let result = self.inputs.open(&mut self.session, &mut looked).await;
+            self.looked(looked);
+            match result {
                 // A broker somewhere else comes back, and what is open already waits for it, too.
                 Err(Error::Closed(why)) if !self.session.is_atomic() => {
                     tracing::debug!(function = self.function.fqfn(), why, "topics cannot be looked for");
                 }
-                looked => looked?,
+                result => result?,
             }
             self.plan_look();
         }

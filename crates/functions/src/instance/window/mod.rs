@@ -13,6 +13,7 @@
 //! Source of the rules: Pulsar's `WindowManager`, `CountTriggerPolicy`, `TimeEvictionPolicy`, `WaterMarkEventGenerator`.
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use std::{
     collections::BTreeMap,
     ops::Bound::{Excluded, Included, Unbounded},
@@ -26,13 +27,11 @@ use self::rows::{decode, encode, make_key, split_key};
 use super::{run::row, state::VALUE_BYTES_MAX};
 use crate::{
     error::{Error, Result},
-    event_log::{RowChange, TableChange, Tables},
+    event_log::{RowChange, TableChange, Tables, rows},
     message::Message,
     spec::{Span, WindowSpec},
 };
 
-/// Rows read at a time.
-const SCAN: usize = 1000;
 /// Most an element may take as its row: somewhat less than a row may, since one that is adopted may say a longer time.
 const ELEMENT_BYTES_MAX: usize = VALUE_BYTES_MAX - 64;
 /// Windows that fire together at most; what else is due fires after them.
@@ -115,14 +114,10 @@ impl Windows {
     ) -> Result<Self> {
         let mut windows = Self::new(table, instance_id, inputs, config);
         let _turn = READING.lock().await;
-        let mut after: Option<Bytes> = None;
-        loop {
-            let rows = tables.scan(&windows.table, &instance_id.to_be_bytes(), after.as_deref(), SCAN).await?;
-            let Some((last, _)) = rows.last() else { break };
-            after = Some(last.clone());
-            for (key, row) in rows {
-                windows.restore(key, &row.value)?;
-            }
+        let (table, own) = (windows.table.clone(), instance_id.to_be_bytes());
+        let mut stored = rows(tables, &table, &own, None);
+        while let Some((key, row)) = stored.try_next().await? {
+            windows.restore(key, &row.value)?;
         }
         windows.take_over(tables, parallelism.max(1)).await?;
         Ok(windows)
@@ -136,25 +131,22 @@ impl Windows {
 
     async fn take_over(&mut self, tables: &dyn Tables, parallelism: u32) -> Result<()> {
         // The mark of the last one that is there, which nothing of it follows.
-        let mut after = make_key(parallelism - 1, MARK);
+        let after = make_key(parallelism - 1, MARK);
         let (mut moves, mut bytes) = (Vec::new(), 0);
-        loop {
-            let rows = tables.scan(&self.table, &[], Some(&after), SCAN).await?;
-            let Some((last, _)) = rows.last() else { break };
-            after = last.clone();
-            for (key, stored) in rows {
-                let (owner, number) = split_key(&key).ok_or_else(|| self.damaged())?;
-                // A mark is of use to an instance of that number that comes back.
-                if owner % parallelism != self.instance_id || number == MARK {
-                    continue;
-                }
-                let (at_ms, message) = decode(&stored.value).ok_or_else(|| self.damaged())?;
-                bytes += stored.value.len();
-                moves.push((key, at_ms, message));
-                if bytes >= ADOPT_BYTES {
-                    self.take(tables, std::mem::take(&mut moves)).await?;
-                    bytes = 0;
-                }
+        let table = self.table.clone();
+        let mut left = rows(tables, &table, b"", Some(after));
+        while let Some((key, stored)) = left.try_next().await? {
+            let (owner, number) = split_key(&key).ok_or_else(|| self.damaged())?;
+            // A mark is of use to an instance of that number that comes back.
+            if owner % parallelism != self.instance_id || number == MARK {
+                continue;
+            }
+            let (at_ms, message) = decode(&stored.value).ok_or_else(|| self.damaged())?;
+            bytes += stored.value.len();
+            moves.push((key, at_ms, message));
+            if bytes >= ADOPT_BYTES {
+                self.take(tables, std::mem::take(&mut moves)).await?;
+                bytes = 0;
             }
         }
         self.take(tables, moves).await

@@ -20,7 +20,7 @@ pub(super) fn upstream(functions: &[&FunctionSpec]) -> Vec<Vec<usize>> {
         for (topic, input) in &function.inputs {
             if !input.is_pattern {
                 found.extend(writers.get(topic.as_str()).into_iter().flatten());
-            } else if let Ok(pattern) = topics_matching(topic) {
+            } else if let Ok(pattern) = topics_matching(topic, &function.subscription) {
                 let matching = parsed.iter().filter(|(topic, _)| pattern.is_match(topic));
                 found.extend(matching.flat_map(|(_, writers)| writers.iter()));
             }

@@ -5,19 +5,17 @@
 //! `vertical-pod-autoscaler/pkg/recommender/checkpoint/checkpoint_writer.go`, which does it once a minute.
 
 use autoscale::vpa::Checkpoint;
-use bytes::Bytes;
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Result, Tables,
-    event_log::{RowChange, TableChange},
+    event_log::{RowChange, TableChange, rows},
 };
 
 /// The table; its keys are the names of functions.
 const TABLE: &str = "function-vpa";
-/// Rows read at once.
-const PAGE: usize = 500;
 /// Between two times that it is written.
 pub(super) const SAVE_EVERY: Duration = Duration::from_secs(600);
 
@@ -35,19 +33,15 @@ pub(super) type Saved = BTreeMap<String, Learnt>;
 /// All rows; one that cannot be read costs what its function had learnt.
 pub(super) async fn read(tables: &dyn Tables) -> Result<Saved> {
     let mut saved = Saved::new();
-    let mut after: Option<Bytes> = None;
-    loop {
-        let rows = tables.scan(TABLE, b"", after.as_deref(), PAGE).await?;
-        let Some((last, _)) = rows.last() else { return Ok(saved) };
-        after = Some(last.clone());
-        for (key, row) in rows {
-            let function = String::from_utf8_lossy(&key).into_owned();
-            match serde_json::from_slice(&row.value) {
-                Ok(learnt) => drop(saved.insert(function, learnt)),
-                Err(error) => tracing::warn!(function, %error, "what its VPA has learnt cannot be read"),
-            }
+    let mut rows = rows(tables, TABLE, b"", None);
+    while let Some((key, row)) = rows.try_next().await? {
+        let function = String::from_utf8_lossy(&key).into_owned();
+        match serde_json::from_slice(&row.value) {
+            Ok(learnt) => drop(saved.insert(function, learnt)),
+            Err(error) => tracing::warn!(function, %error, "what its VPA has learnt cannot be read"),
         }
     }
+    Ok(saved)
 }
 
 /// What to write where `saved` is written and `now` is so; what `now` does not have goes, unless it `stays`.

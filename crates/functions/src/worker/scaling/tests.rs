@@ -4,12 +4,12 @@ use autoscale::{Spec, vpa::Requirements};
 use model::function::{Resources, UpdateOptions};
 use serde_json::json;
 use std::{future::Future, sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::Phase;
 use crate::{
     Kind, Language, Record, Tables,
-    testing::{MemoryLog, MemoryTables, Toil},
+    testing::{MemoryLog, MemoryTables, Toil, TokioClock},
     worker::{
         Declaration, EnvironmentSecrets, Given, Parts, Runtimes, Worker,
         row::Row,
@@ -20,19 +20,6 @@ use crate::{
 const IN: &str = "persistent://public/default/in";
 const OUT: &str = "persistent://public/default/out";
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// tokio's clock, which a test may hold still.
-struct TokioClock(Instant);
-
-impl seams::Clock for TokioClock {
-    fn now_ms(&self) -> u64 {
-        1_700_000_000_000 + u64::try_from(self.monotonic().as_millis()).unwrap()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
 
 /// A worker whose functions toil, and what it stands on.
 struct Farm {
@@ -57,7 +44,7 @@ impl Farm {
             runtimes: Runtimes::default().with(Language::Python, Arc::new(toil.clone())),
             connectors: Vec::new(),
             secrets: Arc::new(EnvironmentSecrets),
-            clock: Arc::new(TokioClock(Instant::now())),
+            clock: Arc::new(TokioClock::default()),
         };
         let worker = Worker::open(settings(&dir), parts).await.unwrap();
         Self { worker, log, tables, dir, toil }
