@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use model::TopicName;
 use rustc_hash::FxHashMap;
+use schema::Kind;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -16,12 +17,15 @@ use crate::{
     spec::FunctionSpec,
 };
 
-/// Topics beyond which those that were not published to for longest are closed.
-const TOPICS_OPEN: usize = 1000;
+/// Routes beyond which those that were not published to for longest are closed.
+const ROUTES_OPEN: usize = 1000;
 /// Topics one batch of outcomes may publish to.
 const TOPICS_MAX: usize = 10_000;
 /// Schemas one topic may be published to with.
 const SCHEMAS_MAX: usize = 100;
+
+/// How often partitions are looked for that a topic was given. Source: Pulsar's `autoUpdatePartitionsInterval`.
+const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(60);
 
 /// How long a broker may be away while a topic is opened, and how often it is asked.
 const AWAY_MAX: Duration = Duration::from_secs(20);
@@ -35,34 +39,22 @@ pub(super) struct Outputs {
     /// Of the function's output.
     schema: Option<Schema>,
     uses: u64,
-    /// By the input they belong to, and the name the function used.
-    open: FxHashMap<Option<InputId>, FxHashMap<String, Producers>>,
+    /// By the input they belong to, and the name the function used: one for what has no schema of its own, and one for each schema.
+    open: FxHashMap<Option<InputId>, FxHashMap<String, Vec<Route>>>,
+    /// How many belong to no input.
+    routes: usize,
 }
 
-/// The producers of one topic: one for what has no schema of its own, and one for each schema.
-#[derive(Default)]
-struct Producers {
-    routes: Vec<(Option<Arc<Schema>>, Route)>,
-    /// When one was last used, by the count of uses.
-    used: u64,
-}
-
-impl Producers {
-    fn of(&mut self, schema: Option<&Arc<Schema>>) -> Option<&mut Route> {
-        self.routes.iter_mut().find(|(of, _)| of.as_ref() == schema).map(|(_, route)| route)
-    }
-
-    fn ids(self) -> impl Iterator<Item = OutputId> {
-        self.routes.into_iter().flat_map(|(_, route)| route.partitions.to_vec())
-    }
-}
-
-/// The partitions of one topic. Cheap to clone.
-#[derive(Clone)]
+/// The producers for one schema to one topic, one for each of its partitions.
 struct Route {
-    partitions: Arc<[OutputId]>,
+    schema: Option<Arc<Schema>>,
+    partitions: Vec<OutputId>,
     /// Where the next message without a key goes.
     next: usize,
+    /// When it was last used, by the count of uses.
+    used: u64,
+    /// When more partitions are looked for, if it can be given some.
+    look_at: Option<Instant>,
 }
 
 impl Outputs {
@@ -76,8 +68,9 @@ impl Outputs {
         let output = &function.output;
         // One of records without a definition says nothing. Source: Pulsar's `TopicSchema`.
         let configured = Schema::named(&output.schema_type, Bytes::new(), output.schema_properties.clone())
-            .filter(|schema| schema::Kind::from_wire(schema.kind).is_some_and(schema::Kind::is_primitive));
-        Self { log, instance_id, schema: schema.or(configured), uses: 0, open: FxHashMap::default(), function }
+            .filter(|schema| Kind::from_wire(schema.kind).is_some_and(Kind::is_primitive));
+        let schema = schema.or(configured);
+        Self { log, instance_id, schema, uses: 0, open: FxHashMap::default(), routes: 0, function }
     }
 
     /// Opens the output now if it has a schema: whether the topic takes it shows before the first message does.
@@ -106,30 +99,19 @@ impl Outputs {
     ) -> Result<OutputId> {
         let schema = record.schema.as_ref();
         let of = once.map(|message| message.input);
-        let open = self.open.entry(of).or_default();
-        if open.get_mut(topic).and_then(|producers| producers.of(schema)).is_none() {
-            if open.len() >= TOPICS_MAX {
-                return Err(Error::Invalid(format!("a function can publish to {TOPICS_MAX} topics at once")));
+        match self.find(of, topic, schema) {
+            None => self.open(session, topic, schema, once).await?,
+            Some(route) if route.look_at.is_some_and(|at| at <= Instant::now()) => {
+                self.look(session, topic, schema, once).await;
             }
-            if open.get(topic).is_some_and(|producers| producers.routes.len() >= SCHEMAS_MAX) {
-                return Err(Error::Invalid(format!("a function can publish to a topic with {SCHEMAS_MAX} schemas")));
-            }
-            let route = self.open(session, topic, schema, once).await.map_err(|error| match error {
-                // What the function says of it is the function's to answer for.
-                Error::Schema(why) if schema.is_some() => {
-                    Error::Invalid(format!("the topic {topic} does not take the message's schema: {why}"))
-                }
-                other => other,
-            })?;
-            let producers = self.open.entry(of).or_default().entry(topic.to_owned()).or_default();
-            producers.routes.push((schema.cloned(), route));
+            Some(_) => {}
         }
-        let Some(producers) = self.open.get_mut(&of).and_then(|open| open.get_mut(topic)) else {
+        self.uses += 1;
+        let uses = self.uses;
+        let Some(route) = self.find(of, topic, schema) else {
             return Err(Error::Closed("the output was closed".into()));
         };
-        self.uses += 1;
-        producers.used = self.uses;
-        let Some(route) = producers.of(schema) else { return Err(Error::Closed("the output was closed".into())) };
+        route.used = uses;
         let count = route.partitions.len();
         let index = match &record.key {
             _ if count == 1 => 0,
@@ -143,42 +125,110 @@ impl Outputs {
         Ok(route.partitions[index])
     }
 
+    fn find(&mut self, of: Option<InputId>, topic: &str, schema: Option<&Arc<Schema>>) -> Option<&mut Route> {
+        self.open.get_mut(&of)?.get_mut(topic)?.iter_mut().find(|route| route.schema.as_ref() == schema)
+    }
+
     /// Whether some have to be closed.
     pub(super) fn are_many(&self) -> bool {
-        self.open.get(&None).is_some_and(|open| open.len() > TOPICS_OPEN)
+        self.routes > ROUTES_OPEN
     }
 
     /// Forgets the producers that were idle for longest, all but half of those that may stay; nothing may be on its way to them.
-    pub(super) fn close_idle(&mut self) -> impl Iterator<Item = OutputId> + use<> {
-        let open = self.open.entry(None).or_default();
-        let mut uses: Vec<u64> = open.values().map(|producers| producers.used).collect();
+    pub(super) fn close_idle(&mut self) -> Vec<OutputId> {
+        let Some(open) = self.open.get_mut(&None) else { return Vec::new() };
+        let mut uses: Vec<u64> = open.values().flatten().map(|route| route.used).collect();
         uses.sort_unstable();
-        let last = uses.iter().rev().nth(TOPICS_OPEN / 2).copied().unwrap_or_default();
-        let idle: Vec<_> = open.extract_if(|_, producers| producers.used <= last).collect();
-        idle.into_iter().flat_map(|(_, producers)| producers.ids())
+        let last = uses.iter().rev().nth(ROUTES_OPEN / 2).copied().unwrap_or_default();
+        let mut idle = Vec::new();
+        open.retain(|_, routes| {
+            idle.extend(routes.extract_if(.., |route| route.used <= last).flat_map(|route| route.partitions));
+            !routes.is_empty()
+        });
+        self.routes = open.values().map(Vec::len).sum();
+        idle
     }
 
     /// Forgets the producers of an input.
     pub(super) fn close(&mut self, input: InputId) -> impl Iterator<Item = OutputId> + use<> {
         let open = self.open.remove(&Some(input)).unwrap_or_default();
-        open.into_values().flat_map(Producers::ids)
+        open.into_values().flatten().flat_map(|route| route.partitions)
     }
 
     async fn open(
+        &mut self,
+        session: &mut Box<dyn Session>,
+        topic: &str,
+        schema: Option<&Arc<Schema>>,
+        once: Option<&Message>,
+    ) -> Result<()> {
+        let of = once.map(|message| message.input);
+        let open = self.open.entry(of).or_default();
+        let schemas = open.get(topic).map_or(0, Vec::len);
+        if schemas == 0 && open.len() >= TOPICS_MAX {
+            return Err(Error::Invalid(format!("a function can publish to {TOPICS_MAX} topics at once")));
+        }
+        if schemas >= SCHEMAS_MAX {
+            return Err(Error::Invalid(format!("a function can publish to a topic with {SCHEMAS_MAX} schemas")));
+        }
+        let away = Away { until: (!session.is_atomic()).then(|| Instant::now() + AWAY_MAX) };
+        let opened = self.producers(session, topic, schema, once, 0, &away).await;
+        let (partitions, is_partitioned) = opened.map_err(|error| match error {
+            // What the function says of it is the function's to answer for.
+            Error::Schema(why) if schema.is_some() => {
+                Error::Invalid(format!("the topic {topic} does not take the message's schema: {why}"))
+            }
+            other => other,
+        })?;
+        let look_at = is_partitioned.then(|| Instant::now() + LOOK_FOR_PARTITIONS);
+        let route = Route { schema: schema.cloned(), partitions, next: 0, used: 0, look_at };
+        self.open.entry(of).or_default().entry(topic.to_owned()).or_default().push(route);
+        self.routes += usize::from(of.is_none());
+        Ok(())
+    }
+
+    /// Opens the partitions that the topic was given in the meantime. Where that is not possible, those that are open go on.
+    async fn look(
+        &mut self,
+        session: &mut Box<dyn Session>,
+        topic: &str,
+        schema: Option<&Arc<Schema>>,
+        once: Option<&Message>,
+    ) {
+        let of = once.map(|message| message.input);
+        let Some(route) = self.find(of, topic, schema) else { return };
+        route.look_at = Some(Instant::now() + LOOK_FOR_PARTITIONS);
+        let known = u32::try_from(route.partitions.len()).unwrap_or(u32::MAX);
+        match self.producers(session, topic, schema, once, known, &Away { until: None }).await {
+            Ok((more, _)) => {
+                if let Some(route) = self.find(of, topic, schema) {
+                    route.partitions.extend(more);
+                }
+            }
+            Err(error) => {
+                let (function, instance) = (self.function.fqfn(), self.instance_id);
+                tracing::warn!(function, instance, topic, %error, "new partitions are not published to yet");
+            }
+        }
+    }
+
+    /// Opens the topic, or its partitions from the `known` ones on: all of them, or none. And whether it has some.
+    async fn producers(
         &self,
         session: &mut Box<dyn Session>,
         topic: &str,
         own: Option<&Arc<Schema>>,
         once: Option<&Message>,
-    ) -> Result<Route> {
+        known: u32,
+        away: &Away,
+    ) -> Result<(Vec<OutputId>, bool)> {
         let name: TopicName = topic.parse().map_err(|e| Error::Invalid(format!("topic {topic:?}: {e}")))?;
         let function = &self.function;
         let output = &function.output;
         let is_output = output.topic.as_deref().is_some_and(|t| t == topic);
         let schema = own.map(|schema| &**schema).or_else(|| self.schema.as_ref().filter(|_| is_output));
         // One name is one producer, whose messages have one order: those of another schema are another's.
-        let suffix =
-            own.map_or_else(String::new, |schema| format!("-{:08x}", wire::entry::murmur3_32(&schema.definition)));
+        let suffix = own.map_or_else(String::new, |schema| suffix(schema));
         let metadata = function.client_metadata(self.instance_id);
         let spec = |topic: TopicName| OutputSpec {
             topic,
@@ -188,7 +238,6 @@ impl Outputs {
             batch_by_key: is_output && output.batch_by_key,
             compression: if is_output { output.compression } else { Compression::Lz4 },
         };
-        let away = Away { until: (!session.is_atomic()).then(|| Instant::now() + AWAY_MAX) };
         let partitions = loop {
             if name.partition().is_some() {
                 break 0;
@@ -199,8 +248,8 @@ impl Outputs {
             }
         };
         let topics: Vec<_> = match partitions {
-            0 => vec![name],
-            count => (0..count).map(|n| name.with_partition(n)).collect(),
+            0 if known == 0 => vec![name],
+            count => (known..count).map(|n| name.with_partition(n)).collect(),
         };
         let mut ids = Vec::with_capacity(topics.len());
         for topic in topics {
@@ -216,13 +265,32 @@ impl Outputs {
             match opened {
                 Ok(id) => ids.push(id),
                 Err(error) => {
-                    // All of them, or none.
                     ids.into_iter().for_each(|id| session.close_output(id));
                     return Err(error);
                 }
             }
         }
-        Ok(Route { partitions: ids.into(), next: 0 })
+        Ok((ids, partitions > 0))
+    }
+}
+
+/// What a producer's name ends with where its messages have a schema of their own.
+///
+/// By its name a broker knows what was published before this process began, so a name that had only the definition in it stays as it was.
+/// But of kinds whose definitions may be the same, one has such a name: `STRING` of those without a definition, `JSON` of those whose is
+/// Avro's. The others have their kind in it, too, and a pair the kinds of its sides, which its properties have.
+fn suffix(schema: &Schema) -> String {
+    let hash = |bytes: &[u8]| format!("-{:08x}", wire::entry::murmur3_32(bytes));
+    let definition = hash(&schema.definition);
+    match Kind::from_wire(schema.kind) {
+        Some(Kind::String) if schema.definition.is_empty() => definition,
+        Some(Kind::Json | Kind::ProtobufNative) if !schema.definition.is_empty() => definition,
+        Some(Kind::KeyValue) => {
+            let properties: String =
+                schema.properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+            definition + &hash(properties.as_bytes())
+        }
+        _ => format!("{definition}-{}", schema.kind),
     }
 }
 
@@ -244,3 +312,6 @@ impl Away {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

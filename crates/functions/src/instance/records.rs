@@ -29,8 +29,13 @@ pub fn serialized(id: &MessageId) -> String {
 }
 
 /// What a function returned for `source`.
-pub(super) fn output(mut record: Record, function: &FunctionSpec, source: Option<&Message>) -> Record {
-    let Some(source) = source else { return record };
+pub(super) fn outputs(records: Vec<Record>, function: &FunctionSpec, source: Option<&Message>) -> Vec<Record> {
+    let Some(source) = source.filter(|_| !records.is_empty()) else { return records };
+    let came_from = [(INPUT_TOPIC, source.topic.to_string()), (INPUT_MESSAGE_ID, serialized(&source.id))];
+    records.into_iter().map(|record| output(record, function, source, &came_from)).collect()
+}
+
+fn output(mut record: Record, function: &FunctionSpec, source: &Message, came_from: &[(&str, String)]) -> Record {
     if function.forward_source_properties {
         let given = record.properties.len();
         for (name, value) in &source.properties {
@@ -39,8 +44,7 @@ pub(super) fn output(mut record: Record, function: &FunctionSpec, source: Option
             }
         }
     }
-    record.properties.push((INPUT_TOPIC.to_owned(), source.topic.to_string()));
-    record.properties.push((INPUT_MESSAGE_ID.to_owned(), serialized(&source.id)));
+    record.properties.extend(came_from.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     if record.key.is_none() {
         record.key.clone_from(&source.key);
     }

@@ -76,7 +76,7 @@ impl Run {
         if self.outputs.are_many() {
             // A commit under way with a producer that closes would be refused.
             self.finish_commits().await?;
-            self.outputs.close_idle().for_each(|output| self.session.close_output(output));
+            self.outputs.close_idle().into_iter().for_each(|output| self.session.close_output(output));
         }
         for event in events {
             match event {
@@ -225,8 +225,8 @@ impl Run {
         let acks = message.iter().filter(|_| is_acked).chain(&plan.besides);
         plan.commit.acks = acks.map(|message| (message.input, message.id)).collect();
         let source = work.latest().cloned();
-        let outputs = records.into_iter().map(|record| records::output(record, &self.function, source.as_deref()));
-        for record in outputs.collect::<Vec<_>>().into_iter().chain(outcome.effects.publishes) {
+        let outputs = records::outputs(records, &self.function, source.as_deref());
+        for record in outputs.into_iter().chain(outcome.effects.publishes) {
             match self.add_output(&mut plan, record).await {
                 Ok(()) => {}
                 Err(error) => {
