@@ -21,8 +21,11 @@ final class Topics {
     /** A topic as a message names it, with its partition. */
     record Coded(String name, Schema<Object> schema) {
         Object decode(Input input) {
-            if ((Schema<?>) schema instanceof AnySchema any && any.at(input.schemaVersion()) instanceof PairSchema<?, ?> pair) {
-                return any.decode(pair, new InputMessage(input).getKeyBytes(), input.payload(), input.schemaVersion());
+            if ((Schema<?>) schema instanceof AnySchema any) {
+                Schema<?> own = any.at(input.schemaVersion());
+                return own instanceof PairSchema<?, ?> pair
+                    ? any.decode(pair, new InputMessage(input).getKeyBytes(), input.payload(), input.schemaVersion())
+                    : any.decode(own, input.frame(), input.payloadAt(), input.payloadBytes(), input.schemaVersion());
             }
             if ((Schema<?>) schema instanceof PairSchema<?, ?> pair) {
                 return pair.decode(new InputMessage(input).getKeyBytes(), input.payload(), input.schemaVersion());

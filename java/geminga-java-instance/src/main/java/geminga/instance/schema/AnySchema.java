@@ -110,7 +110,11 @@ public final class AnySchema extends Coding<GenericRecord> {
 
     @Override
     public GenericRecord decode(byte[] bytes, int offset, int length, byte[] version) {
-        Schema<?> schema = at(version);
+        return decode(at(version), bytes, offset, length, version);
+    }
+
+    /** Decodes what was written with a schema that {@link #at} has found. */
+    public GenericRecord decode(Schema<?> schema, byte[] bytes, int offset, int length, byte[] version) {
         Object value = schema instanceof Coding<?> coding ? coding.decode(bytes, offset, length, version)
             : schema.decode(part(bytes, offset, length), version);
         return wrapped(value, schema, version);
