@@ -13,7 +13,7 @@ use crate::{
     Store,
     checkpoint::{Checkpoint, to_its_end},
     error::{Error, Result},
-    state::{SegmentRef, State},
+    state::{SegmentRef, State, Unclaimed},
     store::Inner,
     topic::Topic,
 };
@@ -33,6 +33,8 @@ pub(crate) struct Maintenance {
     /// Bytes the journal had written then.
     looked_bytes: u64,
     swept_ms: u64,
+    /// What had to go of the journal could not: the disk is full, most likely.
+    cramped: bool,
 }
 
 /// Entries of one ledger in one file or segment, and the first of them that is wanted.
@@ -42,6 +44,8 @@ struct Part {
     first: u64,
     last: u64,
     bytes: u64,
+    /// Bytes of an open ledger above which it is not kept when nobody has subscribed to it.
+    unclaimed: u64,
     wanted: Option<u64>,
 }
 
@@ -101,7 +105,9 @@ impl Inner {
         if stats.full {
             excess = excess.max(1);
         }
-        failed = failed.and(self.make_ready(&mut maintenance.ready, excess).await);
+        let made = self.make_ready(&mut maintenance.ready, excess, maintenance.cramped).await;
+        maintenance.cramped = made.is_err();
+        failed = failed.and(made);
         if !due && maintenance.ready.is_empty() && maintenance.obsolete.is_empty() {
             self.evict_idle();
             return failed;
@@ -131,14 +137,19 @@ impl Inner {
 
     /// Adds to `ready` the oldest journal files that nobody needs, and those of the first `excess` bytes once what is needed of them
     /// is in segments.
-    async fn make_ready(self: &Arc<Self>, ready: &mut Vec<journal::FileInfo>, mut excess: u64) -> Result<()> {
+    async fn make_ready(
+        self: &Arc<Self>,
+        ready: &mut Vec<journal::FileInfo>,
+        mut excess: u64,
+        cramped: bool,
+    ) -> Result<()> {
         for file in self.journal.files() {
             // The end of a file's last commit may be in the next one and not on disk yet: its entry cannot be read before.
             if !file.sealed || file.last_lsn > self.journal.durable() {
                 break;
             }
             if !ready.iter().any(|r| r.number == file.number) {
-                let parts = self.parts(file.number).await?;
+                let parts = self.parts(file.number, self.unclaimed_bytes(excess, cramped)).await?;
                 if parts.iter().any(|p| p.wanted.is_some()) {
                     if excess == 0 {
                         break;
@@ -156,20 +167,32 @@ impl Inner {
         Ok(())
     }
 
+    /// How large an open ledger may be that nobody has subscribed to, when so much of the journal has to go. In the journal it costs
+    /// nothing. Written a second time it must be worth it: a producer without end would have the disk, and all of its speed.
+    fn unclaimed_bytes(&self, excess: u64, cramped: bool) -> u64 {
+        let capacity = self.config.journal.capacity_bytes;
+        match excess {
+            0 => u64::MAX,
+            _ if cramped || self.segments.bytes() >= capacity / 4 => 0,
+            _ => capacity / 128,
+        }
+    }
+
     /// What is in a journal file and how much of it is wanted, in order of ledger.
-    async fn parts(self: &Arc<Self>, file: u64) -> Result<Vec<Part>> {
+    async fn parts(self: &Arc<Self>, file: u64, unclaimed: u64) -> Result<Vec<Part>> {
         let inner = self.clone();
         let look = move || {
             let mut ranges = inner.journal.streams(file)?;
             ranges.sort_unstable_by_key(|r| (r.stream, r.first_seq));
-            ranges.into_iter().map(|r| inner.part(r.stream, r.first_seq, r.last_seq, r.bytes)).collect()
+            let part = |r: journal::StreamRange| inner.part(r.stream, (r.first_seq, r.last_seq), r.bytes, unclaimed);
+            ranges.into_iter().map(part).collect()
         };
         tokio::task::spawn_blocking(look).await.map_err(|_| Error::Closed)?
     }
 
-    fn part(&self, ledger: u64, first: u64, last: u64, bytes: u64) -> Result<Part> {
+    fn part(&self, ledger: u64, (first, last): (u64, u64), bytes: u64, unclaimed: u64) -> Result<Part> {
         let topic = self.overlay.lock().owner(&self.catalog, ledger)?;
-        let mut part = Part { topic, ledger, first, last, bytes, wanted: None };
+        let mut part = Part { topic, ledger, first, last, bytes, unclaimed, wanted: None };
         part.wanted = part.topic.as_ref().and_then(|t| self.wanted(&t.state.lock(), &part));
         Ok(part)
     }
@@ -179,7 +202,8 @@ impl Inner {
         if state.deleted {
             return None;
         }
-        let wanted = state.first_wanted(part.ledger, self.clock.now_ms())?.max(part.first);
+        let unclaimed = Unclaimed { age: self.config.max_ledger_age, bytes: part.unclaimed };
+        let wanted = state.first_wanted(part.ledger, self.clock.now_ms(), unclaimed)?.max(part.first);
         (wanted <= part.last).then_some(wanted)
     }
 
@@ -292,7 +316,7 @@ impl Inner {
         let segment = self.segments.get(id).await?;
         let mut parts = Vec::new();
         for range in segment.ranges() {
-            let mut part = self.part(range.ledger, range.first, range.last, range.bytes)?;
+            let mut part = self.part(range.ledger, (range.first, range.last), range.bytes, u64::MAX)?;
             let held = |t: &Arc<Topic>| {
                 let state = t.state.lock();
                 state.find(range.ledger).is_some_and(|l| l.segments.iter().any(|s| s.segment == id))
@@ -478,14 +502,14 @@ mod tests {
         let inner = o.store.inner.clone();
         let file = inner.journal.files()[0].clone();
         assert!(file.sealed);
-        let parts = inner.parts(file.number).await.unwrap();
+        let parts = inner.parts(file.number, u64::MAX).await.unwrap();
         assert!(parts.iter().any(|part| part.ledger == last.ledger && part.wanted.is_none()));
         seek(&mut o, &mut back, Position::EARLIEST).await;
         assert!(!inner.give_up(&parts));
         assert!(!inner.compact(file.number, parts).await.unwrap());
         assert_eq!(back.backlog(id), 30);
         // The next time it is sorted with the rest.
-        let parts = inner.parts(file.number).await.unwrap();
+        let parts = inner.parts(file.number, u64::MAX).await.unwrap();
         assert!(inner.compact(file.number, parts).await.unwrap());
         o.store.checkpoint().await.unwrap();
         inner.journal.recycle(file.number).unwrap();

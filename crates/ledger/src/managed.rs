@@ -76,6 +76,8 @@ impl ManagedLedger {
             let confirmed = state.last_durable(store.journal.durable());
             (state.properties.clone(), confirmed, state.last_position(), state.current().clone())
         };
+        let age_ms = store.clock.now_ms().saturating_sub(current.opened_ms);
+        let aged = u128::from(age_ms) >= store.config.max_ledger_age.as_millis();
         Self {
             tail: Tail::new(store.budget.clone()),
             check_age_at: store.config.max_entries_per_ledger,
@@ -89,7 +91,7 @@ impl ManagedLedger {
             planned_entries: current.entries,
             planned_bytes: current.bytes,
             opened_ms: current.opened_ms,
-            aged: false,
+            aged,
         }
     }
 
@@ -325,8 +327,8 @@ impl ManagedLedger {
     }
 
     /// Drops whole ledgers that every durable cursor has consumed and that `retention` does not keep; without a durable cursor
-    /// only retention keeps anything. Returns the bytes freed. The ledger appended to stays; what is consumed of it gives its
-    /// space back with the journal files it is in. Also closes a ledger that is old enough with the next append.
+    /// only retention keeps anything. Returns the bytes freed. The ledger appended to stays; what durable cursors have consumed of it
+    /// gives its space back with the journal files it is in. Also closes a ledger that is old enough with the next append.
     pub fn trim(&mut self, batch: &mut Batch, retention: Retention) -> u64 {
         if !self.topic.name.is_persistent() {
             return 0;

@@ -54,6 +54,11 @@ impl Segments {
         self.known.lock().iter().map(|(&id, &bytes)| (id, bytes)).collect()
     }
 
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.known.lock().values().map(|(total, _)| total).sum()
+    }
+
     /// With those that rows of the catalog may still name.
     pub(crate) fn all_and_leaving(&self) -> Vec<(u64, (u64, u64))> {
         let mut all = self.known.lock().clone();

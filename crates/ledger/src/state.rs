@@ -37,6 +37,13 @@ impl Retention {
     }
 }
 
+/// How old and how large an open ledger that nobody has subscribed to may be, to be kept all the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unclaimed {
+    pub(crate) age: Duration,
+    pub(crate) bytes: u64,
+}
+
 /// Entries of one ledger within one segment, all of `first..=last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentRef {
@@ -382,13 +389,15 @@ impl State {
             .count()
     }
 
-    /// The first entry of `ledger` that has to be kept, or `None` when none has.
-    pub(crate) fn first_wanted(&self, ledger: u64, now_ms: u64) -> Option<u64> {
+    /// The first entry of `ledger` that has to be kept, or `None` when none has. Who reads a topic without ever having subscribed finds
+    /// what came since its ledger was opened, as far as `unclaimed` goes. Source: Pulsar's `ManagedLedgerImpl.internalTrimLedgers`, which
+    /// never takes the ledger that is written to.
+    pub(crate) fn first_wanted(&self, ledger: u64, now_ms: u64, unclaimed: Unclaimed) -> Option<u64> {
         let at = self.ledgers.binary_search_by_key(&ledger, |l| l.id).ok()?;
         let meta = &self.ledgers[at];
         let Some(retention) = self.retention else { return Some(meta.first) };
         let last = at + 1 == self.ledgers.len();
-        if last && !retention.is_none() {
+        if last && (!retention.is_none() || self.is_kept_unclaimed(meta, now_ms, unclaimed)) {
             return Some(meta.first);
         }
         let consumed = self.consumed();
@@ -400,6 +409,11 @@ impl State {
             return None;
         }
         Some(consumed.saturating_sub(meta.base).clamp(meta.first, meta.entries.max(meta.first)))
+    }
+
+    fn is_kept_unclaimed(&self, open: &Meta, now_ms: u64, Unclaimed { age, bytes }: Unclaimed) -> bool {
+        let young = u128::from(now_ms.saturating_sub(open.opened_ms)) < age.as_millis();
+        young && open.live_bytes() <= bytes && !self.cursors.iter().flatten().any(|c| c.durable)
     }
 
     /// Changes the state as `delta` says; what it names that is not there is ignored.

@@ -35,6 +35,35 @@ async fn what_is_published_is_receipted_in_order_and_delivered() {
     connection.silent().await;
 }
 
+/// Nobody had subscribed when it was published, and the journal has gone round since.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_subscribes_late_gets_what_came_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (capacity_bytes, file_bytes) = (8 << 20, 128 << 10);
+    let journal = journal::Config {
+        dir: dir.path().join("journal"),
+        capacity_bytes,
+        file_bytes,
+        first_file_bytes: file_bytes,
+        write_bytes_max: 16 << 10,
+        ..journal::Config::default()
+    };
+    let files = journal::Directory::open(&journal.dir, journal.direct).unwrap();
+    let ledger = ledger::Config { dir: dir.path().to_owned(), journal, ..ledger::Config::default() };
+    let test = TestBroker::open_on(broker::Config::default(), ledger, dir, std::sync::Arc::new(files)).await;
+    let mut connection = test.connect();
+    let early = connection.producer("early", 1).await;
+    connection.publish(&early, 0..100, &["k"]).await;
+    let hose = connection.producer("hose", 2).await;
+    let large = "x".repeat(64 << 10);
+    for n in 0..2 * capacity_bytes / large.len() as u64 {
+        connection.send(&hose, n, 1, entry(n, "k", &large));
+        connection.next(|o| matches!(o, Outgoing::Receipts { producer_id: 2, .. })).await;
+    }
+    connection.consumer("early", Exclusive, 3).await;
+    assert_eq!(connection.texts(3, 100).await, numbers(0..100));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exclusive_subscription_has_one_consumer() {
     let test = TestBroker::start().await;

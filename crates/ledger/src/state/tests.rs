@@ -141,7 +141,26 @@ fn check_wanted(cursors: &[u64], retention: Option<Retention>, ledger: u64, expe
     let mut state = state();
     state.retention = retention;
     cursors.iter().for_each(|&next| open(&mut state, next));
-    assert_eq!(state.first_wanted(ledger, 3 * MINUTE), expected);
+    let unclaimed = Unclaimed { age: Duration::ZERO, bytes: 0 };
+    assert_eq!(state.first_wanted(ledger, 3 * MINUTE, unclaimed), expected);
+}
+
+#[test]
+fn of_what_nobody_subscribed_to_the_open_ledger_is_wanted() {
+    let mut state = state();
+    state.retention = Some(keep(Some(0), Some(0)));
+    state.put_cursor(0, Cursor::new("reader", false, 12, BTreeMap::new()));
+    let wanted = |state: &State, ledger, minutes: u64, bytes| {
+        let unclaimed = Unclaimed { age: Duration::from_secs(minutes * 60), bytes };
+        state.first_wanted(ledger, 3 * MINUTE, unclaimed)
+    };
+    // The open one has 400 bytes, and is a minute old.
+    assert_eq!(wanted(&state, 30, 2, 400), Some(0));
+    assert_eq!(wanted(&state, 30, 2, 399), Some(4));
+    assert_eq!(wanted(&state, 30, 1, 400), Some(4));
+    assert_eq!([10, 20].map(|closed| wanted(&state, closed, 2, 400)), [None, None]);
+    open(&mut state, 12);
+    assert_eq!(wanted(&state, 30, 2, 400), Some(4));
 }
 
 #[test]

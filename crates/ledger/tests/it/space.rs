@@ -137,6 +137,50 @@ async fn what_is_retained_is_kept_though_consumed() {
     assert!(read_all(&mut ledger, Position::EARLIEST).await.len() <= 5);
 }
 
+/// Who reads without having subscribed finds what came since the ledger was opened; how much that may be has its bounds.
+#[tokio::test]
+async fn what_nobody_subscribed_to_is_kept_while_its_ledger_is_open() {
+    let mut fixture = Fixture::new();
+    fixture.config.max_entries_per_ledger = 100_000;
+    fixture.config.journal.capacity_bytes = 16 << 20;
+    fixture.config.journal.file_bytes = 256 << 10;
+    let segments = fixture.dir.path().join("segments");
+    let mut o = fixture.open().await;
+    let mut few = o.create("few").await;
+    few.trim(&mut o.batch, NOTHING);
+    publish(&mut o, &mut few, 0, 25).await;
+    let mut hose = o.create("hose").await;
+    hose.trim(&mut o.batch, NOTHING);
+    // Three times what the journal may take.
+    let large: Vec<_> = (0..128).map(|n| entry(n, 4096)).collect();
+    for _ in 0..24 {
+        for _ in 0..4 {
+            o.publish(&mut hose, &large).await;
+        }
+        fixture.clock.advance(Duration::from_secs(61));
+        o.store.maintain().await.unwrap();
+        assert!(o.store.journal_stats().disk_bytes <= 16 << 20);
+    }
+    assert!(few.ledgers()[0].compacted && !hose.ledgers()[0].compacted);
+    assert!((100 << 10..200 << 10).contains(&files(&segments)), "{}", files(&segments));
+    for stop in [false, true] {
+        if stop {
+            drop((few, hose, o));
+            o = fixture.open().await;
+            (few, hose) = (o.load("few"), o.load("hose"));
+        }
+        let read = read_all(&mut few, Position::EARLIEST).await;
+        assert!(read.iter().map(|e| e.data.clone()).eq((0..25).map(|n| entry(n, 4096))));
+        let kept = read_all(&mut hose, Position::EARLIEST).await.len();
+        assert!((1000..4096).contains(&kept), "{kept}");
+    }
+    // When Pulsar would have closed the ledger it goes, though nothing more came.
+    fixture.clock.advance(Duration::from_secs(5 * 3600));
+    o.store.maintain().await.unwrap();
+    assert_eq!(files(&segments), 0);
+    assert_eq!(read_all(&mut few, Position::EARLIEST).await, []);
+}
+
 #[tokio::test]
 async fn a_deleted_topic_gives_its_segments_back() {
     let mut fixture = Fixture::new();
