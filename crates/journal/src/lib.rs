@@ -47,6 +47,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Files with damage below what was known to be durable.
     pub quarantined: Vec<Quarantined>,
+    /// Files before the first that is left, of which an earlier start could use nothing: they are still there, as `.quarantined`.
+    pub set_aside: usize,
     /// Files read or indexed.
     pub files: usize,
     /// How long it took.

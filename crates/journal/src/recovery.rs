@@ -57,7 +57,11 @@ pub(crate) fn recover(config: &Config, files: &dyn Files, replay_after: Lsn, vis
         last: 0,
         pending: None,
         unproven: VecDeque::new(),
-        recovery: Recovery { quarantined: inventory.quarantined, ..Recovery::default() },
+        recovery: Recovery {
+            quarantined: inventory.quarantined,
+            set_aside: inventory.set_aside,
+            ..Recovery::default()
+        },
     };
     scan.run()?;
     let last = scan.last.max(replay_after);
@@ -128,14 +132,17 @@ struct Inventory {
     found: Vec<Found>,
     spares: Vec<Spare>,
     quarantined: Vec<Quarantined>,
+    set_aside: usize,
     number_max: u64,
 }
 
 impl Inventory {
     fn take(config: &Config, files: &dyn Files) -> Result<Self> {
         let list = Error::io("list the journal directory");
-        let mut inventory = Self { found: Vec::new(), spares: Vec::new(), quarantined: Vec::new(), number_max: 0 };
+        let mut inventory =
+            Self { found: Vec::new(), spares: Vec::new(), quarantined: Vec::new(), set_aside: 0, number_max: 0 };
         let mut logs = Vec::new();
+        let mut set_aside = Vec::new();
         let mut indexes = HashSet::new();
         for name in files.list().map_err(list)? {
             let Some((stem, kind)) = name.split_once('.') else { continue };
@@ -157,7 +164,10 @@ impl Inventory {
                     files.remove(&name).map_err(Error::io("remove an unfinished file"))?;
                     true
                 }
-                "quarantined" => true,
+                "quarantined" => {
+                    set_aside.push(number);
+                    true
+                }
                 _ => false,
             };
             if known {
@@ -165,6 +175,8 @@ impl Inventory {
             }
         }
         logs.sort_unstable();
+        set_aside.retain(|number| logs.first().is_none_or(|first| number < first));
+        inventory.set_aside = set_aside.len();
         for number in &logs {
             inventory.log(files, *number)?;
         }

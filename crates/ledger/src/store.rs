@@ -147,9 +147,11 @@ impl Store {
             let first = journal.files().iter().map(|file| file.first_lsn).find(|&first| first > 0);
             // A journal file goes, or is needed no more for what is in a segment, when there is a checkpoint. Damage is no error.
             let cut = first.map_or(sorted, |first| first > 1);
-            if checkpoint == 0 && cut && recovery.quarantined.is_empty() {
+            let damaged = !recovery.quarantined.is_empty() || recovery.set_aside > 0;
+            if checkpoint == 0 && cut && (sorted || !damaged) {
                 return Err(Error::Contradiction(
-                    "the catalog is empty, but the journal and segments were not stored with an empty one: catalog.redb was lost"
+                    "the catalog is empty, but the journal and segments were not stored with an empty one: catalog.redb, or the \
+                     journal's first files, were lost; put them back"
                         .into(),
                 ));
             }

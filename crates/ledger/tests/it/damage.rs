@@ -1,6 +1,6 @@
 //! What is damaged, or cannot be done, stays the only thing that is lost.
 
-use crate::fixture::{Fixture, Opened, entry, read_all};
+use crate::fixture::{Fixture, Opened, entry, read_all, topic};
 use ::model::Position;
 use journal::faults::{MemoryFiles, Plan};
 use ledger::{Entry, Error, ManagedLedger, Store};
@@ -168,6 +168,32 @@ async fn a_journal_file_that_could_not_be_recycled_does_not_keep_the_next_one() 
     files.restart();
     let o = fixture.open_on(Arc::new(files)).await;
     assert_eq!(o.recovered.journal.quarantined, []);
+}
+
+/// A file of which nothing can be used is lost once: the next start goes on with what is left, as the first did.
+#[tokio::test]
+async fn a_first_journal_file_that_was_set_aside_keeps_no_start_from_going_on() {
+    let mut fixture = Fixture::new();
+    let mut o = fixture.open().await;
+    drop(o.create("lost").await);
+    let mut ledger = o.create("t").await;
+    publish(&mut o, &mut ledger, 100).await;
+    drop((ledger, o));
+    let file = oldest(&fixture.config.journal.dir, ".log");
+    let bytes = fs::metadata(&file).unwrap().len();
+    fs::write(&file, vec![0x5a; bytes as usize]).unwrap();
+    for quarantined in [1, 0, 0] {
+        let mut o = fixture.open().await;
+        assert_eq!(o.recovered.journal.quarantined.len(), quarantined);
+        assert!(!o.store.exists(&topic("lost")).unwrap());
+        let mut ledger = o.create(&format!("new-{}", fixture.epoch)).await;
+        publish(&mut o, &mut ledger, 3).await;
+    }
+    // With a checkpoint the file is of no use to anybody.
+    fixture.open().await.store.checkpoint().await.unwrap();
+    fs::remove_file(oldest(&fixture.config.journal.dir, ".quarantined")).unwrap();
+    let o = fixture.open().await;
+    assert_eq!(read_all(&mut o.load("new-2"), Position::EARLIEST).await.len(), 3);
 }
 
 /// A store that was lost must not make the others delete, or give again, what is stored.
