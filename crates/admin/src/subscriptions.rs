@@ -11,6 +11,7 @@ use model::{Position, TopicName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
+use wire::batch::MESSAGES_MAX;
 
 use crate::{
     App,
@@ -236,7 +237,7 @@ async fn message_of(
 ) -> Reply<Option<SeekTarget>> {
     let Some((_, data)) = app.broker.read_message(topic, entry).await? else { return Ok(None) };
     let in_batch = wire::entry::metadata(&data).ok().and_then(|metadata| metadata.num_messages_in_batch);
-    let messages = in_batch.and_then(|n| u32::try_from(n).ok()).unwrap_or(1).min(BATCH_MAX);
+    let messages = in_batch.and_then(|n| u32::try_from(n).ok()).unwrap_or(1).min(MESSAGES_MAX);
     let first = index.saturating_add(u32::from(excluded));
     Ok(match first {
         0 => Some(SeekTarget::Id(entry)),
@@ -244,9 +245,6 @@ async fn message_of(
         _ => Some(SeekTarget::After(entry)).filter(|_| excluded),
     })
 }
-
-/// No batch has more messages; a producer that says so is not believed.
-const BATCH_MAX: u32 = 65_536;
 
 /// Nothing is filtered here: what is accepted is all.
 ///

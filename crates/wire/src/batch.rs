@@ -10,6 +10,9 @@ use prost::Message;
 
 use crate::proto::SingleMessageMetadata;
 
+/// No batch has more messages; what says so is not believed.
+pub const MESSAGES_MAX: u32 = 65_536;
+
 /// A batch ends within a message, or a message within it is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed batch")]

@@ -16,7 +16,7 @@ use ledger::{Entry, Words};
 use model::Position;
 use rustc_hash::FxHashMap;
 use std::hash::{BuildHasher, RandomState};
-use wire::entry::MetadataView;
+use wire::{batch::MESSAGES_MAX, entry::MetadataView};
 
 use crate::error::{Error, Result};
 
@@ -28,9 +28,6 @@ const KEYS_MAX: usize = 100_000;
 
 /// Chunks that may be left of a topic, in all its messages.
 const CHUNKS_MAX: usize = 1_000_000;
-
-/// A batch of more messages is not looked into: it stays.
-const BATCH_MAX: u32 = 65_536;
 
 /// How far the compaction of a topic is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -96,6 +93,8 @@ pub(crate) struct Compactor {
     parts: FxHashMap<(Key, Key), Chunks>,
     /// How many positions are in the two.
     chunks: usize,
+    /// Bytes that came out of batches.
+    unpacked: u64,
     superseded: Vec<Superseded>,
 }
 
@@ -131,6 +130,11 @@ impl Compactor {
         self.superseded.len()
     }
 
+    /// Bytes that came out of batches so far: what it took to look.
+    pub(crate) fn unpacked(&self) -> u64 {
+        self.unpacked
+    }
+
     fn key(&self, key: &[u8]) -> Key {
         (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
     }
@@ -155,6 +159,7 @@ impl Compactor {
 
     fn batch(&mut self, entry: &Entry, metadata: &MetadataView<'_>, left: Option<&Words>) {
         let of = metadata.messages();
+        self.unpacked += u64::from(metadata.uncompressed_size);
         let Some(messages) = unpacked(entry, metadata, of) else { return };
         for (index, (single, payload)) in (0..of).zip(messages.flatten()) {
             if left.is_some_and(|words| !contains(words, index)) {
@@ -212,7 +217,7 @@ impl Compactor {
 /// The `of` messages of a batch; `None` when they cannot be read, or are not as many. What comes out of a small payload may be large:
 /// it is gone over twice, and never kept.
 fn unpacked(entry: &Entry, metadata: &MetadataView<'_>, of: u32) -> Option<wire::batch::Messages> {
-    if of > BATCH_MAX {
+    if of > MESSAGES_MAX {
         return None;
     }
     let payload = wire::entry::payload(&entry.data).ok()?;
@@ -298,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_does_not_hold_what_it_says_stays() {
-        for says in [2, 4, BATCH_MAX as i32 + 1] {
+        for says in [2, 4, MESSAGES_MAX as i32 + 1] {
             let (metadata, payload) = batch(&[(None, "x"), (Some("a"), "1"), (Some("a"), "2")], CompressionType::Zstd);
             let metadata = MessageMetadata { num_messages_in_batch: Some(says), ..metadata };
             assert_eq!(compacted(&[(metadata, payload)]), [], "{says}");
@@ -306,7 +311,7 @@ mod tests {
         // A few kilobytes that are 33 million messages, all empty.
         let zeros = vec![0; 128 << 20];
         let payload: Bytes = client::compress(CompressionType::Zstd, &zeros).into();
-        for says in [BATCH_MAX as i32, 32 << 20] {
+        for says in [MESSAGES_MAX as i32, 32 << 20] {
             let metadata = MessageMetadata {
                 num_messages_in_batch: Some(says),
                 compression: Some(CompressionType::Zstd as i32),

@@ -30,8 +30,11 @@ use bytes::Bytes;
 /// Properties a consumer may have, keys and values together. Source: `maxConsumerMetadataSize`.
 const CONSUMER_METADATA_BYTES_MAX: usize = 1024;
 
-/// Words of an acknowledgement within a batch: 65,536 messages.
-const ACK_SET_WORDS_MAX: usize = 1024;
+/// Words of an acknowledgement within a batch.
+const ACK_SET_WORDS_MAX: usize = wire::batch::MESSAGES_MAX as usize / 64;
+
+/// Hash ranges of one consumer. Pulsar takes any number.
+const HASH_RANGES_MAX: usize = 1024;
 
 /// The same for producers and subscriptions, which Pulsar leaves as large as a frame may be.
 const METADATA_BYTES_MAX: usize = 64 * 1024;
@@ -740,6 +743,10 @@ fn key_shared(meta: proto::KeySharedMeta) -> Result<KeyShared, (ServerError, Str
         Ok(proto::KeySharedMode::Sticky) => KeySharedMode::Sticky,
         Err(_) => return Err((ServerError::NotAllowedError, "Unknown Key_Shared mode".into())),
     };
+    if meta.hash_ranges.len() > HASH_RANGES_MAX {
+        let why = format!("A consumer has at most {HASH_RANGES_MAX} hash ranges, not {}", meta.hash_ranges.len());
+        return Err((ServerError::ConsumerAssignError, why));
+    }
     let ranges = meta.hash_ranges.iter().map(|range| {
         let start = u32::try_from(range.start).ok()?;
         let end = u32::try_from(range.end).ok()?;
@@ -830,14 +837,21 @@ mod tests {
 
     #[test]
     fn a_reader_may_ask_for_hash_ranges() {
-        let ranges = |sub_type| {
-            let hash_ranges = vec![proto::IntRange { start: 0, end: 100 }];
+        let ranges = |sub_type, count: usize| {
+            let hash_ranges = vec![proto::IntRange { start: 0, end: 100 }; count];
             let meta = proto::KeySharedMeta { key_shared_mode: 1, hash_ranges, ..Default::default() };
             let command = proto::CommandSubscribe { sub_type, key_shared_meta: Some(meta), ..subscribe() };
-            consumer(command).unwrap().key_shared.map(|k| k.ranges)
+            consumer(command).map(|c| c.key_shared.map(|k| k.ranges))
         };
-        assert_eq!(ranges(0), Some(vec![0..=100]));
-        assert_eq!(ranges(1), None, "of no use on Shared");
+        assert_eq!(ranges(0, 1), Ok(Some(vec![0..=100])));
+        assert_eq!(ranges(1, 1), Ok(None), "of no use on Shared");
+        assert_eq!(ranges(1, 2000), Ok(None), "nor on Shared too many");
+        for kind in [0, 3] {
+            assert!(ranges(kind, HASH_RANGES_MAX).is_ok());
+            let why =
+                (ServerError::ConsumerAssignError, "A consumer has at most 1024 hash ranges, not 1025".to_owned());
+            assert_eq!(ranges(kind, HASH_RANGES_MAX + 1), Err(why));
+        }
     }
 
     #[test]
