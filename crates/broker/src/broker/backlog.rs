@@ -1,11 +1,15 @@
 //! What a subscription has not acknowledged, looked through.
 
 use model::{Position, TopicName};
+use std::sync::Arc;
 
 use super::Broker;
 use crate::{
     error::Result,
-    topic::backlog::{Extent, next_piece},
+    topic::{
+        Topic,
+        backlog::{Extent, next_piece},
+    },
 };
 
 /// More entries than these are not looked at. Pulsar: `subscriptionBacklogScanMaxEntries`.
@@ -35,17 +39,19 @@ impl Broker {
         subscription: &str,
         start: Option<Position>,
     ) -> Result<Backlog> {
-        let name = subscription.to_owned();
-        let (cursor, mut from, to) = self
+        let name: Arc<str> = subscription.into();
+        // Looked for each time: what was a subscription's cursor may be another's by then.
+        let cursor = move |topic: &Topic| topic.cursor(&name);
+        let of = cursor.clone();
+        let (mut from, to) = self
             .with_topic(topic, move |topic, _| {
-                let (subscription, ledger) = topic.subscription(&name)?;
-                let cursor = subscription.cursor();
+                let (cursor, ledger) = (of(topic)?, &topic.ledger);
                 let from = start.unwrap_or_else(|| ledger.next_position(ledger.mark_delete(cursor)));
-                Ok((cursor, from, ledger.last_confirmed()))
+                Ok((from, ledger.last_confirmed()))
             })
             .await?;
         let mut found = Backlog::default();
-        while let Some(piece) = next_piece(self.shard(topic), topic, Extent { from, to }, move |_| Ok(cursor)).await? {
+        while let Some(piece) = next_piece(self.shard(topic), topic, Extent { from, to }, cursor.clone()).await? {
             from = piece.next;
             for (entry, _) in piece.entries {
                 if found.entries == ENTRIES_MAX {

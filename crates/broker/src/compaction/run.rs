@@ -21,6 +21,9 @@ const AT_ONCE: usize = 10_000;
 /// Or as many as have ack sets of so many words.
 const WORDS_AT_ONCE: usize = 1 << 17;
 
+/// So much is decompressed without a pause in which the process may stop: at least one batch.
+const UNPACKED_AT_ONCE: u64 = 16 << 20;
+
 /// Compacts a part of a topic, and tells it how that ended. Waits for its `turn` among all topics.
 pub(crate) async fn run(shard: Handle, topic: TopicName, extent: Extent, turn: Arc<Semaphore>) {
     let permit = turn.acquire().await;
@@ -54,11 +57,12 @@ async fn compact(shard: &Handle, topic: &TopicName, Extent { mut from, to }: Ext
 
 type Entries = IntoIter<(Entry, Option<Words>)>;
 
-/// Looks at entries until there is enough to acknowledge.
+/// Looks at entries until there is enough to acknowledge, or it took long enough.
 fn look_at(mut compactor: Compactor, mut entries: Entries) -> Result<(Compactor, Entries)> {
+    let begun = compactor.unpacked();
     for (entry, left) in entries.by_ref() {
         compactor.look_at(&entry, left.as_ref())?;
-        if compactor.found() >= AT_ONCE {
+        if compactor.found() >= AT_ONCE || compactor.unpacked() - begun >= UNPACKED_AT_ONCE {
             break;
         }
     }

@@ -10,11 +10,13 @@ use crate::{
     compaction::{self, CompactionStatus, SUBSCRIPTION, Superseded},
     error::{Error, Result},
     shard::Context,
-    subscription::Subscription,
 };
 
 /// Property of the subscription that says to where the topic was compacted.
 const COMPACTED_TO: &str = "geminga.compacted-to";
+
+/// Property of the subscription that says when compaction failed, in wall clock milliseconds, if it did the last time.
+const FAILED_MS: &str = "geminga.compaction-failed-ms";
 
 /// After a compaction that failed, policy asks for none for so long: the next would most likely fail as well.
 const BACK_OFF_MS: u64 = 10 * 60 * 1000;
@@ -28,16 +30,10 @@ pub(super) struct Compaction {
 }
 
 impl Topic {
-    /// The cursor that has not acknowledged what compaction left, once there is one.
-    pub(crate) fn compaction_cursor(&self) -> Option<CursorId> {
-        let id = self.by_name.get(SUBSCRIPTION)?;
-        self.subscriptions.get(id).map(Subscription::cursor)
-    }
-
     /// # Errors
     /// [`Error::Conflict`]: the subscription was deleted meanwhile.
     pub(crate) fn compacting(&self) -> Result<CursorId> {
-        self.compaction_cursor().ok_or_else(|| Error::Conflict(format!("subscription {SUBSCRIPTION} was deleted")))
+        self.compaction_cursor.ok_or_else(|| Error::Conflict(format!("subscription {SUBSCRIPTION} was deleted")))
     }
 
     /// Begins a compaction, which goes on by itself.
@@ -59,32 +55,24 @@ impl Topic {
             return;
         }
         self.open_for_compaction(cx);
-        let waits = match self.compaction.status {
-            CompactionStatus::NotRun | CompactionStatus::Success => false,
-            CompactionStatus::Running => true,
-            CompactionStatus::Error(_) => {
-                let failed_ms = u64::try_from(self.compaction.stats.last_compaction_failed_timestamp).unwrap_or(0);
-                cx.now_ms.saturating_sub(failed_ms) < BACK_OFF_MS
-            }
-        };
-        if !waits && self.ledger.bytes_after(self.compacted_to()) > threshold {
+        if self.compaction.status == CompactionStatus::Running {
+            return;
+        }
+        let properties = self.compaction_properties();
+        let failed_ms = properties.get(FAILED_MS).and_then(|ms| ms.parse().ok());
+        let backs_off = failed_ms.is_some_and(|ms| cx.now_ms.saturating_sub(ms) < BACK_OFF_MS);
+        if !backs_off && self.ledger.bytes_after(compacted_to(&properties)) > threshold {
             // Nothing else is wrong with it.
             let _ = self.compact(cx);
         }
     }
 
-    /// The last entry that was compacted.
-    fn compacted_to(&self) -> Position {
-        let property = |cursor| self.ledger.cursor_properties(cursor).remove(COMPACTED_TO);
-        let position = |text: String| {
-            let (ledger, entry) = text.split_once(':')?;
-            Some(Position::new(ledger.parse().ok()?, entry.parse().ok()?))
-        };
-        self.compaction_cursor().and_then(property).and_then(position).unwrap_or(Position::EARLIEST)
+    fn compaction_properties(&self) -> BTreeMap<String, String> {
+        self.compaction_cursor.map(|cursor| self.ledger.cursor_properties(cursor)).unwrap_or_default()
     }
 
     fn open_for_compaction(&mut self, cx: &mut Context) {
-        if self.compaction_cursor().is_none() {
+        if self.compaction_cursor.is_none() {
             let earliest = super::seek::before(self.ledger.first_position());
             self.new_cursor(cx, SUBSCRIPTION, earliest, true, BTreeMap::new());
         }
@@ -123,17 +111,23 @@ impl Topic {
         Ok(())
     }
 
-    /// How it ended. A topic that was compacted remembers to where.
+    /// How it ended. A topic that was compacted remembers to where, one that was not remembers when.
     pub(crate) fn end_compaction(&mut self, cx: &mut Context, to: Position, result: Result<()>) {
+        // What an administrator attached to the subscription stays.
+        let mut properties = self.compaction_properties();
+        properties.remove(FAILED_MS);
+        match result {
+            Ok(()) => properties.insert(COMPACTED_TO.to_owned(), to.to_string()),
+            Err(_) => properties.insert(FAILED_MS.to_owned(), cx.now_ms.to_string()),
+        };
+        if let Some(cursor) = self.compaction_cursor {
+            self.ledger.set_cursor_properties(&mut cx.batch, cursor, properties);
+        }
         let stats = &mut self.compaction.stats;
         stats.last_compaction_duration_time_in_mills = cx.now_ms.saturating_sub(self.compaction.started_ms) as i64;
         self.compaction.status = match result {
             Ok(()) => {
                 stats.last_compaction_succeed_timestamp = cx.now_ms as i64;
-                if let Some(cursor) = self.compaction_cursor() {
-                    let properties = BTreeMap::from([(COMPACTED_TO.to_owned(), to.to_string())]);
-                    self.ledger.set_cursor_properties(&mut cx.batch, cursor, properties);
-                }
                 CompactionStatus::Success
             }
             Err(error) => {
@@ -147,4 +141,13 @@ impl Topic {
     pub(crate) fn compaction_status(&self) -> CompactionStatus {
         self.compaction.status.clone()
     }
+}
+
+/// The last entry that was compacted.
+fn compacted_to(properties: &BTreeMap<String, String>) -> Position {
+    let position = |text: &String| {
+        let (ledger, entry) = text.split_once(':')?;
+        Some(Position::new(ledger.parse().ok()?, entry.parse().ok()?))
+    };
+    properties.get(COMPACTED_TO).and_then(position).unwrap_or(Position::EARLIEST)
 }

@@ -241,7 +241,7 @@ impl Topic {
     pub(crate) fn reads(&self, consumer: u64) -> Result<Reads> {
         let id = self.subscription_of(consumer)?;
         let subscription = self.subscriptions.get(&id).ok_or_else(|| Error::NotReady("no such consumer".into()))?;
-        let compacted = self.compaction_cursor().filter(|_| subscription.reads_compacted());
+        let compacted = self.compaction_cursor.filter(|_| subscription.reads_compacted());
         Ok(Reads { cursor: subscription.cursor(), compacted })
     }
 

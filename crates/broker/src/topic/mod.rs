@@ -14,7 +14,7 @@ pub(crate) mod seek;
 mod stats;
 mod waiting;
 
-use ledger::ManagedLedger;
+use ledger::{CursorId, ManagedLedger};
 use model::{Position, TopicName};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::{
@@ -23,7 +23,8 @@ use std::{
 };
 
 use crate::{
-    error::Result, metadata::TopicPolicies, peer::Peer, rate::Rate, shard::Context, subscription::Subscription,
+    compaction::SUBSCRIPTION, error::Result, metadata::TopicPolicies, peer::Peer, rate::Rate, shard::Context,
+    subscription::Subscription,
 };
 pub(crate) use consumers::Reads;
 pub(crate) use producers::Producer;
@@ -63,6 +64,8 @@ pub(crate) struct Topic {
     too_old: bool,
     terminated: bool,
     compaction: compaction::Compaction,
+    /// The cursor that has not acknowledged what compaction left, once there is one.
+    compaction_cursor: Option<CursorId>,
     /// In `Context::ready` already.
     ready: bool,
     /// Any subscription may have something to send; else only those listed.
@@ -100,6 +103,7 @@ impl Topic {
             too_old: false,
             terminated,
             compaction: compaction::Compaction::default(),
+            compaction_cursor: None,
             ready: false,
             all_ready: false,
             ready_subscriptions: Vec::new(),
@@ -184,7 +188,7 @@ impl Topic {
         let mut again = false;
         let mut read_by_all: Option<Position> = None;
         let bounds = (self.policies.max_unacked_per_consumer, self.policies.max_unacked_per_subscription);
-        let compacted = self.compaction_cursor();
+        let compacted = self.compaction_cursor;
         for subscription in self.subscriptions.values_mut() {
             again |= subscription.dispatch(&mut self.ledger, cx, bounds, compacted);
             if subscription.has_consumers() {
@@ -216,7 +220,7 @@ impl Topic {
 
     fn dispatch_some(&mut self, cx: &mut Context) {
         let bounds = (self.policies.max_unacked_per_consumer, self.policies.max_unacked_per_subscription);
-        let compacted = self.compaction_cursor();
+        let compacted = self.compaction_cursor;
         let (subscriptions, ledger) = (&mut self.subscriptions, &mut self.ledger);
         self.ready_subscriptions
             .retain(|id| subscriptions.get_mut(id).is_some_and(|s| s.dispatch(ledger, cx, bounds, compacted)));
@@ -300,10 +304,13 @@ impl Topic {
         now_ms.saturating_sub(self.idle_since)
     }
 
-    fn add_subscription(&mut self, cx: &mut Context, name: String, cursor: ledger::CursorId, durable: bool) -> u64 {
+    fn add_subscription(&mut self, cx: &mut Context, name: String, cursor: CursorId, durable: bool) -> u64 {
         let id = cx.next_id();
         let subscription = Subscription::new((id, self.id), name.clone(), cursor, durable, &self.ledger, cx.now_ms);
         self.subscriptions.insert(id, subscription);
+        if name == SUBSCRIPTION {
+            self.compaction_cursor = Some(cursor);
+        }
         self.by_name.insert(name, id);
         id
     }
@@ -311,6 +318,7 @@ impl Topic {
     fn remove_subscription(&mut self, id: u64) -> Option<Subscription> {
         let subscription = self.subscriptions.remove(&id)?;
         self.by_name.remove(subscription.name());
+        self.compaction_cursor.take_if(|cursor| *cursor == subscription.cursor());
         Some(subscription)
     }
 
@@ -323,6 +331,15 @@ impl Topic {
         let missing = self.no_subscription(name);
         let subscription = self.subscriptions.get_mut(&id).ok_or(missing)?;
         Ok((subscription, &mut self.ledger))
+    }
+
+    /// The cursor of the subscription of this name.
+    ///
+    /// # Errors
+    /// [`crate::Error::SubscriptionNotFound`].
+    pub(crate) fn cursor(&self, name: &str) -> Result<CursorId> {
+        let id = self.subscription_id(name)?;
+        self.subscriptions.get(&id).map(Subscription::cursor).ok_or_else(|| self.no_subscription(name))
     }
 
     pub(crate) fn subscription_id(&self, name: &str) -> Result<u64> {

@@ -3,7 +3,7 @@
 use super::{Connection, TestBroker, entry, new_consumer, text, topic};
 use broker::{COMPACTION_SUBSCRIPTION, CompactionStatus, Config, ConsumerHandle, Error, NewConsumer, Outgoing};
 use model::{NamespaceName, Position, SubscriptionType::*};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
     for _ in 0..1000 {
@@ -151,6 +151,8 @@ async fn a_topic_is_compacted_by_policy_and_what_is_left_does_not_grow_old() {
     let mut connection = test.connect();
     let producer = connection.producer("t", 1).await;
     assert_eq!(test.broker.subscriptions(&topic("t")).await.unwrap(), [COMPACTION_SUBSCRIPTION]);
+    let mine = BTreeMap::from([("owner".to_owned(), "me".to_owned())]);
+    test.broker.set_subscription_properties(&topic("t"), COMPACTION_SUBSCRIPTION, mine).await.unwrap();
     // Published long ago, says their producer: what can expire, does at once.
     connection.publish(&producer, 0..100, &["a", "b"]).await;
     let left = async || {
@@ -159,6 +161,12 @@ async fn a_topic_is_compacted_by_policy_and_what_is_left_does_not_grow_old() {
     };
     // Less than the threshold may have come since the last time.
     until("compacted by itself", async || left().await < 40).await;
+    until("ended", async || {
+        let properties = test.broker.subscription_properties(&topic("t"), COMPACTION_SUBSCRIPTION).await.unwrap();
+        assert_eq!(properties["owner"], "me");
+        properties.len() == 2
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     connection.compacted("t", 1).await;
     let mut got = Vec::new();
@@ -206,6 +214,12 @@ async fn after_a_compaction_that_failed_the_threshold_waits() {
     let first = when().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(when().await, first);
+    // Nor is it forgotten when the topic is loaded again.
+    test.broker.unload_topic(&topic("t")).await.unwrap();
+    for _ in 0..10 {
+        assert_eq!(test.broker.compaction_status(&topic("t")).await.unwrap(), CompactionStatus::NotRun);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     // Who asks for one is not kept waiting.
     test.broker.compact(&topic("t")).await.unwrap();
     until("failed again", async || when().await > first && failed().await.is_some()).await;
