@@ -117,6 +117,13 @@ impl ManagedLedger {
         self.with(|s| s.cursor(id.0)?.ack_set(s.ordinal(position)?).cloned())
     }
 
+    /// Whether parts of batches may be acknowledged: not when a cursor has megabytes of such parts already. Who asks bounds what
+    /// consumers can make of it.
+    #[must_use]
+    pub fn has_room_for_parts(&self, id: CursorId) -> bool {
+        self.cursor(id, Cursor::has_room).unwrap_or(true)
+    }
+
     /// Acknowledges messages of a batch of at most `batch_size`: those whose bit in `remaining` is 0. Words left out are zero.
     pub fn ack_batch(&mut self, id: CursorId, position: Position, batch_size: u32, remaining: &[u64]) -> BatchAck {
         if position > self.last_confirmed() {
@@ -241,6 +248,12 @@ impl ManagedLedger {
             let bytes = u128::from(s.bytes_between(cursor.next, total));
             (bytes * u128::from(cursor.backlog(total)) / u128::from(entries)) as u64
         })
+    }
+
+    /// How many ranges are acknowledged beyond the mark-delete position.
+    #[must_use]
+    pub fn range_count(&self, id: CursorId) -> usize {
+        self.cursor(id, |c| c.islands().len()).unwrap_or(0)
     }
 
     /// What is acknowledged beyond the mark-delete position: from (exclusive) and to (inclusive) of each range.

@@ -25,6 +25,7 @@ mod error;
 mod managed;
 mod milestones;
 mod overlay;
+mod partials;
 mod ranges;
 mod read;
 mod recovery;

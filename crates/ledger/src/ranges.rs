@@ -17,6 +17,11 @@ impl Ranges {
         self.count
     }
 
+    /// In how many ranges they are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_start.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.by_start.iter().map(|(&start, &end)| (start, end))
     }

@@ -118,7 +118,7 @@ impl Shard {
         let Ok((topic, cx)) = self.at(at.topic) else { return };
         match what {
             What::Flow(permits) => topic.flow(cx, at, permits),
-            What::Ack(ack) => topic.ack(cx, at, &ack),
+            What::Ack(ack) => topic.ack_of_client(cx, at, ack),
             What::Redeliver { positions, epoch } => topic.redeliver(cx, at, &positions, epoch),
             What::GiveBack { positions } => topic.give_back(cx, at, &positions),
             What::GaveBack => topic.gave_back(cx, at),

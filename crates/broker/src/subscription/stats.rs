@@ -52,7 +52,7 @@ impl Subscription {
                 .to_owned()
             }),
             subscription_properties: ledger.cursor_properties(self.cursor).clone(),
-            non_contiguous_deleted_messages_ranges: ledger.ranges(self.cursor).len() as i32,
+            non_contiguous_deleted_messages_ranges: ledger.range_count(self.cursor) as i32,
             draining_hashes_count: draining.values().map(|hashes| hashes.len() as i32).sum(),
             draining_hashes_unacked_messages: draining.values().flatten().map(|&(_, held)| held as i32).sum(),
             ..SubscriptionStats::default()

@@ -155,6 +155,26 @@ impl Topic {
         }
     }
 
+    /// Acknowledges what a client asks for. Of a subscription that knows too many batches in part it takes no more of them: these come
+    /// again, and who asked for an answer is told.
+    pub(crate) fn ack_of_client(&mut self, cx: &mut Context, at: At, mut ack: Ack) {
+        let Some(subscription) = self.subscriptions.get(&at.subscription) else { return };
+        let cursor = subscription.cursor();
+        if !ack.cumulative && !self.ledger.has_room_for_parts(cursor) {
+            let asked = ack.ids.len();
+            ack.ids.retain(|(position, set)| set.is_empty() || self.ledger.ack_set(cursor, *position).is_some());
+            if ack.ids.len() < asked
+                && let Some(request_id) = ack.request_id.take()
+                && let Some(consumer) = subscription.consumer(at.consumer)
+            {
+                let why = format!("Subscription {} has too many batches acknowledged in part", subscription.name());
+                let (consumer_id, error) = (consumer.consumer_id, Some(Error::TooMany(why)));
+                cx.outbox.push(&consumer.peer, Outgoing::AckResponse { consumer_id, request_id, error });
+            }
+        }
+        self.ack(cx, at, &ack);
+    }
+
     /// Acknowledges; the answer, where one is asked for, follows the commit.
     pub(crate) fn ack(&mut self, cx: &mut Context, at: At, ack: &Ack) {
         let Some(subscription) = self.subscriptions.get_mut(&at.subscription) else { return };

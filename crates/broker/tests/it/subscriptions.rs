@@ -1,7 +1,7 @@
 //! Dispatch where several consumers share a subscription.
 
-use broker::{Config, NewConsumer, Outgoing};
-use model::{NamespaceName, NamespacePolicies, SubscriptionType::*};
+use broker::{Ack, Config, NewConsumer, Outgoing};
+use model::{NamespaceName, NamespacePolicies, Position, SubscriptionType::*};
 use std::time::{Duration, Instant};
 
 use crate::harness::{TestBroker, new_consumer, text, topic};
@@ -302,4 +302,36 @@ async fn messages_that_come_one_by_one_go_to_one_consumer_after_the_other() {
         to.push(consumer_id);
     }
     assert!(to.windows(2).all(|pair| pair[0] != pair[1]), "{to:?}");
+}
+
+/// A client may say of each small entry that it is a large batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_batches_in_part_has_a_bound() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    let consumer = connection.consumer("t", Shared, 1).await;
+    let positions = connection.publish(&producer, 0..2100, &["k"]).await;
+    let ack = |n: usize, words: usize, request: u64| {
+        let ids = [(positions[n], std::iter::repeat_n(0b10, words).collect())].into_iter().collect();
+        consumer.ack(Ack { cumulative: false, ids, request_id: Some(request), validation_error: false });
+    };
+    let refused = async |connection: &mut crate::Connection, request: u64| {
+        let answer =
+            connection.next(|o| matches!(o, Outgoing::AckResponse { request_id, .. } if *request_id == request));
+        matches!(answer.await, Outgoing::AckResponse { error: Some(broker::Error::TooMany(_)), .. })
+    };
+    let mut taken = 0;
+    for n in 0..positions.len() {
+        ack(n, 1024, 1000 + n as u64);
+        taken += usize::from(!refused(&mut connection, 1000 + n as u64).await);
+    }
+    assert_eq!(taken, 2041, "16 MiB in words, at 1028 each");
+    // What takes no more room is taken: less of a batch that is known, and whole entries, which make room.
+    ack(0, 1, 1);
+    assert!(!refused(&mut connection, 1).await);
+    let known: Vec<Position> = positions[1..20].to_vec();
+    connection.ack(&consumer, &known).await;
+    ack(2099, 1024, 2);
+    assert!(!refused(&mut connection, 2).await);
 }
