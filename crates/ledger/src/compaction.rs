@@ -37,6 +37,13 @@ pub(crate) struct Maintenance {
     cramped: bool,
 }
 
+/// Bytes of the journal that are too many: of all of it, and of what holds no more than what nobody has subscribed to.
+#[derive(Clone, Copy)]
+struct Excess {
+    all: u64,
+    unclaimed: u64,
+}
+
 /// Entries of one ledger in one file or segment, and the first of them that is wanted.
 struct Part {
     topic: Option<Arc<Topic>>,
@@ -47,6 +54,8 @@ struct Part {
     /// Bytes of an open ledger above which it is not kept when nobody has subscribed to it.
     unclaimed: u64,
     wanted: Option<u64>,
+    /// Somebody has subscribed, or retention keeps it.
+    claimed: bool,
 }
 
 const READ_ENTRIES: usize = 4096;
@@ -101,9 +110,12 @@ impl Inner {
             maintenance.swept_ms = now_ms;
             failed = failed.and(self.sweep(&mut maintenance.obsolete).await);
         }
-        let mut excess = stats.disk_bytes.saturating_sub(high);
+        let mut excess = Excess {
+            all: stats.disk_bytes.saturating_sub(high),
+            unclaimed: stats.disk_bytes.saturating_sub(high.min(capacity / 8)),
+        };
         if stats.full {
-            excess = excess.max(1);
+            excess = Excess { all: excess.all.max(1), unclaimed: excess.unclaimed.max(1) };
         }
         let made = self.make_ready(&mut maintenance.ready, excess, maintenance.cramped).await;
         maintenance.cramped = made.is_err();
@@ -135,12 +147,12 @@ impl Inner {
         failed
     }
 
-    /// Adds to `ready` the oldest journal files that nobody needs, and those of the first `excess` bytes once what is needed of them
-    /// is in segments.
+    /// Adds to `ready` the oldest journal files that nobody needs, and those of the first bytes that are in `excess` once what is needed
+    /// of them is in segments.
     async fn make_ready(
         self: &Arc<Self>,
         ready: &mut Vec<journal::FileInfo>,
-        mut excess: u64,
+        mut excess: Excess,
         cramped: bool,
     ) -> Result<()> {
         for file in self.journal.files() {
@@ -149,8 +161,9 @@ impl Inner {
                 break;
             }
             if !ready.iter().any(|r| r.number == file.number) {
-                let parts = self.parts(file.number, self.unclaimed_bytes(excess, cramped)).await?;
+                let parts = self.parts(file.number, self.unclaimed_bytes(excess.unclaimed, cramped)).await?;
                 if parts.iter().any(|p| p.wanted.is_some()) {
+                    let excess = if parts.iter().any(|p| p.claimed) { excess.all } else { excess.unclaimed };
                     if excess == 0 {
                         break;
                     }
@@ -162,13 +175,14 @@ impl Inner {
                 }
                 ready.push(file.clone());
             }
-            excess = excess.saturating_sub(file.bytes);
+            excess.all = excess.all.saturating_sub(file.bytes);
+            excess.unclaimed = excess.unclaimed.saturating_sub(file.bytes);
         }
         Ok(())
     }
 
     /// How large an open ledger may be that nobody has subscribed to, when so much of the journal has to go. In the journal it costs
-    /// nothing. Written a second time it must be worth it: a producer without end would have the disk, and all of its speed.
+    /// no more than space. Written a second time it must be worth it: a producer without end would have the disk, and all of its speed.
     fn unclaimed_bytes(&self, excess: u64, cramped: bool) -> u64 {
         let capacity = self.config.journal.capacity_bytes;
         match excess {
@@ -192,8 +206,11 @@ impl Inner {
 
     fn part(&self, ledger: u64, (first, last): (u64, u64), bytes: u64, unclaimed: u64) -> Result<Part> {
         let topic = self.overlay.lock().owner(&self.catalog, ledger)?;
-        let mut part = Part { topic, ledger, first, last, bytes, unclaimed, wanted: None };
-        part.wanted = part.topic.as_ref().and_then(|t| self.wanted(&t.state.lock(), &part));
+        let mut part = Part { topic, ledger, first, last, bytes, unclaimed: 0, wanted: None, claimed: false };
+        let wanted = |part: &Part| part.topic.as_ref().and_then(|t| self.wanted(&t.state.lock(), part));
+        part.claimed = wanted(&part).is_some();
+        part.unclaimed = unclaimed;
+        part.wanted = wanted(&part);
         Ok(part)
     }
 

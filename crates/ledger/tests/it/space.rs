@@ -159,7 +159,8 @@ async fn what_nobody_subscribed_to_is_kept_while_its_ledger_is_open() {
         }
         fixture.clock.advance(Duration::from_secs(61));
         o.store.maintain().await.unwrap();
-        assert!(o.store.journal_stats().disk_bytes <= 16 << 20);
+        let bytes = o.store.journal_stats().disk_bytes;
+        assert!(bytes <= 5 << 20, "{bytes}: an eighth of the journal, and what came since");
     }
     assert!(few.ledgers()[0].compacted && !hose.ledgers()[0].compacted);
     assert!((100 << 10..200 << 10).contains(&files(&segments)), "{}", files(&segments));
@@ -172,7 +173,7 @@ async fn what_nobody_subscribed_to_is_kept_while_its_ledger_is_open() {
         let read = read_all(&mut few, Position::EARLIEST).await;
         assert!(read.iter().map(|e| e.data.clone()).eq((0..25).map(|n| entry(n, 4096))));
         let kept = read_all(&mut hose, Position::EARLIEST).await.len();
-        assert!((1000..4096).contains(&kept), "{kept}");
+        assert!((300..1500).contains(&kept), "{kept}");
     }
     // When Pulsar would have closed the ledger it goes, though nothing more came.
     fixture.clock.advance(Duration::from_secs(5 * 3600));
