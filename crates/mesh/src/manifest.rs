@@ -237,7 +237,8 @@ impl Manifest {
         let misread = checked(document, &shape::FUNCTION_MESH, problems);
         let document = &*document;
         let mesh = Some(object_name(document).unwrap_or_default());
-        let Some(spec) = document.get("spec") else { return };
+        let empty = "this mesh has no function, no source and no sink";
+        let Some(spec) = document.get("spec") else { return problems.warning(document.at, empty) };
         let count = self.nodes.len();
         for (field, kind) in [("sources", Kind::Source), ("functions", Kind::Function), ("sinks", Kind::Sink)] {
             for (index, part) in spec.get(field).map(Value::items).unwrap_or_default().iter().enumerate() {
@@ -260,13 +261,15 @@ impl Manifest {
                 }
             };
             let Some(mut spec) = resource.get("spec").cloned() else { continue };
-            let misread = checked(&mut spec, shape::spec_of(kind), problems);
+            let mut checker = Checker::of_spec(problems);
+            checker.record(&mut spec, shape::spec_of(kind));
+            let misread = checker.misread;
             let name_at = resource.get("name").map_or(resource.at, |name| name.at);
             let around = Around { mesh, object: text("name"), at: resource.at, name_at, misread: &misread };
             self.node(kind, &spec, &around, problems);
         }
         if self.nodes.len() == count && misread.is_empty() {
-            problems.warning(document.at, "this mesh has no function, no source and no sink");
+            problems.warning(document.at, empty);
         }
     }
 
@@ -296,6 +299,10 @@ impl Manifest {
         checked(document, &shape::SECRET, problems);
         let (mut found, mut binary) = (BTreeMap::new(), BTreeSet::new());
         for entry in document.get("data").map(Value::entries).unwrap_or_default() {
+            if entry.value.is_null() {
+                found.insert(entry.name.clone(), SecretText(String::new()));
+                continue;
+            }
             match entry.value.written().and_then(from_base64).map(String::from_utf8) {
                 Some(Ok(text)) => drop(found.insert(entry.name.clone(), SecretText(text))),
                 Some(Err(_)) => {

@@ -80,7 +80,8 @@ pub(crate) fn node(kind: Kind, spec: &Value, around: &Around<'_>, problems: &mut
         (None, Some(mesh)) => format!("{mesh}-{}", node.local_name()),
         (None, None) => node.local_name().to_owned(),
     };
-    sense::object_name(&node.object, place::at(spec, &["name".to_owned()], around.name_at), problems);
+    let name_at = place::at(spec, &["name".to_owned()], around.name_at);
+    sense::object_name(&node.object, around.mesh.is_some(), name_at, problems);
     node
 }
 

@@ -1,6 +1,6 @@
 //! Whether a value has its shape; everything that does not fit, at once.
 
-use super::{Effect, Record, Shape};
+use super::{Effect, Need, Record, Shape};
 use crate::{
     problem::{At, Problems, quoted},
     yaml::Value,
@@ -17,11 +17,18 @@ pub(crate) struct Checker<'a> {
     path: Vec<String>,
     /// Whether this is of no effect here, so that a mistake in it is no reason to refuse anything.
     is_kept: bool,
+    /// Whether this is within a resource of Function Mesh, so that the API server has a schema for it and no Go type.
+    is_custom: bool,
 }
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(problems: &'a mut Problems) -> Self {
-        Self { problems, misread: BTreeSet::new(), path: Vec::new(), is_kept: false }
+        Self { problems, misread: BTreeSet::new(), path: Vec::new(), is_kept: false, is_custom: false }
+    }
+
+    /// Of what is itself a spec.
+    pub(crate) fn of_spec(problems: &'a mut Problems) -> Self {
+        Self { is_custom: true, ..Self::new(problems) }
     }
 
     pub(crate) fn record(&mut self, value: &mut Value, record: &'static Record) {
@@ -36,19 +43,27 @@ impl<'a> Checker<'a> {
             self.path.push(entry.name.clone());
             match record.field(&entry.name) {
                 Some(field) => {
-                    let around = self.is_kept;
+                    let around = (self.is_kept, self.is_custom);
                     self.is_kept |= field.effect == Effect::Kept;
+                    self.is_custom |= self.path[..] == ["spec"];
                     self.value(&mut entry.value, field.shape);
-                    self.is_kept = around;
+                    (self.is_kept, self.is_custom) = around;
                 }
                 None => self.unknown(&entry.name, entry.at, record),
             }
             self.path.pop();
         }
-        for field in record.fields().filter(|field| field.is_required && value.get(field.name).is_none()) {
+        for field in record.fields().filter(|field| field.need != Need::Nobody && value.get(field.name).is_none()) {
             let misread = self.path.iter().map(String::as_str).chain([field.name]).collect::<Vec<_>>().join(".");
-            if !self.misread.contains(&misread) {
-                self.tell(value.at, format!("{} is required{}", field.name, self.within()));
+            if self.misread.contains(&misread) {
+                continue;
+            }
+            match field.need {
+                Need::Kubernetes => {
+                    let text = format!("{} is required{} by Kubernetes, and not here", field.name, self.within());
+                    self.problems.warning(value.at, text);
+                }
+                _ => self.tell(value.at, format!("{} is required{}", field.name, self.within())),
             }
         }
     }
@@ -71,13 +86,25 @@ impl<'a> Checker<'a> {
             }
             Shape::Int(min) => match value.int() {
                 None => self.expected("a whole number", value),
-                Some(number) if number < min => self.expected(&format!("at least {min}"), value),
-                Some(number) if i32::try_from(number).is_err() && min > i64::MIN => {
-                    self.expected("a whole number below 2^31", value);
-                }
+                Some(number) if number < min.into() => self.expected(&format!("at least {min}"), value),
+                Some(number) if i32::try_from(number).is_err() => self.expected("a whole number below 2^31", value),
                 Some(_) => {}
             },
+            Shape::Long(min) => match value.int() {
+                None => self.expected("a whole number", value),
+                Some(number) if number < min => self.expected(&format!("at least {min}"), value),
+                Some(_) => {}
+            },
+            Shape::Name | Shape::Label => self.named(value, shape),
             Shape::Quantity => {
+                if self.is_custom && matches!(value.data, crate::yaml::Data::Number(..)) && value.int().is_none() {
+                    let text = format!(
+                        "{}: Kubernetes takes the fraction {} in quotes only",
+                        quoted(&shown(&self.path)),
+                        value.described()
+                    );
+                    self.problems.warning(value.at, text);
+                }
                 if value.written().is_none_or(|text| text.parse::<autoscale::Quantity>().is_err()) {
                     let meant =
                         value.written().and_then(meant_quantity).map(|meant| format!(", did you mean {meant}?"));
@@ -108,6 +135,9 @@ impl<'a> Checker<'a> {
                 }
                 for (index, item) in value.items_mut().iter_mut().enumerate() {
                     self.path.push(index.to_string());
+                    if item.is_null() {
+                        self.nothing(item.at);
+                    }
                     self.value(item, *shape);
                     self.path.pop();
                 }
@@ -122,8 +152,30 @@ impl<'a> Checker<'a> {
                     self.path.pop();
                 }
             }
-            Shape::Record(record) => self.record(value, record),
+            Shape::Record(record) | Shape::Core(record) => self.record(value, record),
         }
+    }
+
+    /// An item that is none. Behind a name the API server drops `null` as it is dropped here; in a list it refuses it.
+    fn nothing(&mut self, at: At) {
+        if self.is_custom {
+            let text =
+                format!("{} has no value, and Kubernetes refuses that: leave it out", quoted(&shown(&self.path)));
+            self.problems.warning(at, text);
+        }
+    }
+
+    /// A name, or the value of a label. What Kubernetes refuses may well run here.
+    fn named(&mut self, value: &Value, shape: Shape) {
+        let Some(text) = value.text() else { return self.expected("a text", value) };
+        let what = match shape {
+            Shape::Name if !is_object_name(text) => "name: small letters and digits, with - and . between them",
+            Shape::Label if !is_label(text) => "label: up to 63 letters and digits, with -, _ and . between them",
+            _ => return,
+        };
+        let place = shown(&self.path);
+        let text = format!("{} {} is for Kubernetes no {what}", quoted(&place), value.described());
+        self.problems.warning(value.at, text);
     }
 
     fn tell(&mut self, at: At, text: String) {
@@ -199,6 +251,26 @@ impl<'a> Checker<'a> {
     fn within(&self) -> String {
         if self.path.is_empty() { String::new() } else { format!(" in {}", quoted(&shown(&self.path))) }
     }
+}
+
+/// Whether Kubernetes takes this as the name of a resource. Source: `IsDNS1123Subdomain` of `k8s.io/apimachinery`.
+pub(crate) fn is_object_name(text: &str) -> bool {
+    let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let is_part = |part: &str| {
+        is_end(part.chars().next())
+            && is_end(part.chars().next_back())
+            && part.chars().all(|c| is_end(Some(c)) || c == '-')
+    };
+    text.len() <= 253 && text.split('.').all(is_part)
+}
+
+/// Whether it is one for a label. Source: `IsValidLabelValue` of the same.
+fn is_label(text: &str) -> bool {
+    let is_end = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63
+        && is_end(text.chars().next())
+        && is_end(text.chars().next_back())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// A path as a sentence has it: `spec.functions[0].input`.

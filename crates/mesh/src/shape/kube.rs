@@ -1,8 +1,8 @@
 //! The parts of Kubernetes' own types that are acted on. Source: `k8s.io/api/autoscaling/v2`, `k8s.io/api/core/v1` and
 //! `autoscaling.k8s.io/v1` of the Vertical Pod Autoscaler.
 
-use super::{ANY_LIST, Field, Record, Shape, TEXT_MAP, TEXTS, acts, keeps, required};
-use Shape::{Any, Bool, Choice, Int, List, Map, Object, Quantity, Text};
+use super::{ANY_LIST, Field, Record, Shape, TEXT_MAP, TEXTS, acts, keeps, pod, required};
+use Shape::{Any, Bool, Choice, Int, Label, List, Map, Name, Object, Quantity, Text};
 
 /// `metadata`.
 pub(super) static METADATA: Record = Record {
@@ -10,11 +10,11 @@ pub(super) static METADATA: Record = Record {
     parts: &[&[
         required(acts(
             "name",
-            Text,
+            Name,
             "Name of the resource; of the function, source or sink where its spec gives none. A part of a FunctionMesh needs none.",
         )),
         keeps("namespace", Text, "Namespace in Kubernetes; Pulsar's is `spec.namespace`."),
-        keeps("labels", TEXT_MAP, ""),
+        keeps("labels", Map(&Label), ""),
         keeps("annotations", TEXT_MAP, ""),
         keeps("generateName", Text, ""),
         keeps("finalizers", TEXTS, ""),
@@ -182,8 +182,8 @@ static VALUE_FROM: Record = Record {
     parts: &[&[
         acts("configMapKeyRef", Shape::Record(&KEY_REFERENCE), "From a ConfigMap of the same files."),
         acts("secretKeyRef", Shape::Record(&KEY_REFERENCE), "From a Secret of the same files."),
-        keeps("fieldRef", Object, "Of a pod: the variable is not there."),
-        keeps("resourceFieldRef", Object, "Of a container: the variable is not there."),
+        keeps("fieldRef", Shape::Core(&pod::FIELD_REFERENCE), "Of a pod: the variable is not there."),
+        keeps("resourceFieldRef", Shape::Core(&pod::RESOURCE_REFERENCE), "Of a container: the variable is not there."),
         keeps("fileKeyRef", Object, "Of a volume: the variable is not there."),
     ]],
 };

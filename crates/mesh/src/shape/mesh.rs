@@ -2,8 +2,8 @@
 //!
 //! Source: `api/compute/v1alpha1/{function,source,sink,functionmesh,backendconfig}_types.go`, `common.go`.
 
-use super::{ANY_LIST, Field, Record, Shape, TEXT_MAP, TEXTS, acts, keeps, kube, required};
-use Shape::{Any, Bool, Choice, Int, List, Map, Object, Text};
+use super::{Field, Record, Shape, TEXT_MAP, TEXTS, acts, keeps, kube, pod, required, wanted};
+use Shape::{Any, Bool, Choice, Int, List, Long, Map, Object, Text};
 
 const GUARANTEES: Shape = Choice(&["atleast_once", "atmost_once", "effectively_once", "manual"]);
 const LEVEL: Shape = Choice(&["off", "trace", "debug", "info", "warn", "error", "fatal", "all", "panic"]);
@@ -206,7 +206,7 @@ static LOG: Record = Record {
         ),
         keeps("format", Choice(&["json", "text"]), ""),
         keeps("logConfig", Shape::Record(&LOG_CONFIG), ""),
-        keeps("javaLog4JConfigFileType", Choice(&["xml", "yaml"]), ""),
+        keeps("javaLog4JConfigFileType", Choice(&["xml", "yaml", "ini"]), ""),
     ]],
 };
 
@@ -302,11 +302,11 @@ static POD: Record = Record {
         ],
         POD_PLACEMENT,
         &[
-            keeps("volumes", ANY_LIST, ""),
-            keeps("initContainers", ANY_LIST, ""),
-            keeps("sidecars", ANY_LIST, ""),
+            keeps("volumes", List(&Shape::Core(&pod::VOLUME)), ""),
+            keeps("initContainers", List(&Shape::Core(&pod::CONTAINER)), ""),
+            keeps("sidecars", List(&Shape::Core(&pod::CONTAINER)), ""),
             keeps("disableDefaultAffinity", Bool, ""),
-            keeps("startupProbe", Object, ""),
+            keeps("startupProbe", Shape::Core(&pod::PROBE), ""),
         ],
     ],
 };
@@ -314,11 +314,11 @@ static POD: Record = Record {
 static POD_PLACEMENT: &[Field] = &[
     keeps("labels", TEXT_MAP, ""),
     keeps("nodeSelector", TEXT_MAP, ""),
-    keeps("affinity", Object, ""),
-    keeps("tolerations", ANY_LIST, ""),
+    keeps("affinity", Shape::Core(&pod::AFFINITY), ""),
+    keeps("tolerations", List(&Shape::Core(&pod::TOLERATION)), ""),
     keeps("annotations", TEXT_MAP, ""),
-    keeps("securityContext", Object, ""),
-    keeps("terminationGracePeriodSeconds", Int(0), ""),
+    keeps("securityContext", Shape::Core(&pod::SECURITY), ""),
+    keeps("terminationGracePeriodSeconds", Long(0), ""),
     keeps("imagePullSecrets", List(&Shape::Record(&kube::OBJECT_REFERENCE)), ""),
     keeps("serviceAccountName", Text, ""),
     keeps("liveness", Shape::Record(&LIVENESS), ""),
@@ -327,14 +327,18 @@ static POD_PLACEMENT: &[Field] = &[
 static WINDOW: Record = Record {
     name: "windowConfig",
     parts: &[&[
-        acts("actualWindowFunctionClassName", Text, "The user's class; becomes `className`."),
-        acts("windowLengthCount", Int(i64::MIN), "`windowConfig.windowLengthCount`, and so on."),
-        acts("windowLengthDurationMs", Int(i64::MIN), ""),
-        acts("slidingIntervalCount", Int(i64::MIN), ""),
-        acts("slidingIntervalDurationMs", Int(i64::MIN), ""),
+        wanted(acts(
+            "actualWindowFunctionClassName",
+            Text,
+            "The user's class; becomes `className`. Kubernetes cannot do without it.",
+        )),
+        acts("windowLengthCount", Int(i32::MIN), "`windowConfig.windowLengthCount`, and so on."),
+        acts("windowLengthDurationMs", Long(i64::MIN), ""),
+        acts("slidingIntervalCount", Int(i32::MIN), ""),
+        acts("slidingIntervalDurationMs", Long(i64::MIN), ""),
         acts("lateDataTopic", Text, ""),
-        acts("maxLagMs", Int(i64::MIN), ""),
-        acts("watermarkEmitIntervalMs", Int(i64::MIN), ""),
+        acts("maxLagMs", Long(i64::MIN), ""),
+        acts("watermarkEmitIntervalMs", Long(i64::MIN), ""),
         acts("timestampExtractorClassName", Text, ""),
         acts("processingGuarantees", Choice(&["ATLEAST_ONCE", "ATMOST_ONCE"]), "The function's, where it gives none."),
     ]],
@@ -392,7 +396,7 @@ static COMMON: &[Field] = &[
     acts("genericRuntime", Shape::Record(&GENERIC), "Code in another language."),
     keeps("clusterName", Text, "Name of the cluster."),
     keeps("showPreciseParallelism", Bool, ""),
-    keeps("volumeMounts", ANY_LIST, ""),
+    keeps("volumeMounts", List(&Shape::Core(&pod::VOLUME_MOUNT)), ""),
     keeps("image", Text, ""),
     keeps("imagePullPolicy", Choice(&["Always", "Never", "IfNotPresent"]), ""),
     keeps("imageHasPulsarctl", Bool, ""),
@@ -404,8 +408,8 @@ static COMMON: &[Field] = &[
     acts("logTopic", Text, "`logTopic`."),
     keeps("logTopicAgent", Choice(&["runtime", "sidecar"]), "Here the runtime does it."),
     keeps("statefulConfig", Shape::Record(&STATEFUL), "Every function has state here."),
-    keeps("volumeClaimTemplates", ANY_LIST, ""),
-    keeps("persistentVolumeClaimRetentionPolicy", Object, ""),
+    keeps("volumeClaimTemplates", List(&Shape::Core(&pod::CLAIM)), ""),
+    keeps("persistentVolumeClaimRetentionPolicy", Shape::Core(&pod::RETENTION), ""),
 ];
 
 /// What those have that read topics.
@@ -413,7 +417,7 @@ static READER: &[Field] = &[
     acts("input", Shape::Record(&INPUT), "What it reads."),
     acts("timeout", Int(0), "`timeoutMs`, in milliseconds; 0 is none."),
     acts("autoAck", Bool, "`autoAck`; true where nothing is said."),
-    acts("maxMessageRetry", Int(i64::MIN), "`maxMessageRetries`; 0 is for ever."),
+    acts("maxMessageRetry", Int(i32::MIN), "`maxMessageRetries`; 0 is for ever."),
     acts("retainOrdering", Bool, "`retainOrdering`."),
     acts("retainKeyOrdering", Bool, "`retainKeyOrdering`."),
     acts("deadLetterTopic", Text, "`deadLetterTopic`."),
@@ -539,7 +543,7 @@ resource!(/// `kind: Source`.
 resource!(/// `kind: Sink`.
     SINK "Sink", required(acts("spec", Shape::Record(&SINK_SPEC), "")), keeps("status", Any, ""));
 resource!(/// `kind: FunctionMesh`.
-    FUNCTION_MESH "FunctionMesh", required(acts("spec", Shape::Record(&FUNCTION_MESH_SPEC), "")), keeps("status", Any, ""));
+    FUNCTION_MESH "FunctionMesh", acts("spec", Shape::Record(&FUNCTION_MESH_SPEC), ""), keeps("status", Any, ""));
 resource!(/// `kind: BackendConfig`.
     BACKEND_CONFIG "BackendConfig", keeps("spec", Shape::Record(&BACKEND_CONFIG_SPEC), ""), keeps("status", Any, ""));
 resource!(/// `kind: ConfigMap`.

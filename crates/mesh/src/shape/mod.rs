@@ -6,10 +6,11 @@
 mod check;
 mod kube;
 mod mesh;
+mod pod;
 #[cfg(test)]
 mod reference;
 
-pub(crate) use check::{Checker, kept};
+pub(crate) use check::{Checker, is_object_name, kept};
 pub(crate) use mesh::{BACKEND_CONFIG, CONFIG_MAP, FUNCTION, FUNCTION_MESH, SECRET, SINK, SOURCE, spec_of};
 
 /// What a value looks like.
@@ -17,8 +18,10 @@ pub(crate) use mesh::{BACKEND_CONFIG, CONFIG_MAP, FUNCTION, FUNCTION_MESH, SECRE
 pub(crate) enum Shape {
     Text,
     Bool,
-    /// A whole number, at least this.
-    Int(i64),
+    /// A whole number of 32 bits, at least this.
+    Int(i32),
+    /// One of 64 bits.
+    Long(i64),
     /// A number with a suffix, such as `500m` or `1Gi`.
     Quantity,
     /// One of these texts.
@@ -31,6 +34,12 @@ pub(crate) enum Shape {
     /// A mapping from names of the user's.
     Map(&'static Shape),
     Record(&'static Record),
+    /// The same, of Kubernetes' own, which the reference leaves to Kubernetes.
+    Core(&'static Record),
+    /// A text that Kubernetes takes as the name of a resource.
+    Name,
+    /// A text that Kubernetes takes as the value of a label.
+    Label,
 }
 
 /// A mapping with known names.
@@ -57,11 +66,20 @@ impl Record {
 pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
-    pub(crate) is_required: bool,
+    pub(crate) need: Need,
     pub(crate) effect: Effect,
     /// What it does here, for the reference.
     #[cfg_attr(not(test), expect(dead_code, reason = "a test generates the reference"))]
     pub(crate) about: &'static str,
+}
+
+/// Who cannot do without a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Nobody,
+    /// The API server refuses a resource without it; here it may be absent.
+    Kubernetes,
+    Everybody,
 }
 
 /// What is done with a field here.
@@ -75,16 +93,21 @@ pub(crate) enum Effect {
 
 /// A field that acts.
 const fn acts(name: &'static str, shape: Shape, about: &'static str) -> Field {
-    Field { name, shape, is_required: false, effect: Effect::Acts, about }
+    Field { name, shape, need: Need::Nobody, effect: Effect::Acts, about }
 }
 
 /// A field that only Kubernetes makes something of.
 const fn keeps(name: &'static str, shape: Shape, about: &'static str) -> Field {
-    Field { name, shape, is_required: false, effect: Effect::Kept, about }
+    Field { name, shape, need: Need::Nobody, effect: Effect::Kept, about }
 }
 
 const fn required(field: Field) -> Field {
-    Field { is_required: true, ..field }
+    Field { need: Need::Everybody, ..field }
+}
+
+/// A field that only Kubernetes cannot do without.
+const fn wanted(field: Field) -> Field {
+    Field { need: Need::Kubernetes, ..field }
 }
 
 const TEXTS: Shape = Shape::List(&Shape::Text);

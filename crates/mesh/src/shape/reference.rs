@@ -23,7 +23,8 @@ apply` takes them. A file may have several documents, and several files are read
 Fields marked **acts** do here what they do on Kubernetes; the text says which field of the
 [configuration](function-config.md) they become. Fields marked *kept* are kept and reported, and only Kubernetes makes something of
 them. A field that is not listed is a mistake where its name is a slip of the hand away from one that is, and is passed over with a
-warning otherwise. Values have the types of the resource definitions: a text that is a number wants quotes.
+warning otherwise. Values have the types of the resource definitions: a text that is a number wants quotes. What
+runs here and Kubernetes refuses is a warning: a `metadata.name` with capitals, `cpu: 0.5` without quotes, a `mountPath` that is not there.
 
 Plain scalars mean what they mean to `kubectl`: `yes`, `on`, `no` and `off` are booleans, `0644` is octal. All files
 together may have 4 MiB, 10,000 documents, 64 levels of lists and mappings, 200,000 values (what an alias stands for counts each time, and what
@@ -44,14 +45,14 @@ has an anchor once more), and 5,000 functions, sources and sinks.
 
 fn kind(shape: Shape) -> String {
     match shape {
-        Shape::Text => "text".to_owned(),
+        Shape::Text | Shape::Name | Shape::Label => "text".to_owned(),
         Shape::Bool => "true or false".to_owned(),
-        Shape::Int(_) => "whole number".to_owned(),
+        Shape::Int(_) | Shape::Long(_) => "whole number".to_owned(),
         Shape::Quantity => "quantity".to_owned(),
         Shape::Choice(choices) if choices.len() > 6 => "one of a few names".to_owned(),
         Shape::Choice(choices) => choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", "),
         Shape::Any => "anything".to_owned(),
-        Shape::Object => "object".to_owned(),
+        Shape::Object | Shape::Core(_) => "object".to_owned(),
         Shape::List(of) => format!("list of {}", kind(*of)),
         Shape::Map(of) => format!("object of {}", kind(*of)),
         Shape::Record(record) => format!("[{}](#{})", record.name, anchor(record.name)),
@@ -81,7 +82,7 @@ fn section(page: &mut String, record: &'static Record, seen: &mut Vec<&'static s
     seen.push(record.name);
     writeln!(page, "\n## {}\n\n| Field | Type | Here | |\n|---|---|---|---|", record.name).unwrap();
     for field in record.fields() {
-        let required = if field.is_required { " (required)" } else { "" };
+        let required = if field.need == Need::Everybody { " (required)" } else { "" };
         let effect = if field.effect == Effect::Acts { "**acts**" } else { "*kept*" };
         writeln!(page, "| `{}`{required} | {} | {effect} | {} |", field.name, kind(field.shape), field.about).unwrap();
     }

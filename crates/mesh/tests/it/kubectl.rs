@@ -115,7 +115,10 @@ fn a_name_is_told_where_it_is() {
     let good = function("f", "input: {topics: [in]}");
     told(
         &good.replace("name: f", "name: \"${NAME}\""),
-        &["3:18: error: Function name ${NAME} is invalid: at most 255 letters, digits and any of -=:._"],
+        &[
+            "3:18: error: Function name ${NAME} is invalid: at most 255 letters, digits and any of -=:._",
+            "3:18: warning: metadata.name \"${NAME}\" is for Kubernetes no name: small letters and digits, with - and . between them",
+        ],
     );
     let twice = problems(&format!("{good}---\n{good}"));
     assert!(

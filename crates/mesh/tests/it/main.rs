@@ -6,6 +6,7 @@ mod conversion;
 mod graph;
 mod hostile;
 mod kubectl;
+mod kubernetes;
 mod mistakes;
 mod plan;
 mod properties;

@@ -151,6 +151,7 @@ fn a_variable_without_a_name_is_told() {
             app.yaml:11:9: error: name is required in spec.pod.env[1]
             app.yaml:12:9: error: name is required in spec.pod.env[2]
             app.yaml:13:8: error: name is required in spec.pod.env[3]
+            app.yaml:13:8: warning: spec.pod.env[3] has no value, and Kubernetes refuses that: leave it out
             app.yaml:14:34: error: valueFrom of the variable EMPTY has no source
         "#]],
     );
