@@ -59,7 +59,7 @@ fn twice(field: &str, config: &Value, problems: &mut Problems) {
 /// A name that Kubernetes or its operator refuses. Where it stands alone its shape was told of already.
 pub(super) fn object_name(object: &str, is_of_mesh: bool, at: crate::At, problems: &mut Problems) {
     if is_of_mesh && !is_object_name(object) {
-        let text = format!("on Kubernetes it is called {}, which is no name of a resource there", quoted(object));
+        let text = format!("on Kubernetes it is called \"{}\", which is no name of a resource there", quoted(object));
         problems.warning(at, text);
     }
     let length = object.chars().count();

@@ -99,7 +99,7 @@ impl<'a> Checker<'a> {
             Shape::Quantity => {
                 if self.is_custom && matches!(value.data, crate::yaml::Data::Number(..)) && value.int().is_none() {
                     let text = format!(
-                        "{}: Kubernetes takes the fraction {} in quotes only",
+                        "{}: Kubernetes takes {} in quotes only",
                         quoted(&shown(&self.path)),
                         value.described()
                     );

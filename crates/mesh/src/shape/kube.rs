@@ -13,7 +13,7 @@ pub(super) static METADATA: Record = Record {
             Name,
             "Name of the resource; of the function, source or sink where its spec gives none. A part of a FunctionMesh needs none.",
         )),
-        keeps("namespace", Text, "Namespace in Kubernetes; Pulsar's is `spec.namespace`."),
+        keeps("namespace", Name, "Namespace in Kubernetes; Pulsar's is `spec.namespace`."),
         keeps("labels", Map(&Label), ""),
         keeps("annotations", TEXT_MAP, ""),
         keeps("generateName", Text, ""),

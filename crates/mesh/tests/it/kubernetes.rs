@@ -15,10 +15,7 @@ fn of(yaml: &str) -> Vec<String> {
 #[test]
 fn what_the_schemas_of_kubernetes_refuse_is_a_warning() {
     let cases = [
-        (
-            "resources: {limits: {cpu: 0.5}}",
-            "warning: spec.resources.limits.cpu: Kubernetes takes the fraction 0.5 in quotes only",
-        ),
+        ("resources: {limits: {cpu: 0.5}}", "warning: spec.resources.limits.cpu: Kubernetes takes 0.5 in quotes only"),
         ("resources: {limits: {cpu: '0.5'}}", ""),
         ("resources: {limits: {cpu: 1.0}}", ""),
         // What has a name and no value is dropped there too; an item of a list is not.
@@ -129,6 +126,11 @@ fn a_name_that_kubernetes_refuses_is_told() {
     for name in ["f", "0a", "a-b.c-1", "'1'"] {
         assert_eq!(of(&good.replace("name: f", &format!("name: {name}"))), [""; 0], "{name}");
     }
+    let namespace = of(&good.replace("name: f", "name: f, namespace: My Space"));
+    assert!(
+        namespace[0].starts_with("warning: metadata.namespace \"My Space\" is for Kubernetes no name"),
+        "{namespace:?}"
+    );
     // A label may be empty.
     let labels = |value: &str| of(&good.replace("name: f", &format!("name: f, labels: {{app: {value}}}")));
     assert_eq!(labels("''"), [""; 0]);
@@ -145,7 +147,9 @@ fn a_part_of_a_mesh_has_a_name_on_kubernetes_too() {
     let mesh = "apiVersion: compute.functionmesh.io/v1alpha1\nkind: FunctionMesh\nmetadata: {name: m}\nspec:\n  functions:\n  - {name: NAME, className: m.C, python: {py: m.py}, input: {topics: [in]}}\n";
     let told = of(&mesh.replace("NAME", "My_F"));
     assert!(
-        told.contains(&"warning: on Kubernetes it is called m-My_F, which is no name of a resource there".to_owned()),
+        told.contains(
+            &"warning: on Kubernetes it is called \"m-My_F\", which is no name of a resource there".to_owned()
+        ),
         "{told:?}"
     );
     assert!(!of(&mesh.replace("NAME", "my-f")).iter().any(|line| line.contains("on Kubernetes")));
