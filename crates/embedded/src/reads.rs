@@ -16,7 +16,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{Embedded, log::error};
 
-/// How long one sleeps although a topic cannot be subscribed to, before that is tried again.
+/// When a topic that cannot be subscribed to is tried again.
 const REFUSED: Duration = Duration::from_secs(10);
 
 /// Topics and partitions.
@@ -117,17 +117,18 @@ impl Embedded {
         let bell = Bell::new();
         // From when it hangs on the first partition, the bell rings when some are added; those added before are found once more.
         let (mut hung, mut topics) = (BTreeSet::new(), self.topics_to_subscribe(&reads).await?);
-        let mut refused = None;
+        let mut refused = Vec::new();
         while topics.iter().any(|topic| !hung.contains(topic)) {
             for topic in topics {
                 if hung.insert(topic.clone())
-                    && let Err(why) = self.hang(&reads, topic, reads.initial_position, &bell).await
+                    && let Err(why) = self.hang(&reads, topic.clone(), reads.initial_position, &bell).await
                 {
                     // The others that a pattern asks for may have something to do meanwhile.
                     if patterns.is_empty() {
                         return Err(why);
                     }
-                    refused.get_or_insert(why);
+                    tracing::warn!(%topic, subscription = reads.subscription, error = %why, "nothing of this topic wakes its function");
+                    refused.push(topic);
                 }
             }
             topics = self.topics(&reads).await?;
@@ -138,18 +139,28 @@ impl Embedded {
             bell.rung().await;
             return Ok(());
         }
-        let is_refused = refused.is_some();
-        tokio::select! {
-            () = bell.rung() => {}
-            () = tokio::time::sleep(REFUSED), if is_refused => return refused.map_or(Ok(()), Err),
-            (topic, ..) = select_all(&mut new_topics) => {
-                if let Some(topic) = topic {
-                    // All that is in it is new.
-                    self.hang(&reads, topic, InitialPosition::Earliest, &bell).await?;
+        loop {
+            tokio::select! {
+                () = bell.rung() => return Ok(()),
+                (topic, ..) = select_all(&mut new_topics) => {
+                    if let Some(topic) = topic {
+                        // All that is in it is new.
+                        self.hang(&reads, topic, InitialPosition::Earliest, &bell).await?;
+                    }
+                    return Ok(());
+                }
+                () = tokio::time::sleep(REFUSED), if !refused.is_empty() => {}
+            }
+            let topics = self.topics(&reads).await?;
+            for topic in std::mem::take(&mut refused) {
+                // One that was deleted meanwhile is not to be created.
+                if topics.contains(&topic)
+                    && self.hang(&reads, topic.clone(), reads.initial_position, &bell).await.is_err()
+                {
+                    refused.push(topic);
                 }
             }
         }
-        Ok(())
     }
 
     /// All topics and partitions, but what is partitioned by policy when it is created is created.

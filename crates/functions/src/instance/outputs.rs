@@ -180,7 +180,8 @@ impl Outputs {
             }
             other => other,
         })?;
-        let look_at = is_partitioned.then(|| Instant::now() + LOOK_FOR_PARTITIONS);
+        // What is published once goes the same way when it comes again, which a larger number of partitions would change.
+        let look_at = (is_partitioned && once.is_none()).then(|| Instant::now() + LOOK_FOR_PARTITIONS);
         let route = Route { schema: schema.cloned(), partitions, next: 0, used: 0, look_at };
         self.open.entry(of).or_default().entry(topic.to_owned()).or_default().push(route);
         self.routes += usize::from(of.is_none());
