@@ -99,17 +99,12 @@ impl Broker {
         found
     }
 
-    /// A part of a status, of the first instance.
-    fn status(&self, name: &str) -> Value {
-        let said = self.done(&["sinks", "status", "--name", name, "--output", "json"]);
-        let status: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
-        status["instances"][0]["status"].clone()
-    }
-
-    async fn until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    /// The status of one of the `functions` or `sinks`, when this holds.
+    pub(crate) async fn until(&self, kind: &str, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let status = self.status(name);
+            let said = self.done(&[kind, "status", "--name", name, "--output", "json"]);
+            let status: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
             if holds(&status) {
                 return status;
             }
@@ -117,6 +112,16 @@ impl Broker {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+
+    /// The same of its first instance, of a sink.
+    async fn first_until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        first(&self.until("sinks", name, what, |status| holds(first(status))).await).clone()
+    }
+}
+
+/// Of the first instance, what the status says.
+pub(crate) fn first(status: &Value) -> &Value {
+    &status["instances"][0]["status"]
 }
 
 pub(crate) fn texts(messages: &[Message]) -> Vec<String> {
@@ -178,13 +183,14 @@ async fn a_message_is_at_the_other_broker_once_and_in_its_place_whoever_is_kille
     stored(waiting).await;
     let found = texts(&there.all("persistent://public/default/out", 3000).await);
     assert_eq!(found, (0..3000).map(|n| n.to_string()).collect::<Vec<_>>());
-    here.until("out", "all is forwarded", |status| status["numWrittenToSink"] == status["numReadFromPulsar"]).await;
+    here.first_until("out", "all is forwarded", |status| status["numWrittenToSink"] == status["numReadFromPulsar"])
+        .await;
     // An acknowledgement nobody waits for may take a moment; then nothing is left.
     tokio::time::sleep(SILENCE).await;
     here.kill();
     here.start_again();
     stored(publish(&producer, 3000..3001).await).await;
-    let status = here.until("out", "one more", |status| status["numWrittenToSink"] != 0).await;
+    let status = here.first_until("out", "one more", |status| status["numWrittenToSink"] != 0).await;
     assert_eq!(status["numReadFromPulsar"], 1, "{status:#}");
 }
 
@@ -197,7 +203,9 @@ async fn while_the_other_broker_is_away_messages_wait_and_the_status_says_so() {
     let producer = here.producer("in").await;
     stored(publish(&producer, 0..100).await).await;
     let status = here
-        .until("out", "it says so", |status| status["numSystemExceptions"].as_u64().is_some_and(|count| count > 1))
+        .first_until("out", "it says so", |status| {
+            status["numSystemExceptions"].as_u64().is_some_and(|count| count > 1)
+        })
         .await;
     assert_eq!(status["running"], true);
     let says = status["latestSystemExceptions"][0]["exceptionString"].as_str().unwrap();
@@ -266,7 +274,7 @@ async fn a_message_keeps_what_it_has() {
     for numbers in by_key.values() {
         assert!(numbers.is_sorted(), "{by_key:?}");
     }
-    here.until("out", "messages are counted", |status| status["numWrittenToSink"] == 20).await;
+    here.first_until("out", "messages are counted", |status| status["numWrittenToSink"] == 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

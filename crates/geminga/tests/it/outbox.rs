@@ -1,12 +1,9 @@
 //! Functions whose output is on another cluster, with both brokers killed under them.
 
-use serde_json::{Value, json};
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use serde_json::json;
+use std::{path::Path, time::Duration};
 
-use crate::forward::{Broker, PATIENCE, publish, soon, stored, texts};
+use crate::forward::{Broker, first, publish, soon, stored, texts};
 
 const OUT: &str = "persistent://public/default/out";
 
@@ -32,23 +29,6 @@ fn create(here: &Broker, code: &str, cluster: &str) -> (bool, String) {
         ["functions", "create", "--name", "f", "--classname", "f.Exclaim", "--inputs", "in", "--output", "out"];
     let how = ["--processing-guarantees", "EFFECTIVELY_ONCE", "--subs-position", "Earliest"];
     here.run(&[&function[..], &how, &["--py", code, "--custom-runtime-options", &options]].concat())
-}
-
-fn status(here: &Broker) -> Value {
-    let said = here.done(&["functions", "status", "--name", "f", "--output", "json"]);
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
-}
-
-async fn until(here: &Broker, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let status = status(here);
-        if holds(&status) {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "{what}: {status:#}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,8 +69,8 @@ async fn outputs_are_at_the_other_cluster_once_and_in_order_whoever_is_killed() 
     // While the other cluster is away, the function works.
     there.kill();
     stored(publish(&producer, 1200..1300).await).await;
-    until(&here, "all is processed", |status| {
-        status["instances"][0]["status"]["numSuccessfullyProcessed"].as_u64().is_some_and(|n| n >= 100)
+    here.until("functions", "f", "all is processed", |status| {
+        first(status)["numSuccessfullyProcessed"].as_u64().is_some_and(|n| n >= 100)
             && status["outbox"]["forwarder"]["numSystemExceptions"] != 0
     })
     .await;
@@ -104,8 +84,8 @@ async fn outputs_are_at_the_other_cluster_once_and_in_order_whoever_is_killed() 
 
     // What was committed leaves before the function does.
     stored(publish(&producer, 1300..1310).await).await;
-    until(&here, "all is processed", |status| {
-        status["instances"][0]["status"]["numSuccessfullyProcessed"].as_u64().is_some_and(|n| n >= 110)
+    here.until("functions", "f", "all is processed", |status| {
+        first(status)["numSuccessfullyProcessed"].as_u64().is_some_and(|n| n >= 110)
     })
     .await;
     here.done(&["functions", "delete", "--name", "f"]);
