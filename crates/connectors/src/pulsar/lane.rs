@@ -99,7 +99,11 @@ impl Lane {
             }
             if let Some(open) = outlet.as_mut().filter(|open| open.look_at <= Instant::now() && !is_ending) {
                 open.look_at = Instant::now() + LOOK_FOR_PARTITIONS;
-                let partitions = route.remote.partitions(&route.topic.to_string()).await;
+                let topic = route.topic.to_string();
+                let partitions = tokio::select! {
+                    partitions = route.remote.partitions(&topic) => partitions,
+                    () = ends.triggered() => continue,
+                };
                 open.is_outgrown = partitions.is_ok_and(|count| count as usize > open.producer.topics().len());
             }
             outlet.take_if(|open| open.is_outgrown && sent.is_empty());
