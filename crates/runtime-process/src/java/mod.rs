@@ -2,7 +2,10 @@
 //! jar. Why not Pulsar's own instance: `docs/adr/0009-java-functions-by-a-harness-of-our-own.md`.
 
 mod archive;
+mod class_file;
 mod machine;
+mod package;
+mod zip;
 
 use async_trait::async_trait;
 use functions::{
@@ -113,7 +116,10 @@ impl Java {
 #[async_trait]
 impl Runtime for Java {
     async fn prepare(&self, function: &FunctionSpec) -> Result<(), StartError> {
-        jar(function)?;
+        let (file, of) = (jar(function)?.to_owned(), function.clone());
+        // It reads files.
+        let checked = tokio::task::spawn_blocking(move || package::check(&of, &file)).await;
+        checked.map_err(|error| StartError(error.to_string()))?.map_err(StartError)?;
         self.ready().await.map(drop)
     }
 

@@ -228,6 +228,30 @@ async fn an_exception_is_the_outcome_and_the_next_message_is_served() {
 }
 
 #[tokio::test]
+async fn a_class_that_is_not_there_or_no_function_is_refused_before_it_is_started() {
+    let kit = kit!();
+    let prepared = |spec: FunctionSpec| async { kit.java.prepare(&spec).await.map_err(|error| error.to_string()) };
+    for class in ["ExclamationFunction", "JavaNativeExclamationFunction", "WordCountFunction"] {
+        assert_eq!(prepared(kit.example(class)).await, Ok(()), "{class}");
+    }
+    let absent = format!("Function class {EXAMPLES}.NoSuch must be in class path");
+    assert_eq!(prepared(kit.example("NoSuch")).await, Err(absent));
+    let other = format!("Function class {EXAMPLES}.serde.CustomObject does not implement the correct interface");
+    assert_eq!(prepared(kit.example("serde.CustomObject")).await, Err(other));
+    let made = kit.source(
+        "extends Base implements java.io.Serializable {
+            static class Nested extends F {}
+        }
+        abstract class Base implements java.util.function.UnaryOperator<String> {
+            public String apply(String input) { return input; }
+        }",
+    );
+    for class in ["F", "F$Nested"] {
+        assert_eq!(prepared(FunctionSpec { class_name: class.into(), ..made.clone() }).await, Ok(()), "{class}");
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_start_says_why() {
     let kit = kit!();
     let why = |spec: FunctionSpec| async { kit.run(spec).await.map(drop).unwrap_err() };

@@ -10,9 +10,9 @@ import org.apache.pulsar.io.core.BatchSourceTriggerer;
 import org.apache.pulsar.io.core.Sink;
 import org.apache.pulsar.io.core.Source;
 
-/** Which class of a package is its source or its sink. */
+/** Which class of a package is its function, its source or its sink. */
 final class Connectors {
-    /** What a NAR says of itself. Source: Pulsar's {@code ConnectorUtils}. */
+    /** What a NAR says of itself. Source: Pulsar's {@code ConnectorUtils} and {@code FunctionUtils}. */
     private static final String DEFINITION = "META-INF/services/pulsar-io.yaml";
     private static final String TRIGGERERS = "org.apache.pulsar.io.batchdiscovery.";
 
@@ -20,15 +20,12 @@ final class Connectors {
 
     /** The class that the package itself names; empty when it names none. */
     static String className(Hello hello, ClassLoader loader) throws UserCode.Unusable {
-        if (!hello.isSource() && !hello.isSink()) {
-            return "";
-        }
         String member = hello.kind + "Class:";
         try (InputStream definition = loader.getResourceAsStream(DEFINITION)) {
             if (definition == null) {
                 return "";
             }
-            // One name and one text in each line: it is Pulsar's ConnectorDefinition, which is flat.
+            // One name and one text in each line: it is Pulsar's ConnectorDefinition or FunctionDefinition, which are flat.
             return new BufferedReader(new InputStreamReader(definition, StandardCharsets.UTF_8)).lines()
                 .filter(line -> line.startsWith(member))
                 .map(line -> line.substring(member.length()).replaceAll("\\s#.*", "").replaceAll("[\"'\\s]", ""))

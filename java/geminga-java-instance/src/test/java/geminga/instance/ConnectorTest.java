@@ -278,6 +278,15 @@ class ConnectorTest {
         assertEquals("pushed", link.emission().record().text());
         assertEquals(0, link.end());
         assertTrue(Link.failure(nar, "", SINK).startsWith("className is missing: a Java sink"));
+        var function = UserPackage.with("META-INF/services/pulsar-io.yaml", "functionClass: " + Plain.class.getName() + "\n", Plain.class);
+        assertEquals(0, Link.start(function, "").end());
+    }
+
+    static final class Plain implements java.util.function.Function<String, String> {
+        @Override
+        public String apply(String input) {
+            return input;
+        }
     }
 
     private static final String TASKS = "persistent://public/default/f-intermediate";
