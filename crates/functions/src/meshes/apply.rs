@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Kind, Result,
-    worker::{self, Declaration, Stamp},
+    worker::{self, Declaration, Leftover, Stamp},
 };
 
 /// Between looks whether instances are up.
@@ -218,16 +218,20 @@ impl Meshes {
             scaling: wish.node.scaling.clone(),
             replicas: Some(wish.node.replicas),
         };
-        let mut left = mesh.stored.lock().nodes.get(name).map(|row| row.left.clone()).unwrap_or_default();
-        let stamp = if keeps {
-            let (_, stamp, leftover) = self.shared.worker.declare_for_now(declaration).await?;
-            left.extend((!leftover.is_empty()).then_some(leftover));
-            stamp
-        } else {
-            self.shared.worker.declare(declaration).await?.1
+        let left = mesh.stored.lock().nodes.get(name).map(|row| row.left.clone()).unwrap_or_default();
+        let node = wish.node.clone();
+        let applied = move |stamp: &Stamp, more: &Leftover| {
+            let left = left.iter().chain(Some(more).filter(|more| !more.is_empty())).cloned().collect();
+            Applied { at: version, stamp: Some(stamp.clone()), node: node.clone(), order, left }
         };
-        let applied = Applied { at: version, stamp: Some(stamp), node: wish.node.clone(), order, left };
-        self.write_node(mesh, name, Some(applied)).await
+        let note = {
+            let (mesh, name, applied) = (mesh.name.clone(), name.clone(), applied.clone());
+            Box::new(move |stamp: &Stamp, more: &Leftover| row::node(&mesh, &name, Some(&applied(stamp, more))))
+        };
+        // Together, so that who dies in between knows of what was left.
+        let (stamp, more) = self.shared.worker.declare_noting(declaration, !keeps, note).await?;
+        mesh.stored.lock().nodes.insert(name.clone(), applied(&stamp, &more));
+        Ok(())
     }
 
     /// What was to be made and was not is only forgotten: who has that name may be another's.

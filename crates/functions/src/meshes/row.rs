@@ -5,7 +5,7 @@
 //! | `meshes` | `mesh/<mesh>` | [`Head`]: what was asked for last |
 //! | `meshes` | `before/<mesh>` | the head before it that was all applied, while it is not |
 //! | `meshes` | `progress/<mesh>` | [`Progress`]: how far the last apply is |
-//! | `mesh-nodes` | `<mesh>/<function>` | [`Applied`]: what was done for one function, source or sink, written right after it was done |
+//! | `mesh-nodes` | `<mesh>/<function>` | [`Applied`]: what was done for one function, source or sink, written with what was done |
 //! | `mesh-secrets` | `<mesh>/<version>` | values of the Secret documents of a version |
 //!
 //! An apply that was cut short is gone on with from these: a step is done when its node's row says so.

@@ -402,6 +402,36 @@ async fn what_waits_on_an_input_that_is_given_up_is_there_when_all_is_undone() {
 }
 
 #[tokio::test]
+async fn an_input_that_is_given_up_is_left_wherever_the_process_died() {
+    let chain = CHAIN.replace("name: second\n", "name: second\n      cleanupSubscription: true\n");
+    let moved = chain.replace("topics: [b]", "topics: [d]");
+    let mut ended = Vec::new();
+    for writes in 0.. {
+        let node = Node::start().await;
+        node.meshes.apply(&app(), node.request(&chain).await).await.unwrap();
+        node.meshes.wait(&app(), PATIENCE).await.unwrap();
+        let request = Request { rollback: true, ..node.request(&moved).await };
+        node.tables.take_only(Some(writes));
+        let is_taken = node.meshes.apply(&app(), request).await.is_ok();
+        let status = node.meshes.wait(&app(), PATIENCE).await.unwrap().unwrap();
+        let is_whole = is_taken && status.state == State::Applied;
+        node.tables.take_only(None);
+        let node = node.killed().await;
+        let status = node.meshes.wait(&app(), PATIENCE).await.unwrap().unwrap();
+        assert_eq!(status.state, State::Applied, "after {writes} writes: {status:?}");
+        // Either all of it was asked for, or nothing.
+        let is_moved = status.version == 2;
+        let is_read = |topic: &str| !node.log.subscriptions(&format!("persistent://public/default/{topic}")).is_empty();
+        assert_eq!((is_read("b"), is_read("d")), (!is_moved, is_moved), "after {writes} writes: {status:?}");
+        ended.push(is_moved);
+        if is_whole {
+            break;
+        }
+    }
+    assert!(!ended[0] && ended.len() > 4, "{ended:?}");
+}
+
+#[tokio::test]
 async fn nothing_is_undone_where_there_is_nothing_whole_to_go_back_to() {
     let node = Node::start().await;
     let bad = CHAIN.replacen("python: {py: code.py}", "java: {jar: code.py}", 1);

@@ -13,6 +13,8 @@ use crate::{
 #[derive(Default)]
 pub struct MemoryTables {
     rows: parking_lot::Mutex<BTreeMap<(String, Bytes), Row>>,
+    /// How many writes are still taken; `None`: all.
+    takes: parking_lot::Mutex<Option<usize>>,
 }
 
 impl MemoryTables {
@@ -22,6 +24,22 @@ impl MemoryTables {
         let mut names: Vec<String> = self.rows.lock().keys().map(|(table, _)| table.clone()).collect();
         names.dedup();
         names
+    }
+
+    /// Takes so many more writes and then none, as if the process had died there; `None`: takes all again.
+    pub fn take_only(&self, writes: Option<usize>) {
+        *self.takes.lock() = writes;
+    }
+
+    fn take_one(&self) -> Result<()> {
+        match &mut *self.takes.lock() {
+            None => Ok(()),
+            Some(0) => Err(Error::Closed("no more is written".to_owned())),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -39,6 +57,9 @@ impl Tables for MemoryTables {
     }
 
     async fn write(&self, changes: Vec<TableChange>) -> Result<()> {
+        if !changes.is_empty() {
+            self.take_one()?;
+        }
         let mut rows = self.rows.lock();
         for TableChange { table, key, change } in changes {
             let place = (table.to_string(), key);
@@ -62,6 +83,7 @@ impl Tables for MemoryTables {
     }
 
     async fn delete_table(&self, table: &str) -> Result<()> {
+        self.take_one()?;
         self.rows.lock().retain(|(name, _), _| name != table);
         Ok(())
     }

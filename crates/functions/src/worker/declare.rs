@@ -12,7 +12,7 @@ use super::{
     scaling::{Scaling, check},
     vault::{Apart, Values, Vault},
 };
-use crate::{Error, FunctionSpec, Kind, Result, runtime::Secret};
+use crate::{Error, FunctionSpec, Kind, Result, event_log::TableChange, runtime::Secret};
 use autoscale::Spec;
 use model::function::Resources;
 
@@ -58,24 +58,37 @@ pub struct Stamp {
     pub version: u64,
 }
 
+/// What who declares a function writes down of that, when it is known which function it is then and which subscriptions it left.
+pub(crate) type Note = Box<dyn FnOnce(&Stamp, &Leftover) -> Result<TableChange> + Send>;
+
 impl Worker {
     /// Makes a function what is said of it. Returns when it will survive a restart; whether it runs, its status says.
     ///
     /// # Errors
     /// [`Error::Invalid`] with what is wrong with configuration, secrets or code; [`Error::Exists`]: something of another kind has the name.
     pub async fn declare(&self, declaration: Declaration) -> Result<(Done, Stamp)> {
-        let (done, stamp, _) = self.declare_and(declaration, true).await?;
-        Ok((done, stamp))
+        self.declare_and(declaration, true, None).await.map(|(done, stamp, _)| (done, stamp))
     }
 
-    /// The same; subscriptions that nobody reads any more stay, and are said, for [`Self::leave_behind`] when it is sure that nobody goes
-    /// back to them.
-    pub(crate) async fn declare_for_now(&self, declaration: Declaration) -> Result<(Done, Stamp, Leftover)> {
-        self.declare_and(declaration, false).await
+    /// The same; `note` is written with it, both or none, also where nothing is to be changed. Unless it `leaves` them now, subscriptions that
+    /// nobody reads any more stay, and are said, for [`Self::leave_behind`] when it is sure that nobody goes back to them.
+    pub(crate) async fn declare_noting(
+        &self,
+        declaration: Declaration,
+        leaves: bool,
+        note: Note,
+    ) -> Result<(Stamp, Leftover)> {
+        self.declare_and(declaration, leaves, Some(note)).await.map(|(_, stamp, left)| (stamp, left))
     }
 
-    async fn declare_and(&self, declaration: Declaration, leaves: bool) -> Result<(Done, Stamp, Leftover)> {
+    async fn declare_and(
+        &self,
+        declaration: Declaration,
+        leaves: bool,
+        note: Option<Note>,
+    ) -> Result<(Done, Stamp, Leftover)> {
         let worker = self.clone();
+        let noted = |stamp: &Stamp, left: &Leftover| note.map(|note| note(stamp, left)).transpose();
         self.deploy(async move {
             let Declaration { kind, name, config, given, apart, limits, scaling, replicas } = declaration;
             if let Some(rules) = &scaling {
@@ -83,7 +96,7 @@ impl Worker {
             }
             let turn = worker.shared.gates.enter(&name).await;
             let config = Config::new(kind, &name, &config)?;
-            let Some(at_hand) = worker.take(&config, given).await? else {
+            let Some(at_hand) = worker.take(&config, given, &name, &turn).await? else {
                 return Err(Error::Invalid(format!("the code of {kind} {name} is not given")));
             };
             let Ok(function) = worker.function(kind, &name) else {
@@ -92,12 +105,12 @@ impl Worker {
                 let scaled_to = replicas.filter(|replicas| *replicas != row.config.parallelism());
                 let row = Row { scaling: Scaling { spec: scaling, ..Scaling::default() }, scaled_to, limits, ..row };
                 let _deploying = worker.must_run_with(&row, apart.clone(), &turn).await?;
-                worker.write_declared(&row, &apart).await?;
+                let (stamp, left) = (row.stamp(), Leftover::default());
+                worker.write_declared(&row, &apart, noted(&stamp, &left)?).await?;
                 worker.subscribe(&row, true).await;
                 tracing::info!(function = %name, %kind, "created");
-                let stamp = row.stamp();
                 worker.admit(row, false).await;
-                return Ok((Done::Created, stamp, Leftover::default()));
+                return Ok((Done::Created, stamp, left));
             };
             let old = function.row.lock().clone();
             let scaling = Scaling { spec: scaling, ..old.scaling.clone() };
@@ -116,15 +129,21 @@ impl Worker {
                 && limits == old.limits
                 && apart == worker.shared.around.secrets.of(&name)
             {
+                let (stamp, left) = (old.stamp(), Leftover::default());
+                let note = noted(&stamp, &left)?;
                 if config == old.config && scaling == old.scaling && scaled_to == old.scaled_to {
-                    return Ok((Done::Unchanged, old.stamp(), Leftover::default()));
+                    if let Some(note) = note {
+                        worker.shared.tables.write(vec![note]).await?;
+                    }
+                    return Ok((Done::Unchanged, stamp, left));
                 }
                 let row = Row { config, scaling, scaled_to, size, ..old };
                 let _deploying = worker.must_run(&row, &turn).await?;
-                row.write(&*worker.shared.tables).await?;
-                let stamp = row.stamp();
+                let mut changes = row.put()?;
+                changes.extend(note);
+                worker.shared.tables.write(changes).await?;
                 worker.put(&name, &function, row).await?;
-                return Ok((Done::Scaled, stamp, Leftover::default()));
+                return Ok((Done::Scaled, stamp, left));
             }
             let row = Row {
                 version: old.version + 1,
@@ -146,8 +165,9 @@ impl Worker {
                 _ => Left::default(),
             };
             let kept = if leaves { Leftover::default() } else { left.subscriptions.clone() };
+            let note = noted(&stamp, &kept)?;
             if left.is_nothing() {
-                worker.write_declared(&row, &apart).await?;
+                worker.write_declared(&row, &apart, note).await?;
                 worker.subscribe(&row, false).await;
                 worker.put(&name, &function, row).await?;
             } else {
@@ -160,7 +180,7 @@ impl Worker {
                 }
                 let left = if leaves { worker.leave(&left.subscriptions).await } else { Ok(()) };
                 let written = match left {
-                    Ok(()) => worker.write_declared(&row, &apart).await,
+                    Ok(()) => worker.write_declared(&row, &apart, note).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = written {
@@ -215,10 +235,11 @@ impl Worker {
         self.shared.functions.read().get(name).map(|function| function.row.lock().config.kind())
     }
 
-    async fn write_declared(&self, row: &Row, apart: &Apart) -> Result<()> {
+    async fn write_declared(&self, row: &Row, apart: &Apart, note: Option<TableChange>) -> Result<()> {
         let name = row.name();
         let mut changes = row.put()?;
         changes.extend(Vault::changes(&name, apart)?);
+        changes.extend(note);
         self.shared.tables.write(changes).await?;
         self.shared.around.secrets.keep(&name, apart.clone());
         Ok(())

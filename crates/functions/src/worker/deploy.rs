@@ -77,7 +77,7 @@ impl Worker {
             let turn = worker.shared.gates.enter(&name).await;
             worker.must_be_free(kind, &name)?;
             let config = Config::new(kind, &name, &config)?;
-            let Some(at_hand) = worker.take(&config, given).await? else {
+            let Some(at_hand) = worker.take(&config, given, &name, &turn).await? else {
                 return Err(Error::Invalid(format!("{} Package is not provided", kind.title())));
             };
             let mut row = worker.create_row(&name, config, at_hand.code.clone());
@@ -113,7 +113,7 @@ impl Worker {
             if config == old.config && matches!(given, Given::Nothing) && !options.update_auth_data {
                 return Err(Error::Invalid(NO_CHANGE.to_owned()));
             }
-            let at_hand = worker.take(&config, given).await?;
+            let at_hand = worker.take(&config, given, &name, &turn).await?;
             let code = at_hand.as_ref().map_or_else(|| old.code.clone(), |at_hand| at_hand.code.clone());
             let scaled_to = old.scaled_to.filter(|_| config.parallelism() == old.config.parallelism());
             // Who says anew what an instance may use, says all of it.
@@ -293,7 +293,7 @@ impl Worker {
     }
 
     /// Stores the code that came, if some did.
-    pub(super) async fn take(&self, config: &Config, given: Given) -> Result<Option<AtHand>> {
+    pub(super) async fn take(&self, config: &Config, given: Given, name: &Name, turn: &Turn) -> Result<Option<AtHand>> {
         let builtin = |name: &str| {
             let is_there = self.shared.connectors.iter().any(|connector| {
                 let class = match config.kind() {
@@ -312,7 +312,9 @@ impl Worker {
             Given::Uploaded(stored) => stored,
             Given::Url(url) => match url.strip_prefix(BUILTIN) {
                 Some(name) => return builtin(name).map(Some),
-                None => self.shared.packages.fetch(&url).await?,
+                None => {
+                    turn.unless_over(self.shared.packages.fetch(&url)).await.unwrap_or_else(|| Err(deleted(name)))?
+                }
             },
             Given::Nothing => {
                 if let Some(name) = config.builtin() {
@@ -348,12 +350,8 @@ impl Worker {
         self.must_forward(&row.name(), &spec).await?;
         self.shared.around.secrets.resolve_with(&spec, apart).map_err(Error::Invalid)?;
         let deploying = self.deploying(&spec);
-        tokio::select! {
-            prepared = super::keeper::prepared(&self.shared.around, spec.clone()) => prepared.map_err(Error::Invalid)?,
-            () = turn.is_over() => {
-                return Err(Error::Invalid(format!("{} was deleted while it was being prepared", row.name())));
-            }
-        }
+        let prepared = turn.unless_over(super::keeper::prepared(&self.shared.around, spec.clone())).await;
+        prepared.ok_or_else(|| deleted(&row.name()))?.map_err(Error::Invalid)?;
         self.must_keep(&row.name(), &spec).await?;
         Ok(deploying)
     }
@@ -389,6 +387,10 @@ impl Worker {
         self.shared.scaler.touch(name);
         Ok(())
     }
+}
+
+fn deleted(name: &Name) -> Error {
+    Error::Invalid(format!("{name} was deleted while it was being prepared"))
 }
 
 /// Runs to the end whoever still waits for it.

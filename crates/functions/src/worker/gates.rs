@@ -51,10 +51,14 @@ impl Gates {
 }
 
 impl Turn {
-    /// Resolves when somebody waits who wants the name to be gone.
-    pub(super) async fn is_over(&self) {
-        // The sender is in the gate, which is held.
-        let _ = self.gate.ending.subscribe().wait_for(|count| *count > 0).await;
+    /// Does some work, or gives it up, as soon as somebody waits who wants the name to be gone: then `None`.
+    pub(super) async fn unless_over<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut ending = self.gate.ending.subscribe();
+        tokio::select! {
+            done = work => Some(done),
+            // The sender is in the gate, which is held.
+            _ = ending.wait_for(|count| *count > 0) => None,
+        }
     }
 }
 

@@ -669,6 +669,23 @@ async fn who_deletes_does_not_wait_for_what_is_being_deployed() {
 }
 
 #[tokio::test]
+async fn who_deletes_does_not_wait_for_a_package_that_does_not_come() {
+    let node = Arc::new(Node::start().await);
+    node.create("f", config()).await.unwrap();
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/code.py", server.local_addr().unwrap());
+    let updates = node.clone();
+    let updates = tokio::spawn(async move { updates.update("f", json!({}), Given::Url(url)).await });
+    // It takes the request, and never answers.
+    let (_taken, _) = tokio::time::timeout(PATIENCE, server.accept()).await.unwrap().unwrap();
+    let deleted = node.worker.delete(Kind::Function, named("f"));
+    tokio::time::timeout(PATIENCE, deleted).await.expect("it does not wait").unwrap();
+    let given_up = "public/default/f was deleted while it was being prepared";
+    assert_eq!(refusal(updates.await.unwrap()), given_up);
+    assert_eq!(std::fs::read_dir(node.dir.path().join("packages/incoming")).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn the_code_of_a_function_that_is_refused_goes() {
     let node = Node::start().await;
     node.create("f", config()).await.unwrap();
