@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::{File, TryLockError},
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
     ops::Bound::{Excluded, Included, Unbounded},
@@ -53,7 +53,12 @@ pub struct FileTables {
     log: Arc<Mutex<Option<Log>>>,
 }
 
-type Rows = BTreeMap<String, BTreeMap<Bytes, Row>>;
+/// All rows, and about what a log of only these takes.
+#[derive(Default)]
+struct Rows {
+    tables: BTreeMap<String, BTreeMap<Bytes, Row>>,
+    bytes: u64,
+}
 
 struct Log {
     file: File,
@@ -124,9 +129,10 @@ impl FileTables {
             let Some(mut open) = log.take() else { return Err(Error::Closed("the state is closed".into())) };
             // A write that failed half way is cut off when it is opened again.
             open.bytes += append(&mut open.file, open.bytes, &batch).map_err(failed("write", &path))?;
-            let mut rows = rows.write();
-            apply(&mut rows, batch);
-            if open.bytes > LOG_BYTES_MIN.max(LOG_FACTOR * bytes_of(&rows)) {
+            rows.write().apply(batch);
+            // Nobody else writes.
+            let rows = rows.read();
+            if open.bytes > LOG_BYTES_MIN.max(LOG_FACTOR * rows.bytes) {
                 // What was to be written is; that the past takes room is no reason to say otherwise.
                 match rewrite(&path, &rows) {
                     Ok((file, bytes)) => (open.file, open.bytes) = (file, bytes),
@@ -146,13 +152,13 @@ impl FileTables {
 impl Tables for FileTables {
     async fn get(&self, table: &str, key: &[u8]) -> Result<Option<Row>> {
         self.is_open().await?;
-        Ok(self.rows.read().get(table).and_then(|rows| rows.get(key)).cloned())
+        Ok(self.rows.read().get(table, key).cloned())
     }
 
     async fn scan(&self, table: &str, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Row)>> {
         self.is_open().await?;
         let rows = self.rows.read();
-        let Some(rows) = rows.get(table) else { return Ok(Vec::new()) };
+        let Some(rows) = rows.tables.get(table) else { return Ok(Vec::new()) };
         let from = match after.filter(|after| *after > prefix) {
             Some(after) => Excluded(after),
             None => Included(prefix),
@@ -206,12 +212,13 @@ impl Tables for NoTables {
 /// What changes make of rows: a counter's sum is written, so that reading it back adds nothing.
 fn batch(rows: &Rows, changes: Vec<TableChange>) -> Result<Batch> {
     let mut batch = Batch::default();
+    // What the same batch has done before counts.
+    let mut own: HashMap<(Arc<str>, Bytes), usize> = HashMap::new();
     for TableChange { table, key, change } in changes {
-        // What the same batch has done before counts.
-        let own = batch.rows.iter().rev().find(|row| *row.table == *table && row.key == key);
-        let (value, version) = match own {
+        let before = own.insert((table.clone(), key.clone()), batch.rows.len()).and_then(|at| batch.rows.get(at));
+        let (value, version) = match before {
             Some(row) => (row.value.clone(), Some(row.version)),
-            None => match rows.get(&*table).and_then(|rows| rows.get(&key)) {
+            None => match rows.get(&table, &key) {
                 Some(row) => (Some(row.value.clone()), Some(row.version)),
                 None => (None, None),
             },
@@ -231,28 +238,36 @@ fn batch(rows: &Rows, changes: Vec<TableChange>) -> Result<Batch> {
     Ok(batch)
 }
 
-fn apply(rows: &mut Rows, batch: Batch) {
-    for table in batch.forgotten {
-        rows.remove(&table);
+impl Rows {
+    fn get(&self, table: &str, key: &[u8]) -> Option<&Row> {
+        self.tables.get(table)?.get(key)
     }
-    for Changed { table, key, value, version } in batch.rows {
-        match value {
-            Some(value) => {
-                rows.entry(table).or_default().insert(key, Row { value, version });
-            }
-            None => {
-                rows.get_mut(&table).and_then(|rows| rows.remove(&key));
+
+    fn apply(&mut self, batch: Batch) {
+        for table in batch.forgotten {
+            let gone = self.tables.remove(&table).unwrap_or_default();
+            self.bytes -= gone.iter().map(|(key, row)| bytes_of(&table, key, row)).sum::<u64>();
+        }
+        for Changed { table, key, value, version } in batch.rows {
+            if let Some(value) = value {
+                let row = Row { value, version };
+                self.bytes += bytes_of(&table, &key, &row);
+                let old = self.tables.entry(table.clone()).or_default().insert(key.clone(), row);
+                self.bytes -= old.map_or(0, |old| bytes_of(&table, &key, &old));
+            } else if let Some(old) = self.tables.get_mut(&table).and_then(|rows| rows.remove(&key)) {
+                self.bytes -= bytes_of(&table, &key, &old);
             }
         }
     }
+
+    fn each(&self) -> impl Iterator<Item = (&String, &Bytes, &Row)> {
+        self.tables.iter().flat_map(|(table, rows)| rows.iter().map(move |(key, row)| (table, key, row)))
+    }
 }
 
-/// About what a log of only these takes.
-fn bytes_of(rows: &Rows) -> u64 {
-    let table = |(name, rows): (&String, &BTreeMap<Bytes, Row>)| {
-        rows.iter().map(|(key, row)| (name.len() + key.len() + row.value.len() + 16) as u64).sum::<u64>()
-    };
-    rows.iter().map(table).sum()
+/// About what a row takes in a log.
+fn bytes_of(table: &str, key: &Bytes, row: &Row) -> u64 {
+    (table.len() + key.len() + row.value.len() + 16) as u64
 }
 
 /// Writes a batch at this offset; how many bytes it takes.
@@ -321,7 +336,7 @@ fn open(path: &Path) -> Result<(Log, Rows)> {
 fn read(file: &mut File, path: &Path) -> Result<(Rows, u64)> {
     let all = begin(file, path)?;
     let mut from = BufReader::with_capacity(1 << 20, file);
-    let (mut rows, mut good) = (Rows::new(), MAGIC.len() as u64);
+    let (mut rows, mut good) = (Rows::default(), MAGIC.len() as u64);
     loop {
         let damaged = || {
             Error::Closed(format!(
@@ -351,7 +366,7 @@ fn read(file: &mut File, path: &Path) -> Result<(Rows, u64)> {
         let mut body = vec![0; known.bytes as usize];
         from.read_exact(&mut body).map_err(failed("read", path))?;
         match known.batch(&body) {
-            Some(batch) => apply(&mut rows, batch),
+            Some(batch) => rows.apply(batch),
             // What of it reached the disk is not said.
             None if end == all => return Ok((rows, good)),
             None => return Err(damaged()),
@@ -398,24 +413,14 @@ fn has_batch(bytes: &[u8], at: u64) -> bool {
 fn rewrite(path: &Path, rows: &Rows) -> io::Result<(File, u64)> {
     let new = path.with_extension("new");
     let mut file = File::options().create(true).write(true).truncate(true).open(&new)?;
-    let all: Vec<Changed> = rows
-        .iter()
-        .flat_map(|(table, rows)| {
-            rows.iter().map(|(key, row)| Changed {
-                table: table.clone(),
-                key: key.clone(),
-                value: Some(row.value.clone()),
-                version: row.version,
-            })
-        })
-        .collect();
     file.write_all(&MAGIC)?;
     let mut bytes = MAGIC.len() as u64;
     let mut batch = Batch::default();
     let mut in_batch = 0;
-    for row in all {
-        in_batch += row.value.as_ref().map_or(0, |value| value.len());
-        batch.rows.push(row);
+    for (table, key, row) in rows.each() {
+        in_batch += row.value.len();
+        let (key, value) = (key.clone(), Some(row.value.clone()));
+        batch.rows.push(Changed { table: table.clone(), key, value, version: row.version });
         if batch.rows.len() >= REWRITTEN_ROWS || in_batch >= REWRITTEN_BYTES {
             bytes += append(&mut file, bytes, &std::mem::take(&mut batch))?;
             in_batch = 0;
@@ -547,6 +552,29 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         FileTables::new(path.clone()).check().await.unwrap();
         assert!(!path.exists(), "to look makes nothing");
+    }
+
+    #[tokio::test]
+    async fn what_rows_take_is_known_without_looking_at_all_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let tables = FileTables::new(dir.path().join("f"));
+        let is_right = || {
+            let rows = tables.rows.read();
+            assert_eq!(rows.bytes, rows.each().map(|(table, key, row)| bytes_of(table, key, row)).sum::<u64>());
+            rows.bytes
+        };
+        let other = TableChange { table: "window/f".into(), ..change("a", RowChange::Put("element".into())) };
+        tables.write(vec![change("a", RowChange::Put("long, then short".into())), other]).await.unwrap();
+        tables.write(vec![change("n", RowChange::Add(1)), change("n", RowChange::Add(1))]).await.unwrap();
+        is_right();
+        tables.write(vec![change("a", RowChange::Put("".into())), change("b", RowChange::Delete)]).await.unwrap();
+        tables.write(vec![change("c", RowChange::Put("c".into())), change("c", RowChange::Delete)]).await.unwrap();
+        assert!(is_right() > 0);
+        tables.delete_table("state/f").await.unwrap();
+        tables.delete_table("not/there").await.unwrap();
+        assert!(is_right() > 0);
+        tables.delete_table("window/f").await.unwrap();
+        assert_eq!(is_right(), 0);
     }
 
     #[tokio::test]
