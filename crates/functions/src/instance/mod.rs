@@ -6,6 +6,7 @@ mod inputs;
 mod meter;
 mod once;
 mod outputs;
+mod owed;
 mod pace;
 mod records;
 mod refused;

@@ -129,15 +129,13 @@ impl Run {
             }
         }
         if !emitted.is_empty() {
-            self.requests.push_back(Request::Emitted { ids: emitted, error: None });
-        }
-        for (call, question) in std::mem::take(&mut self.waiting) {
-            self.ask(call, question);
+            self.owed.push(Request::Emitted { ids: emitted, error: None });
         }
         Ok(())
     }
 
     /// This can never be done as it is, and nothing of it was.
+        self.ask_again();
     fn impossible(&mut self, plans: Vec<Plan>, acks: &[(InputId, MessageId)], why: String) -> Result<()> {
         let is_one = plans.len() == 1;
         let comes_again = matches!(self.function.guarantee, Guarantee::AtleastOnce | Guarantee::Manual);
@@ -156,7 +154,7 @@ impl Run {
             match (plan.then, plan.of) {
                 (Then::Told, _) => {}
                 (Then::Emitted(id), _) => {
-                    self.requests.push_back(Request::Emitted { ids: vec![id], error: Some(why.clone()) });
+                    self.owed.push(Request::Emitted { ids: vec![id], error: Some(why.clone()) });
                 }
                 (_, Some(work)) if is_one => {
                     plan.besides.iter().for_each(|message| self.refuse(message));

@@ -22,12 +22,16 @@ impl Run {
     pub(super) fn send(&mut self, room: bool) {
         if !room {
             // User code takes nothing any more: its last events say why.
-            self.requests.clear();
+            self.owed.clear();
             return self.forget_queue();
         }
-        let next = self.requests.pop_front().unwrap_or_else(|| Request::Invoke(self.begin()));
+        let was_full = !self.owed.has_room();
+        let next = self.owed.pop().unwrap_or_else(|| Request::Invoke(self.begin()));
         // Nobody else sends, so there is room still.
         let _ = self.link.requests.try_send(next);
+        if was_full {
+            self.ask_again();
+        }
     }
 
     /// What is handed over next.
@@ -59,7 +63,7 @@ impl Run {
             self.queue.is_empty() && (self.function.guarantee != Guarantee::AtmostOnce || self.commits.is_empty());
         if self.is_stopping && !self.is_told && all_given && self.in_hand.begun() > 0 {
             self.is_told = true;
-            self.requests.push_back(Request::Finish { within: self.stops_at.saturating_sub(self.now()) });
+            self.owed.push(Request::Finish { within: self.stops_at.saturating_sub(self.now()) });
         }
     }
 

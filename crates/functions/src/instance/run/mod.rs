@@ -30,6 +30,7 @@ use super::{
     inputs::{Inputs, Looked},
     once::Entries,
     outputs::Outputs,
+    owed::{Asked, Owed},
     pace::Pace,
     refused::{Due, Refused},
     state::State,
@@ -86,11 +87,11 @@ pub(super) struct Run {
     /// Not handed over yet.
     queue: VecDeque<Invocation>,
     /// Goes before the queue.
-    requests: VecDeque<Request>,
+    owed: Owed,
     commits: Commits,
-    answers: FuturesUnordered<BoxFuture<'static, (u64, Answer)>>,
-    /// Questions that wait for commits.
-    waiting: Vec<(u64, Question)>,
+    answers: FuturesUnordered<BoxFuture<'static, (Asked, Answer)>>,
+    /// Questions that wait for commits, or until user code has taken more of the answers.
+    waiting: Vec<(Asked, Question)>,
     /// Whether user code runs many invocations at once, where that is known.
     runs_many: Option<bool>,
     /// When something was last handed over or ended, and how long the last ones took.
@@ -179,7 +180,7 @@ impl Run {
             quiet_since: now,
             usual: Duration::ZERO,
             queue: VecDeque::new(),
-            requests: VecDeque::new(),
+            owed: Owed::default(),
             answers: FuturesUnordered::new(),
             waiting: Vec::new(),
             refused: Refused::new(in_order),
@@ -265,7 +266,7 @@ impl Run {
                 return Ok(End::Stopped);
             }
             self.let_finish();
-            let sends = !self.requests.is_empty() || !self.queue.is_empty() && self.in_hand.begun() < self.lead.size();
+            let sends = !self.owed.is_empty() || !self.queue.is_empty() && self.in_hand.begun() < self.lead.size();
             let wait = self.deadline().map(|at| at.saturating_sub(self.now()));
             tokio::select! {
                 arrived = self.session.next(), if !self.is_stopping => self.arrived(arrived?).await?,
@@ -280,7 +281,7 @@ impl Run {
                     }
                 }
                 Some(ended) = self.commits.next() => self.ended(ended)?,
-                Some((call, answer)) = self.answers.next() => self.requests.push_back(Request::Answer { call, answer }),
+                Some((asked, answer)) = self.answers.next(), if self.owed.has_room() => self.owed.answer(asked, answer),
                 room = room(&self.link.requests), if sends => self.send(room),
                 () = stop.notified() => self.stop(),
                 () = shared.others_changed.notified() => self.adopt().await?,

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result},
     instance::{
         in_hand::{Held, Work},
+        owed::Asked,
         records,
         state::{Lookup, State},
     },
@@ -102,7 +103,8 @@ impl Run {
                 Event::Call { call, question, .. } => {
                     // What ended before the question is part of the answer.
                     self.commit_all(&mut plans);
-                    self.ask(call, question);
+                    let asked = self.owed.asked(call, &question);
+                    self.ask(asked, question);
                 }
                 Event::Changes(changes) => {
                     if self.function.kind != Kind::Source {
@@ -119,6 +121,9 @@ impl Run {
         }
         self.commit_all(&mut plans);
         self.log(lines).await;
+        if let Some(reason) = self.owed.excess().filter(|_| exit.is_none()) {
+            exit = Some(Exit { is_clean: false, reason });
+        }
         if spent.left > 0 {
             let Spent { left, stayed, in_code, took } = spent;
             let (stayed, in_code, took) = (stayed / left, in_code / left, took / left);
@@ -154,7 +159,7 @@ impl Run {
             Err(error) => {
                 let error = error.to_string();
                 self.system_exception(&error);
-                self.requests.push_back(Request::Emitted { ids: vec![id], error: Some(error) });
+                self.owed.push(Request::Emitted { ids: vec![id], error: Some(error) });
             }
         }
         Ok(())
@@ -393,14 +398,21 @@ impl Run {
         self.commit_all(&mut plans);
     }
 
-    pub(super) fn ask(&mut self, call: u64, question: Question) {
+    fn ask(&mut self, asked: Asked, question: Question) {
         match self.state.lookup(&question) {
-            Lookup::Known(answer) => self.requests.push_back(Request::Answer { call, answer }),
+            Lookup::Known(answer) if self.owed.has_room() => self.owed.answer(asked, answer),
             Lookup::Read => {
                 let answer = self.state.read(question);
-                self.answers.push(Box::pin(async move { (call, answer.await) }));
+                self.answers.push(Box::pin(async move { (asked, answer.await) }));
             }
-            Lookup::Wait => self.waiting.push((call, question)),
+            Lookup::Known(_) | Lookup::Wait => self.waiting.push((asked, question)),
+        }
+    }
+
+    /// Looks whether questions that wait have an answer now.
+    pub(super) fn ask_again(&mut self) {
+        if self.owed.has_room() {
+            std::mem::take(&mut self.waiting).into_iter().for_each(|(asked, question)| self.ask(asked, question));
         }
     }
 }
