@@ -374,9 +374,12 @@ impl Session for Open {
     }
 
     fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>> {
-        let Some((consumer, acks)) = self.acks(&commit.acks) else {
-            return Box::pin(std::future::ready(Err(Error::Conflict)));
-        };
+        let conflict = || -> BoxFuture<'static, Result<()>> { Box::pin(std::future::ready(Err(Error::Conflict))) };
+        let Some((mut consumer, acks)) = self.acks(&commit.acks) else { return conflict() };
+        if let Some(input) = commit.through.filter(|_| consumer.is_none()) {
+            let Some(input) = self.input(input) else { return conflict() };
+            consumer = Some(input.handle.clone());
+        }
         let outputs = self.entries(commit.outputs);
         let changes = commit.changes.into_iter().map(change).collect();
         let committed = self.on.broker.commit(broker::Commit { consumer, acks, outputs, changes });

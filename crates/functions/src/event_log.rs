@@ -286,6 +286,10 @@ pub struct Commit {
     pub outputs: Vec<(OutputId, Record)>,
     /// Changes of tables.
     pub changes: Vec<TableChange>,
+    /// Where nothing is acknowledged, the input whose commits this is in order with: it happens after all that anybody has committed through
+    /// that input before, and not at all once the input is not this session's any more ([`crate::Error::Conflict`]). With nothing in it, its
+    /// answer says that all those are durable. It means nothing where commits are not atomic.
+    pub through: Option<InputId>,
     /// Where commits are not atomic: what this one acknowledges is one whole entry of an input, and this is its number, rising with the
     /// entries. Each output publishes its part as one entry under this number, which it must have a name of its own for.
     pub once: Option<u64>,

@@ -1,7 +1,8 @@
 //! Elements and outcomes of windows that cannot be what they should be.
 
 use functions::{
-    FunctionSpec, Record,
+    Commit, Error, FunctionSpec, Record,
+    event_log::{Compression, OutputSpec},
     runtime::{Effects, Event, Invocation, StateChange, UserException},
     spec::{Guarantee, Span},
 };
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::{
     collecting::Collecting,
-    support::{Did, Node, Script, done, echoed, function, record, text, texts, windows},
+    support::{Did, Node, Script, done, echoed, function, record, text, texts, topic, windows},
 };
 
 fn pairs() -> FunctionSpec {
@@ -24,6 +25,32 @@ fn too_large() -> Record {
 async fn publish_one_too_large(node: &Node) {
     let records = ["a", "b"].map(|text| record("in", text));
     node.publish_records("in", records.into_iter().chain([too_large(), record("in", "c"), record("in", "d")])).await;
+}
+
+/// A run that was given up may still have a window's commit under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_through_an_input_is_done_while_that_is_open_and_no_longer() {
+    let node = Node::start().await;
+    node.publish("in", ["a"]).await;
+    let mut session = node.reader("in").await;
+    let to = OutputSpec {
+        topic: topic("out").parse().unwrap(),
+        producer: None,
+        metadata: Default::default(),
+        schema: None,
+        batch_by_key: false,
+        compression: Compression::None,
+    };
+    let output = session.open_output(to).await.unwrap();
+    let commit =
+        |text: &str| Commit { outputs: vec![(output, record("out", text))], through: Some(0), ..Commit::default() };
+    session.commit(Commit { through: Some(0), ..Commit::default() }).await.unwrap();
+    session.commit(commit("first")).await.unwrap();
+    node.broker.unload_topic(&topic("in").parse().unwrap()).await.unwrap();
+    let refused = session.commit(commit("second")).await;
+    assert!(matches!(refused, Err(Error::Conflict)), "{refused:?}");
+    session.commit(Commit { through: None, ..commit("third") }).await.unwrap();
+    assert_eq!(texts(&node.read("out", 2).await), ["first", "third"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! An instance that is given up while its commits are under way, and one whose topics do not all let themselves be read.
+//! An instance that is given up while its commits are under way, one that does not read, and one whose topics do not all let themselves be read.
 
 use async_trait::async_trait;
 use model::TopicName;
@@ -10,30 +10,36 @@ use crate::{
     Commit, Record, Session,
     event_log::{Arrived, InputSpec, OutputSpec},
     message::{InputId, MessageId, OutputId},
-    spec::InputConfig,
+    runtime::{Event, Link, Question, StartError, link},
+    spec::{InputConfig, Span, WindowSpec},
     testing::{Echo, MemoryLog, MemoryTables, TokioClock, spec},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A broker whose commits end when they may.
+/// A broker that stalls with the first commit that has outputs: from then on they end when they may, one after the other.
 struct Stalls {
     log: MemoryLog,
+    stall: Stall,
+}
+
+#[derive(Clone)]
+struct Stall {
     may_end: watch::Receiver<bool>,
     begun: watch::Sender<u32>,
+    ended: watch::Sender<u32>,
 }
 
 struct Stalling {
     session: Box<dyn Session>,
-    may_end: watch::Receiver<bool>,
-    begun: watch::Sender<u32>,
+    stall: Stall,
 }
 
 #[async_trait]
 impl EventLog for Stalls {
     async fn session(&self, name: &str) -> Result<Box<dyn Session>> {
         let session = self.log.session(name).await?;
-        Ok(Box::new(Stalling { session, may_end: self.may_end.clone(), begun: self.begun.clone() }))
+        Ok(Box::new(Stalling { session, stall: self.stall.clone() }))
     }
 
     async fn partitions(&self, topic: &TopicName) -> Result<u32> {
@@ -68,11 +74,20 @@ impl Session for Stalling {
     }
 
     fn commit(&mut self, commit: Commit) -> BoxFuture<'static, Result<()>> {
-        let (commit, mut may_end) = (self.session.commit(commit), self.may_end.clone());
-        self.begun.send_modify(|begun| *begun += 1);
+        let stalls = !commit.outputs.is_empty() || *self.stall.begun.borrow() > 0;
+        let commit = self.session.commit(commit);
+        if !stalls {
+            return commit;
+        }
+        let Stall { mut may_end, begun, ended } = self.stall.clone();
+        let before = *begun.borrow();
+        begun.send_modify(|begun| *begun += 1);
         Box::pin(async move {
             let _ = may_end.wait_for(|may_end| *may_end).await;
-            commit.await
+            let _ = ended.subscribe().wait_for(|ended| *ended == before).await;
+            let result = commit.await;
+            ended.send_modify(|ended| *ended += 1);
+            result
         })
     }
 
@@ -105,18 +120,25 @@ async fn until(mut is_so: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, soon).await.unwrap();
 }
 
-#[tokio::test]
-async fn an_instance_that_is_given_up_has_ended_when_its_commits_have() {
+/// What an instance is made of that echoes over a broker that stalls; says that commits may end, and how many began since it stalls.
+fn stalling() -> (MemoryLog, Parts, watch::Sender<bool>, watch::Receiver<u32>) {
     let tables = Arc::new(MemoryTables::default());
     let log = MemoryLog::new(tables.clone());
     let (ends, may_end) = watch::channel(false);
-    let (begun, mut begins) = watch::channel(0);
+    let (begun, begins) = watch::channel(0);
+    let stall = Stall { may_end, begun, ended: watch::Sender::new(0) };
     let parts = Parts {
-        log: Arc::new(Stalls { log: log.clone(), may_end, begun }),
+        log: Arc::new(Stalls { log: log.clone(), stall }),
         tables,
         runtime: Arc::new(Echo),
         clock: Arc::new(seams::SystemClock::new()),
     };
+    (log, parts, ends, begins)
+}
+
+#[tokio::test]
+async fn an_instance_that_is_given_up_has_ended_when_its_commits_have() {
+    let (log, parts, ends, mut begins) = stalling();
     let input = "persistent://public/default/in";
     let instance = start(parts, spec("f"));
     until(|| !log.subscriptions(input).is_empty()).await;
@@ -157,4 +179,81 @@ async fn a_topic_of_a_pattern_that_refuses_stops_nobody_and_is_tried_again() {
     log.publish(&refused, record("b"));
     until(|| log.messages(&out).len() == 2).await;
     assert_eq!(instance.status().restarts, 0);
+}
+
+#[tokio::test]
+async fn windows_are_read_when_all_is_there_that_a_run_which_was_given_up_has_committed() {
+    let (log, parts, ends, mut begins) = stalling();
+    let (length, slide) = (Span::Count(2), Span::Count(2));
+    let window = WindowSpec {
+        length,
+        slide,
+        timestamp_extractor: None,
+        event_time: false,
+        max_lag: Duration::ZERO,
+        watermark_interval: Duration::from_secs(1),
+        late_data_topic: None,
+    };
+    let function = FunctionSpec { window: Some(window), ..spec("f") };
+    subscribe(&parts.log, function.clone(), false).await.unwrap();
+    let publish = |text: &'static str| {
+        log.publish("persistent://public/default/in", record(text));
+    };
+    ["a", "b"].into_iter().for_each(publish);
+    let first = start(parts.clone(), function.clone());
+    tokio::time::timeout(PATIENCE, begins.wait_for(|begun| *begun > 0)).await.unwrap().unwrap();
+    // The commit of its window does not end, so it is not waited for.
+    drop(first);
+    let second = start(parts, function);
+    tokio::time::timeout(PATIENCE, begins.wait_for(|begun| *begun > 1)).await.unwrap().unwrap();
+    ends.send(true).unwrap();
+    let outputs = || {
+        let messages = log.messages("persistent://public/default/out");
+        messages.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned()).collect::<Vec<_>>()
+    };
+    ["c", "d"].into_iter().for_each(publish);
+    until(|| outputs().len() == 2).await;
+    assert_eq!(outputs(), ["b", "d"], "the last of each window, once");
+    second.stop(Duration::from_millis(10)).await;
+}
+
+/// Asks for its state without end, and takes no answer.
+struct Deaf;
+
+#[async_trait]
+impl Runtime for Deaf {
+    async fn prepare(&self, _: &FunctionSpec) -> std::result::Result<(), StartError> {
+        Ok(())
+    }
+
+    async fn start(&self, _: InstanceSpec) -> std::result::Result<Link, StartError> {
+        let (link, end) = link();
+        tokio::spawn(async move {
+            let question = Question::State("k".repeat(32 << 10));
+            let ask = |call| Event::Call { call, invocation: None, question: question.clone() };
+            for call in (0..).step_by(100) {
+                if end.events.send((call..call + 100).map(ask).collect()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(link)
+    }
+}
+
+#[tokio::test]
+async fn code_that_asks_and_does_not_read_is_ended_and_told_so() {
+    let tables = Arc::new(MemoryTables::default());
+    let parts = Parts {
+        log: Arc::new(MemoryLog::new(tables.clone())),
+        tables,
+        runtime: Arc::new(Deaf),
+        clock: Arc::new(seams::SystemClock::new()),
+    };
+    let instance = start(parts, spec("f"));
+    // It is started again, later each time.
+    until(|| instance.status().error.contains("it does not read what it asks for")).await;
+    let status = instance.status();
+    assert!(status.restarts > 0 && status.system_exceptions == 0, "it is the code's doing: {status:?}");
+    instance.stop(Duration::from_millis(10)).await;
 }

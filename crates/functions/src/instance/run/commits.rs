@@ -86,6 +86,10 @@ impl Run {
             commit.outputs.extend(part.outputs);
             commit.changes.extend(part.changes);
         }
+        if self.windows.is_some() && commit.acks.is_empty() {
+            // Another run may have taken over what this one believes to be its own.
+            commit.through = self.opened.first().copied();
+        }
         let (published, acks) = (commit.outputs.len() as u64, commit.acks.clone());
         let mut begun: BoxFuture<'static, Result<()>> =
             if commit.is_empty() { Box::pin(std::future::ready(Ok(()))) } else { self.session.commit(commit) };
@@ -131,11 +135,11 @@ impl Run {
         if !emitted.is_empty() {
             self.owed.push(Request::Emitted { ids: emitted, error: None });
         }
+        self.ask_again();
         Ok(())
     }
 
     /// This can never be done as it is, and nothing of it was.
-        self.ask_again();
     fn impossible(&mut self, plans: Vec<Plan>, acks: &[(InputId, MessageId)], why: String) -> Result<()> {
         let is_one = plans.len() == 1;
         let comes_again = matches!(self.function.guarantee, Guarantee::AtleastOnce | Guarantee::Manual);

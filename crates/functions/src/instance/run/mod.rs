@@ -39,7 +39,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    event_log::{RowChange, Session, TableChange},
+    event_log::{Commit, RowChange, Session, TableChange},
+    message::InputId,
     runtime::{Answer, Event, Exit, InstanceSpec, Invocation, Link, Outcome, Question, Request, UserException},
     spec::{FunctionSpec, Guarantee},
 };
@@ -75,6 +76,8 @@ pub(super) struct Run {
     session: Box<dyn Session>,
     link: Link,
     inputs: Inputs,
+    /// All of them, the first one first.
+    opened: Vec<InputId>,
     outputs: Outputs,
     state: State,
     windows: Option<Windows>,
@@ -142,6 +145,12 @@ impl Run {
         let begun = if link.runs_many == Some(true) { function.max_pending_async } else { 0 };
         let queued = function.inputs.values().filter_map(|input| input.receiver_queue_size).min();
         let demand = Demand::new(queued.map(|queued| queued.saturating_add(begun)));
+        let mut outputs =
+            Outputs::new(parts.log.clone(), function.clone(), spec.instance_id, link.output_schema.take());
+        outputs.open_described(&mut session).await?;
+        let mut looked = Looked::default();
+        inputs.open(&mut session, &mut looked).await?;
+        catch_up(&mut session, &looked.opened).await?;
         let windows = match &function.window {
             Some(config) => {
                 let table = function.window_table();
@@ -150,11 +159,6 @@ impl Run {
             }
             None => None,
         };
-        let mut outputs =
-            Outputs::new(parts.log.clone(), function.clone(), spec.instance_id, link.output_schema.take());
-        outputs.open_described(&mut session).await?;
-        let mut looked = Looked::default();
-        inputs.open(&mut session, &mut looked).await?;
         let (in_order, runs_many) = (function.subscription_type.is_single_active(), link.runs_many);
         let now = parts.clock.monotonic();
         let mut run = Self {
@@ -171,6 +175,7 @@ impl Run {
             session,
             link,
             inputs,
+            opened: Vec::new(),
             windows,
             windows_wait: false,
             demand,
@@ -200,7 +205,8 @@ impl Run {
     }
 
     fn looked(&mut self, looked: Looked) {
-        looked.opened.into_iter().for_each(|input| self.demand.opened(input));
+        looked.opened.iter().for_each(|input| self.demand.opened(*input));
+        self.opened.extend(looked.opened);
         looked.troubles.iter().for_each(|trouble| self.system_exception(trouble));
     }
 
@@ -345,6 +351,17 @@ impl Run {
         let after = if patterns { LOOK_FOR_TOPICS.0 } else { LOOK_FOR_TOPICS.1 };
         self.look_at = self.inputs.any().then(|| self.now() + after);
     }
+}
+
+/// Waits for what was committed through these inputs before, by runs that were given up because the storage did not answer: what is read from
+/// now on has all of it, and nothing of it comes later.
+pub(super) async fn catch_up(session: &mut Box<dyn Session>, inputs: &[InputId]) -> Result<()> {
+    if session.is_atomic() {
+        let nothing = |input: &InputId| Commit { through: Some(*input), ..Commit::default() };
+        let all: Vec<_> = inputs.iter().map(|input| session.commit(nothing(input))).collect();
+        futures::future::try_join_all(all).await?;
+    }
+    Ok(())
 }
 
 /// Resolves when there is room for a request; `false` when nobody takes any more.

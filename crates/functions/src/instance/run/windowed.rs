@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use super::{
-    Run,
+    Run, catch_up,
     plans::{Plan, Plans, Then},
 };
 use crate::{
@@ -82,7 +82,11 @@ impl Run {
     /// Takes over what instances have left that are there no longer.
     pub(super) async fn adopt(&mut self) -> Result<()> {
         let parallelism = self.shared.parallelism.load(SeqCst);
-        if let Some(windows) = self.windows.as_mut().filter(|_| !self.is_stopping) {
+        if self.is_stopping || self.windows.is_none() {
+            return Ok(());
+        }
+        catch_up(&mut self.session, &self.opened).await?;
+        if let Some(windows) = &mut self.windows {
             windows.adopt(&*self.parts.tables, parallelism).await?;
             self.fire_windows().await?;
         }
