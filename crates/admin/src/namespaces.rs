@@ -11,8 +11,9 @@ use axum::{
 };
 use broker::Error;
 use model::{
-    AutoSubscriptionCreation, AutoTopicCreation, BacklogQuota, BacklogQuotaType, NamespacePolicies,
-    PersistencePolicies, RetentionPolicies, SchemaAutoUpdate, SchemaCompatibility, SubscriptionType, TopicName,
+    AutoSubscriptionCreation, AutoTopicCreation, BacklogQuota, BacklogQuotaType, DelayedDeliveryPolicies,
+    NamespacePolicies, PersistencePolicies, PublishRate, RetentionPolicies, SchemaAutoUpdate, SchemaCompatibility,
+    SubscriptionType, TopicName,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,19 +56,16 @@ macro_rules! policy {
 }
 
 /// Policies of Pulsar that this broker does not keep yet, with what holds as long as nobody sets them.
-const NOT_KEPT: [(&str, &str); 20] = [
-    ("delayedDelivery", ""),
+const NOT_KEPT: [(&str, &str); 17] = [
     ("inactiveTopicPolicies", ""),
     ("dispatchRate", ""),
     ("subscriptionDispatchRate", ""),
     ("replicatorDispatchRate", ""),
     ("subscribeRate", ""),
-    ("publishRate", ""),
     ("offloadThreshold", "-1"),
     ("offloadThresholdInSeconds", "-1"),
     ("offloadDeletionLagMs", ""),
     ("offloadPolicies", ""),
-    ("encryptionRequired", "false"),
     ("subscriptionExpirationTime", ""),
     ("subscriptionAuthMode", "\"None\""),
     ("deduplicationSnapshotInterval", ""),
@@ -95,6 +93,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/{tenant}/{namespace}/backlogQuotaMap", get(quotas))
         .route("/{tenant}/{namespace}/backlogQuota", post(set_quota).delete(remove_quota))
         .merge(schema_policies())
+        .route("/{tenant}/{namespace}/encryptionRequired", get(encryption).post(set_encryption))
         .route("/{tenant}/{namespace}/unload", put(unload))
         .route("/{tenant}/{namespace}/{bundle}/unload", put(unload))
         .route("/{tenant}/{namespace}/{bundle}/split", put(no_split))
@@ -130,6 +129,8 @@ pub(crate) fn routes() -> Router<App> {
     let router = policy!(router, "maxUnackedMessagesPerConsumer", max_unacked_messages_per_consumer: u32);
     let router = policy!(router, "maxUnackedMessagesPerSubscription", max_unacked_messages_per_subscription: u32);
     let router = policy!(router, "autoSubscriptionCreation", auto_subscription_creation: AutoSubscriptionCreation);
+    let router = policy!(router, "delayedDelivery", delayed_delivery: DelayedDeliveryPolicies);
+    let router = policy!(router, "publishRate", publish_rate: PublishRate);
     let router = policy!(router, "maxProducersPerTopic", max_producers_per_topic: u32);
     let router = policy!(router, "maxConsumersPerTopic", max_consumers_per_topic: u32);
     let router = policy!(router, "maxConsumersPerSubscription", max_consumers_per_subscription: u32);
@@ -161,6 +162,8 @@ async fn list(State(app): State<App>, at: At) -> Reply<Json<Vec<String>>> {
 /// Everything a namespace says, in the shape of Pulsar's `Policies`.
 async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
     let policies = app.broker.policies(&at.namespace()?)?;
+    let publish_rates: BTreeMap<_, _> =
+        policies.publish_rate.iter().map(|rate| (&app.broker.config().cluster_name, rate)).collect();
     let mut all = json!({
         "auth_policies": { "namespace_auth": {}, "destination_auth": {}, "subscription_auth_roles": {} },
         "replication_clusters": policies.replication_clusters,
@@ -172,10 +175,10 @@ async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         "subscriptionDispatchRate": {},
         "replicatorDispatchRate": {},
         "clusterSubscribeRate": {},
-        "publishMaxMessageRate": {},
+        "publishMaxMessageRate": publish_rates,
         "latency_stats_sample_rate": {},
         "deleted": false,
-        "encryption_required": false,
+        "encryption_required": policies.encryption_required,
         "subscription_auth_mode": "None",
         "offload_threshold": -1,
         "offload_threshold_in_seconds": -1,
@@ -201,6 +204,7 @@ async fn policies(State(app): State<App>, at: At) -> Reply<Json<Value>> {
         ("max_subscriptions_per_topic", json!(policies.max_subscriptions_per_topic)),
         ("max_topics_per_namespace", json!(policies.max_topics_per_namespace)),
         ("compaction_threshold", json!(policies.compaction_threshold)),
+        ("delayed_delivery_policies", json!(policies.delayed_delivery)),
         ("schema_auto_update_compatibility_strategy", json!(policies.schema_auto_update_compatibility_strategy)),
     ];
     for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_null()) {
@@ -284,6 +288,11 @@ struct NewNamespace {
     max_topics_per_namespace: Option<u32>,
     compaction_threshold: Option<u64>,
     subscription_types_enabled: Vec<SubscriptionType>,
+    delayed_delivery_policies: Option<DelayedDeliveryPolicies>,
+    /// By cluster.
+    #[serde(rename = "publishMaxMessageRate")]
+    publish_rates: BTreeMap<String, PublishRate>,
+    encryption_required: Option<bool>,
     properties: Option<BTreeMap<String, String>>,
 }
 
@@ -330,6 +339,9 @@ async fn create(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
         max_topics_per_namespace: new.max_topics_per_namespace,
         compaction_threshold: new.compaction_threshold,
         subscription_types_enabled: new.subscription_types_enabled,
+        delayed_delivery: new.delayed_delivery_policies,
+        publish_rate: new.publish_rates.get(&app.broker.config().cluster_name).copied(),
+        encryption_required: new.encryption_required.unwrap_or(false),
         properties: new.properties.unwrap_or_default(),
     };
     if let Some(retention) = &policies.retention_policies {
@@ -609,6 +621,16 @@ fn schema_policies() -> Router<App> {
         .route(&at("schemaAutoUpdateCompatibilityStrategy"), of_updates.put(set_of_updates))
         .route(&at("isAllowAutoUpdateSchema"), may_update.post(set_may_update))
         .route(&at("schemaValidationEnforced"), enforced.post(set_enforced))
+}
+
+async fn encryption(State(app): State<App>, at: At) -> Reply<Json<bool>> {
+    Ok(Json(app.broker.policies(&at.namespace()?)?.encryption_required))
+}
+
+async fn set_encryption(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let required = bool::of(&bytes, "")?;
+    app.broker.update_policies(&at.namespace()?, |p| p.encryption_required = required).await?;
+    Ok(Done)
 }
 
 async fn types(State(app): State<App>, at: At) -> Reply<Json<Vec<SubscriptionType>>> {

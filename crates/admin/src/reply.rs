@@ -11,8 +11,8 @@ use axum::{
 };
 use broker::Error;
 use model::{
-    AutoSubscriptionCreation, AutoTopicCreation, PersistencePolicies, RetentionPolicies, SchemaAutoUpdate,
-    SchemaCompatibility,
+    AutoSubscriptionCreation, AutoTopicCreation, DelayedDeliveryPolicies, PersistencePolicies, PublishRate,
+    RetentionPolicies, SchemaAutoUpdate, SchemaCompatibility,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -265,6 +265,8 @@ settings!(
     PersistencePolicies,
     AutoTopicCreation,
     AutoSubscriptionCreation,
+    DelayedDeliveryPolicies,
+    PublishRate,
     SchemaAutoUpdate,
     SchemaCompatibility
 );

@@ -13,8 +13,8 @@ use axum::{
 };
 use broker::Config;
 use model::{
-    BacklogQuotaType, NamespacePolicies, PersistencePolicies, RetentionPolicies, SchemaCompatibility, SubscriptionType,
-    TopicLevelPolicies, TopicName,
+    AutoSubscriptionCreation, BacklogQuotaType, DelayedDeliveryPolicies, NamespacePolicies, PersistencePolicies,
+    PublishRate, RetentionPolicies, SchemaCompatibility, SubscriptionType, TopicLevelPolicies, TopicName,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,11 +30,8 @@ use crate::{
 
 /// Policies of Pulsar's topics that this broker does not keep yet, with what Pulsar answers while they are not set, and what
 /// applies then.
-const NOT_KEPT: [(&str, Unset, &str); 14] = [
+const NOT_KEPT: [(&str, Unset, &str); 10] = [
     ("deduplicationSnapshotInterval", Unset::Empty, ""),
-    ("delayedDelivery", Unset::Empty, r#"{"tickTime":1000,"active":true,"maxDeliveryDelayInMillis":0}"#),
-    ("maxMessageSize", Unset::NoContent, ""),
-    ("publishRate", Unset::NoContent, ""),
     ("dispatchRate", Unset::Empty, UNBOUND),
     ("subscriptionDispatchRate", Unset::Empty, UNBOUND),
     ("replicatorDispatchRate", Unset::Empty, UNBOUND),
@@ -43,7 +40,6 @@ const NOT_KEPT: [(&str, Unset, &str); 14] = [
     ("offloadPolicies", Unset::Empty, ""),
     ("replication", Unset::Empty, ""),
     ("entryFilters", Unset::Empty, ""),
-    ("autoSubscriptionCreation", Unset::Empty, ""),
     ("dispatcherPauseOnAckStatePersistent", Unset::Is("false"), ""),
 ];
 
@@ -129,6 +125,7 @@ macro_rules! own {
 pub(crate) fn routes() -> Router<App> {
     let at = |path: &str| format!("/{{tenant}}/{{namespace}}/{{topic}}/{path}");
     let mut router = Router::new()
+        .route(&at("maxMessageSize"), own!(max_message_size).post(set_size).delete(remove_size))
         .route(&at("messageTTL"), get(ttl).post(set_ttl).delete(remove_ttl))
         .route(&at("subscriptionTypesEnabled"), get(types).post(set_types).delete(remove_types))
         .route(&at("backlogQuotaMap"), get(quotas))
@@ -188,6 +185,17 @@ pub(crate) fn routes() -> Router<App> {
         router, "maxConsumersPerSubscription", max_consumers_per_subscription: u32,
         "Invalid value for maxConsumersPerSubscription", unchecked, own!(max_consumers_per_subscription)
     );
+    router = policy!(
+        router, "delayedDelivery", delayed_delivery: DelayedDeliveryPolicies, "", unchecked,
+        applied!(delayed_delivery, delayed_delivery, |_| Some(ON_TIME))
+    );
+    router = policy!(router, "publishRate", publish_rate: PublishRate, "", unchecked, own!(publish_rate));
+    router = policy!(
+        router, "autoSubscriptionCreation", auto_subscription_creation: AutoSubscriptionCreation, "", unchecked,
+        applied!(auto_subscription_creation, auto_subscription_creation, |c: &Config| Some(AutoSubscriptionCreation {
+            allow_auto_subscription_creation: c.allow_auto_subscription_creation
+        }))
+    );
     policy!(
         router, "maxSubscriptionsPerTopic", max_subscriptions: u32, "maxSubscriptionsPerTopic must be 0 or more",
         unchecked, own!(max_subscriptions)
@@ -201,6 +209,10 @@ const ONE_COPY: PersistencePolicies = PersistencePolicies {
     bookkeeper_ack_quorum: 1,
     managed_ledger_max_mark_delete_rate: 1.0,
 };
+
+/// What Pulsar shows where nobody said anything.
+const ON_TIME: DelayedDeliveryPolicies =
+    DelayedDeliveryPolicies { tick_time: 1000, active: true, max_delivery_delay_in_millis: 0 };
 
 fn unchecked<T>(_: &T, _: &TopicLevelPolicies) -> Reply<()> {
     Ok(())
@@ -228,6 +240,24 @@ async fn topic(app: &App, at: &At) -> Reply<TopicName> {
     }
     existing(app, &name).await?;
     Ok(name)
+}
+
+/// Source: `PersistentTopicsBase.internalSetMaxMessageSize`.
+async fn set_size(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    const REFUSAL: &str = "topic-level maxMessageSize must be greater than or equal to 0 and must be smaller than that in the broker-level";
+    let name = topic(&app, &at).await?;
+    let size = u32::of(&bytes, REFUSAL)?;
+    if size as usize > app.broker.config().max_message_size {
+        return Err(Failure::precondition(REFUSAL));
+    }
+    app.broker.update_topic_policies(&name, |p| p.max_message_size = Some(size)).await?;
+    Ok(Done)
+}
+
+async fn remove_size(State(app): State<App>, at: At) -> Reply {
+    let name = topic(&app, &at).await?;
+    app.broker.update_topic_policies(&name, |p| p.max_message_size = None).await?;
+    Ok(Done)
 }
 
 async fn ttl(State(app): State<App>, at: At, Query(query): Query<Applied>) -> Reply<Response> {

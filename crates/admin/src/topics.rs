@@ -8,6 +8,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::State,
+    http::StatusCode,
     response::Response,
     routing::{any, get, post, put},
 };
@@ -134,7 +135,8 @@ async fn no_offload(State(app): State<App>, at: At) -> Failure {
     refused(&app, &at, "Offloading of ledgers is not supported").await
 }
 
-async fn trim(State(app): State<App>, at: At) -> Reply {
+/// Answers 200, unlike the others here.
+async fn trim(State(app): State<App>, at: At) -> Reply<StatusCode> {
     let name = at.topic()?;
     if !name.is_persistent() {
         return Err(Failure::not_allowed("Trim on a non-persistent topic is not allowed"));
@@ -142,7 +144,7 @@ async fn trim(State(app): State<App>, at: At) -> Reply {
     for one in each(&app, &name).await? {
         app.broker.trim(&one).await?;
     }
-    Ok(Done)
+    Ok(StatusCode::OK)
 }
 
 async fn no_replication(State(app): State<App>, at: At) -> Failure {
@@ -294,7 +296,7 @@ impl NewPartitions {
 async fn create_partitioned(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
     let name = at.topic()?;
     let (n, properties) = NewPartitions::of(&bytes)?;
-    let not_acceptable = |reason: String| Failure::new(axum::http::StatusCode::NOT_ACCEPTABLE, reason);
+    let not_acceptable = |reason: String| Failure::new(StatusCode::NOT_ACCEPTABLE, reason);
     let Some(n) = u32::try_from(n).ok().filter(|&n| n > 0) else {
         return Err(not_acceptable("Number of partitions should be more than 0".to_owned()));
     };
@@ -318,7 +320,7 @@ async fn update_partitions(State(app): State<App>, at: At, bytes: Bytes) -> Repl
     let Some(now) = partition_count(&app, &name)? else {
         return Err(Failure::conflict(format!("Topic {name} is not the partitioned topic.")));
     };
-    let unprocessable = |reason: String| Failure::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, reason);
+    let unprocessable = |reason: String| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, reason);
     let Some(n) = u32::try_from(wanted).ok().filter(|&n| n >= now) else {
         return Err(unprocessable(format!(
             "Desired partitions {wanted} can't be less than the current partitions {now}."

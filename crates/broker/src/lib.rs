@@ -11,6 +11,7 @@ mod metadata;
 mod output;
 mod peer;
 mod publish_buffer;
+mod publish_limit;
 mod rate;
 mod readings;
 mod requests;

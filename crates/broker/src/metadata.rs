@@ -6,7 +6,7 @@ use admin_api::{ClusterData, TenantInfo};
 use bytes::Bytes;
 use metastore::{Expect, Metastore, Version};
 use model::{
-    BacklogQuota, BacklogQuotaType, NamespaceName, NamespacePolicies, RetentionPolicy, SchemaAutoUpdate,
+    BacklogQuota, BacklogQuotaType, NamespaceName, NamespacePolicies, PublishRate, RetentionPolicy, SchemaAutoUpdate,
     SchemaCompatibility, SubscriptionType, TopicLevelPolicies, TopicName,
 };
 use parking_lot::RwLock;
@@ -16,6 +16,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     config::Config,
     error::{Error, Result},
+    topic::Admission,
 };
 
 const CLUSTERS: &str = "/clusters/";
@@ -71,6 +72,11 @@ pub(crate) struct TopicPolicies {
     pub(crate) compaction_threshold: u64,
     /// Types that consumers may subscribe with; none named is all.
     pub(crate) subscription_types: Vec<SubscriptionType>,
+    /// Messages may ask to be delivered later.
+    pub(crate) delayed_delivery: bool,
+    pub(crate) publish_rate: Option<PublishRate>,
+    /// What is asked of each entry.
+    pub(crate) admission: Admission,
 }
 
 impl TopicPolicies {
@@ -440,6 +446,9 @@ impl Metadata {
         });
         let quota = |kind| own.backlog_quota_map.get(&kind).or(policies.backlog_quota_map.get(&kind)).copied();
         let types = [&own.subscription_types_enabled, &policies.subscription_types_enabled];
+        let auto_subscription = own.auto_subscription_creation.or(policies.auto_subscription_creation);
+        let delayed = own.delayed_delivery.or(policies.delayed_delivery);
+        let max_delay = delayed.filter(|delayed| delayed.active && topic.is_persistent());
         Arc::new(TopicPolicies {
             deduplication: own
                 .deduplication_enabled
@@ -457,8 +466,7 @@ impl Metadata {
                 .max_unacked_messages_per_subscription
                 .or(policies.max_unacked_messages_per_subscription)
                 .unwrap_or(config.max_unacked_messages_per_subscription),
-            auto_subscription_creation: policies
-                .auto_subscription_creation
+            auto_subscription_creation: auto_subscription
                 .map_or(config.allow_auto_subscription_creation, |auto| auto.allow_auto_subscription_creation),
             max_producers: bound(own.max_producers, policies.max_producers_per_topic, config.max_producers_per_topic),
             max_consumers: bound(own.max_consumers, policies.max_consumers_per_topic, config.max_consumers_per_topic),
@@ -474,6 +482,13 @@ impl Metadata {
             ),
             compaction_threshold: own.compaction_threshold.or(policies.compaction_threshold).unwrap_or(0),
             subscription_types: types.into_iter().find(|types| !types.is_empty()).cloned().unwrap_or_default(),
+            delayed_delivery: delayed.is_none_or(|delayed| delayed.active),
+            publish_rate: own.publish_rate.or(policies.publish_rate),
+            admission: Admission {
+                max_message_size: own.max_message_size.map_or(0, |bytes| bytes as usize),
+                max_delivery_delay_ms: max_delay.map_or(0, |delayed| delayed.max_delivery_delay_in_millis),
+                encryption_required: policies.encryption_required,
+            },
         })
     }
 

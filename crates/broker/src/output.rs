@@ -14,7 +14,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use crate::{error::Error, peer::ProducerCreated, requests::ProducerHandle, shard};
+use crate::{error::Error, peer::ProducerCreated, requests::ProducerHandle, shard, topic::Admission};
 
 /// What all shards know of one output.
 pub(crate) struct Output {
@@ -27,6 +27,8 @@ pub(crate) struct Output {
     pub(crate) owner: shard::Handle,
     /// `None` when the topic is not persistent.
     appender: Option<Mutex<Appender>>,
+    /// What the topic asks of entries.
+    admission: Mutex<Admission>,
     closed: AtomicBool,
     why: OnceLock<Error>,
 }
@@ -51,7 +53,21 @@ impl Output {
         appender: Option<Appender>,
     ) -> Self {
         let appender = appender.map(Mutex::new);
-        Self { topic, name, producer, owner, appender, closed: AtomicBool::new(false), why: OnceLock::new() }
+        let (admission, closed, why) = (Mutex::default(), AtomicBool::new(false), OnceLock::new());
+        Self { topic, name, producer, owner, appender, admission, closed, why }
+    }
+
+    pub(crate) fn set_admission(&self, admission: Admission) {
+        *self.admission.lock() = admission;
+    }
+
+    /// Whether the topic takes this entry.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn admits(&self, entry: &[u8]) -> Result<(), Error> {
+        let admission = *self.admission.lock();
+        admission.check(entry)
     }
 
     fn close(&self, why: Error) {

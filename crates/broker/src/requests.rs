@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use model::{AccessMode, InitialPosition, KeySharedMode, Position, SubscriptionType, TopicName};
 use smallvec::SmallVec;
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use crate::{error::Result, peer::Peer, shard, topic::seek::SeekTarget};
+use crate::{error::Result, peer::Peer, publish_limit::PublishLimit, shard, topic::seek::SeekTarget};
 
 /// CommandProducer.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct NewProducer {
     pub schema: Option<Schema>,
     /// Subscription created with the topic when it is new (dead letter topics).
     pub initial_subscription: Option<String>,
+    /// It says that it encrypts what it publishes.
+    pub encrypted: bool,
 }
 
 /// A schema as a client announces it.
@@ -106,6 +108,7 @@ pub struct ProducerHandle {
     pub(crate) topic: u64,
     pub(crate) producer: u64,
     pub(crate) handle: shard::Handle,
+    pub(crate) limit: Arc<PublishLimit>,
 }
 
 /// A consumer as the connection holds it.
@@ -131,6 +134,13 @@ pub struct Ack {
 }
 
 impl ProducerHandle {
+    /// Counts what was published against the topic's rate limit. With a time, the connection should take nothing more
+    /// for that long and then ask again, with nothing published.
+    #[must_use]
+    pub fn pace(&self, messages: u32, bytes: usize) -> Option<Duration> {
+        self.limit.publish(messages, bytes)
+    }
+
     /// Closes the producer. Answers when it is gone and all its receipts are handed to the connection.
     pub async fn close(&self) {
         let (topic, producer) = (self.topic, self.producer);

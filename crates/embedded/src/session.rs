@@ -277,7 +277,7 @@ fn change(change: TableChange) -> broker::TableChange {
 fn commit_error(failed: broker::Error) -> Error {
     match failed {
         broker::Error::Conflict(_) => Error::Conflict,
-        broker::Error::BadRequest(why) => Error::Invalid(why),
+        broker::Error::BadRequest(why) | broker::Error::NotAllowed(why) => Error::Invalid(why),
         other => error(other),
     }
 }
@@ -312,6 +312,7 @@ impl Session for Open {
             metadata: spec.metadata.clone(),
             schema: spec.schema.as_ref().map(broker_schema),
             initial_subscription: None,
+            encrypted: false,
         };
         let handle = self.on.broker.open_output(&self.peer, request).await.map_err(error)?;
         self.outputs.push(Some(Output::new(handle, &spec)));

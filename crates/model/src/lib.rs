@@ -9,9 +9,9 @@ mod subscription;
 mod topic_name;
 
 pub use policies::{
-    AutoSubscriptionCreation, AutoTopicCreation, BacklogQuota, BacklogQuotaType, InactiveTopicDeleteMode,
-    NamespacePolicies, PersistencePolicies, RetentionPolicies, RetentionPolicy, SchemaAutoUpdate, SchemaCompatibility,
-    TopicLevelPolicies,
+    AutoSubscriptionCreation, AutoTopicCreation, BacklogQuota, BacklogQuotaType, DelayedDeliveryPolicies,
+    InactiveTopicDeleteMode, NamespacePolicies, PersistencePolicies, PublishRate, RetentionPolicies, RetentionPolicy,
+    SchemaAutoUpdate, SchemaCompatibility, TopicLevelPolicies,
 };
 pub use position::{LedgerId, MessageId, Position};
 pub use subscription::{AccessMode, InitialPosition, KeySharedMode, SubscriptionType};

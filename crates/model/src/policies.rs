@@ -74,6 +74,37 @@ pub struct PersistencePolicies {
     pub managed_ledger_max_mark_delete_rate: f64,
 }
 
+/// Whether messages may ask to be delivered later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DelayedDeliveryPolicies {
+    /// Milliseconds by which they may come late. Here they come on time whatever this says.
+    #[serde(default)]
+    pub tick_time: i64,
+    /// Whether at all; else they are delivered at once.
+    #[serde(default)]
+    pub active: bool,
+    /// How long after its publication a message may ask to be delivered; 0 or less is no bound.
+    #[serde(default)]
+    pub max_delivery_delay_in_millis: i64,
+}
+
+/// How fast the producers of a topic may publish together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishRate {
+    /// Messages per second; 0 or less is no bound.
+    #[serde(default = "unbound")]
+    pub publish_throttling_rate_in_msg: i32,
+    /// Bytes per second; 0 or less is no bound.
+    #[serde(default = "minus_one")]
+    pub publish_throttling_rate_in_byte: i64,
+}
+
+const fn unbound() -> i32 {
+    -1
+}
+
 /// When an unused topic is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -215,6 +246,13 @@ pub struct NamespacePolicies {
     pub compaction_threshold: Option<u64>,
     /// Types that consumers may subscribe with; none named is all.
     pub subscription_types_enabled: Vec<SubscriptionType>,
+    /// Whether messages may ask to be delivered later; `None` is that they may.
+    #[serde(rename = "delayed_delivery_policies")]
+    pub delayed_delivery: Option<DelayedDeliveryPolicies>,
+    /// How fast the producers of each topic may publish.
+    pub publish_rate: Option<PublishRate>,
+    /// Whether producers have to encrypt what they publish.
+    pub encryption_required: bool,
     /// What an administrator attached to it.
     pub properties: BTreeMap<String, String>,
 }
@@ -253,6 +291,14 @@ pub struct TopicLevelPolicies {
     pub compaction_threshold: Option<u64>,
     /// Types that consumers may subscribe with; none named is what the namespace says.
     pub subscription_types_enabled: Vec<SubscriptionType>,
+    /// Whether messages may ask to be delivered later.
+    pub delayed_delivery: Option<DelayedDeliveryPolicies>,
+    /// How fast its producers may publish.
+    pub publish_rate: Option<PublishRate>,
+    /// Bytes a message may have that is not sent in chunks; 0 is the broker's bound alone.
+    pub max_message_size: Option<u32>,
+    /// Whether a consumer that names a missing subscription creates it.
+    pub auto_subscription_creation: Option<AutoSubscriptionCreation>,
 }
 
 /// Whether a consumer that names a missing subscription creates it.

@@ -145,10 +145,38 @@ async fn policies_are_kept_removed_and_checked() {
     server.done("DELETE", &format!("{N}/retention"), "").await;
     assert_eq!(server.get(&format!("{N}/retention")).await.body.len(), 0);
     // What is not kept is not taken; what holds anyway is.
-    let rate = server.send("POST", &format!("{N}/publishRate"), r#"{"publishThrottlingRateInMsg":1}"#).await;
-    assert_eq!(rate.refusal(), (405, "publishRate of a namespace is not supported yet".to_owned()));
-    server.done("POST", &format!("{N}/encryptionRequired"), "false").await;
+    let rate = server.send("POST", &format!("{N}/dispatchRate"), r#"{"dispatchThrottlingRateInMsg":1}"#).await;
+    assert_eq!(rate.refusal(), (405, "dispatchRate of a namespace is not supported yet".to_owned()));
+    server.done("POST", &format!("{N}/subscriptionAuthMode"), "\"None\"").await;
     assert_eq!(server.send("POST", &format!("{N}/messageTTL"), "-5").await.status, 412);
+}
+
+#[tokio::test]
+async fn what_is_asked_of_entries_is_kept_and_shown_where_pulsar_shows_it() {
+    let server = Server::start().await;
+    let delays = r#"{"tickTime":100,"active":true,"maxDeliveryDelayInMillis":5000}"#;
+    server.done("POST", &format!("{N}/delayedDelivery"), delays).await;
+    server.done("POST", &format!("{N}/publishRate"), r#"{"publishThrottlingRateInMsg":7}"#).await;
+    server.done("POST", &format!("{N}/encryptionRequired"), "true").await;
+    assert_eq!(server.get(&format!("{N}/publishRate")).await.json()["publishThrottlingRateInByte"], -1);
+    let all = server.get(N).await.json();
+    assert_eq!(all["delayed_delivery_policies"]["maxDeliveryDelayInMillis"], 5000);
+    assert_eq!(all["publishMaxMessageRate"]["standalone"]["publishThrottlingRateInMsg"], 7);
+    assert_eq!(all["encryption_required"], true);
+
+    server.done("PUT", &format!("{P}/orders"), "").await;
+    let own = |policy: &str| format!("{P}/orders/{policy}");
+    let applied = server.get(&own("delayedDelivery?applied=true")).await.json();
+    assert_eq!(applied["maxDeliveryDelayInMillis"], 5000);
+    assert_eq!(server.get(&own("maxMessageSize")).await.status, 204);
+    server.done("POST", &own("maxMessageSize"), "1000").await;
+    assert_eq!(server.get(&own("maxMessageSize")).await.json(), 1000);
+    let larger = server.send("POST", &own("maxMessageSize"), &(5 * (1 << 20) + 1).to_string()).await;
+    assert_eq!(larger.status, 412);
+    server.done("DELETE", &own("maxMessageSize"), "").await;
+    assert_eq!(server.get(&own("maxMessageSize")).await.status, 204);
+    let unset = server.get(&own("autoSubscriptionCreation?applied=true")).await.json();
+    assert_eq!(unset["allowAutoSubscriptionCreation"], true);
 }
 
 #[tokio::test]
@@ -356,6 +384,7 @@ async fn stats_leave_out_what_a_caller_does_not_want() {
         metadata: Default::default(),
         schema: None,
         initial_subscription: None,
+        encrypted: false,
     };
     let _producer = server.broker.create_producer(&peer, producer).await.unwrap();
     for (query, publishers) in [("", 1), ("?excludePublishers=true&excludeConsumers=true", 0)] {

@@ -183,6 +183,7 @@ impl Server {
             metadata: Default::default(),
             schema: None,
             initial_subscription: None,
+            encrypted: false,
         };
         let (producer, _) = self.broker.create_producer(&peer, producer).await.unwrap();
         let mut requests = self.broker.requests();

@@ -291,7 +291,7 @@ impl Broker {
         };
         let peer = peer.clone();
         let topic_name = name.clone();
-        let (topic, producer, created) = handle
+        let (topic, producer, limit, created) = handle
             .call_later(move |shard, reply| {
                 let opened = shard.topic(&topic_name).and_then(|id| {
                     let (topic, cx) = shard.at(id)?;
@@ -309,12 +309,12 @@ impl Broker {
                         topic.new_cursor(cx, subscription, earliest, true, Default::default());
                     }
                     let (producer, created) = topic.add_producer(cx, &peer, request, generated)?;
-                    Ok((id, producer, created))
+                    Ok((id, producer, topic.publish_limit.clone(), created))
                 });
                 match opened {
                     // A raised topic epoch, a new subscription or what was stored last must not be forgotten once it
                     // was seen.
-                    Ok(opened) if !shard.cx.batch.is_empty() || opened.2.last_sequence_id >= 0 => {
+                    Ok(opened) if !shard.cx.batch.is_empty() || opened.3.last_sequence_id >= 0 => {
                         shard.when_durable(move |_, result| reply.send(result.map(|()| opened)));
                     }
                     other => reply.send(other),
@@ -322,7 +322,7 @@ impl Broker {
             })
             .await?;
         let shard = u16::try_from(index).unwrap_or(0);
-        Ok((ProducerHandle { shard, topic, producer, handle }, created))
+        Ok((ProducerHandle { shard, topic, producer, handle, limit }, created))
     }
 
     /// Opens a consumer, creating topic and subscription when policy allows it.

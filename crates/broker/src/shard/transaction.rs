@@ -53,6 +53,7 @@ impl Shard {
         }
         let mut under_way = Vec::with_capacity(commit.outputs.len());
         for entry in &commit.outputs {
+            entry.output.output.admits(&entry.data)?;
             under_way.extend(entry.output.output.begin()?);
         }
         Ok(under_way)

@@ -145,6 +145,8 @@ pub(crate) struct Subscription {
     delayed: BTreeSet<(u64, Position)>,
     /// What is not stored cannot wait.
     can_wait: bool,
+    /// Messages may ask to be delivered later.
+    delays: bool,
     unacked: i64,
     blocked: bool,
     selector: Option<Selector>,
@@ -205,6 +207,7 @@ impl Subscription {
             redeliveries: FxHashMap::default(),
             delayed: BTreeSet::new(),
             can_wait: ledger.name().is_persistent(),
+            delays: true,
             unacked: 0,
             blocked: false,
             selector: None,
@@ -244,6 +247,11 @@ impl Subscription {
     /// Whether its consumers read what compaction left.
     pub(crate) fn reads_compacted(&self) -> bool {
         self.reads_compacted
+    }
+
+    /// Whether messages may ask to be delivered later. What waits already does so until its time comes, as in Pulsar.
+    pub(crate) fn set_delays(&mut self, delays: bool) {
+        self.delays = delays;
     }
 
     pub(crate) fn consumers(&self) -> &[Consumer] {
@@ -920,7 +928,7 @@ impl Subscription {
 
     /// When a message asks to be delivered later, and that is still to come: remembers it and returns `true`.
     fn delay(&mut self, cx: &mut Context, entry: &Entry, deliver_at: Option<i64>) -> bool {
-        if !self.can_wait {
+        if !self.can_wait || !self.delays {
             return false;
         }
         let Some(at) = deliver_at.and_then(|at| u64::try_from(at).ok()).filter(|&at| at > cx.now_ms) else {

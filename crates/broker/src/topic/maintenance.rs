@@ -43,6 +43,11 @@ impl Topic {
     /// Takes other policies; they count at once.
     pub(crate) fn change_policies(&mut self, cx: &mut Context, policies: Arc<TopicPolicies>) {
         self.policies = policies;
+        self.publish_limit.set(self.policies.publish_rate);
+        self.outputs_admit();
+        for subscription in self.subscriptions.values_mut() {
+            subscription.set_delays(self.policies.delayed_delivery);
+        }
         self.maintain(cx);
         // A bound that was raised may hold nobody any more.
         self.set_ready(cx);

@@ -4,6 +4,7 @@
 //! unloaded and comes back from the ledger's row when it is loaded. A topic that is not persistent has no row: its
 //! ledger only numbers what passes through, and what no consumer has permits for in the same turn is dropped.
 
+mod admission;
 pub(crate) mod backlog;
 pub(crate) mod compaction;
 mod consumers;
@@ -23,9 +24,10 @@ use std::{
 };
 
 use crate::{
-    compaction::SUBSCRIPTION, error::Result, metadata::TopicPolicies, peer::Peer, rate::Rate, shard::Context,
-    subscription::Subscription,
+    compaction::SUBSCRIPTION, error::Result, metadata::TopicPolicies, peer::Peer, publish_limit::PublishLimit,
+    rate::Rate, shard::Context, subscription::Subscription,
 };
+pub(crate) use admission::Admission;
 pub(crate) use consumers::Reads;
 pub(crate) use producers::Producer;
 pub(crate) use publish::MESSAGES_MAX;
@@ -44,6 +46,7 @@ pub(crate) struct Topic {
     subscriptions: FxHashMap<u64, Subscription>,
     by_name: FxHashMap<String, u64>,
     pub(crate) policies: Arc<TopicPolicies>,
+    pub(crate) publish_limit: Arc<PublishLimit>,
     /// Raised each time a producer gets exclusive access.
     epoch: Option<u64>,
     /// The producer with exclusive access.
@@ -91,6 +94,7 @@ impl Topic {
             producers: FxHashMap::default(),
             subscriptions: FxHashMap::default(),
             by_name: FxHashMap::default(),
+            publish_limit: Arc::new(PublishLimit::new(policies.publish_rate)),
             policies,
             epoch: ledger.properties().get("geminga.topic-epoch").and_then(|e| e.parse().ok()),
             exclusive: None,
@@ -306,7 +310,8 @@ impl Topic {
 
     fn add_subscription(&mut self, cx: &mut Context, name: String, cursor: CursorId, durable: bool) -> u64 {
         let id = cx.next_id();
-        let subscription = Subscription::new((id, self.id), name.clone(), cursor, durable, &self.ledger, cx.now_ms);
+        let mut subscription = Subscription::new((id, self.id), name.clone(), cursor, durable, &self.ledger, cx.now_ms);
+        subscription.set_delays(self.policies.delayed_delivery);
         self.subscriptions.insert(id, subscription);
         if name == SUBSCRIPTION {
             self.compaction_cursor = Some(cursor);

@@ -67,6 +67,9 @@ impl Topic {
             let exception = self.policies.quota_is_exception();
             return Err(Error::ProducerBlockedQuota { exception });
         }
+        if self.policies.admission.encryption_required && !request.encrypted {
+            return Err(Error::BadRequest(format!("Encryption is required in {}", self.name())));
+        }
         let max = self.policies.max_producers;
         if max > 0 && self.producers.len() >= max {
             return Err(Error::ProducerBusy("Topic reached max producers limit".into()));
@@ -144,8 +147,16 @@ impl Topic {
     /// Makes a producer an output.
     pub(crate) fn attach_output(&mut self, producer: u64, output: Arc<Output>) -> Result<()> {
         let gone = || Error::NotReady("the producer was closed".into());
+        output.set_admission(self.policies.admission);
         self.producers.get_mut(&producer).ok_or_else(gone)?.output = Some(output::End(output));
         Ok(())
+    }
+
+    /// Tells outputs what the policies ask of entries now.
+    pub(super) fn outputs_admit(&self) {
+        for output in self.producers.values().filter_map(|p| p.output.as_ref()) {
+            output.0.set_admission(self.policies.admission);
+        }
     }
 
     /// Closes outputs, which are told why with their next commit; says whether entries of theirs may still come.

@@ -27,11 +27,15 @@ impl Topic {
             cx.outbox.wake(peer);
             return;
         };
-        if self.terminated {
+        let refusal = match self.terminated {
+            true => Some(Error::TopicTerminated),
+            false => self.policies.admission.check(&publish.data).err(),
+        };
+        if let Some(error) = refusal {
             let (peer, producer_id) = (producer.peer.clone(), producer.producer_id);
             peer.add_pending_publishes(-1);
             cx.publish_buffer.release(bytes);
-            let (error, sequence_id) = (Error::TopicTerminated, publish.highest_sequence_id.max(publish.sequence_id));
+            let sequence_id = publish.highest_sequence_id.max(publish.sequence_id);
             cx.outbox.push(&peer, Outgoing::SendError { producer_id, sequence_id, error });
             return;
         }

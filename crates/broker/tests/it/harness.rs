@@ -128,6 +128,7 @@ pub(crate) fn new_producer(name: &str, id: u64) -> NewProducer {
         metadata: Default::default(),
         schema: None,
         initial_subscription: None,
+        encrypted: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps has said what it expects.
 
+mod admission;
 mod compaction;
 mod harness;
 mod keys;

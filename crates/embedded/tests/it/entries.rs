@@ -34,6 +34,7 @@ async fn publish_raw(node: &Node, entries: Vec<(u32, Bytes)>) {
         metadata: Default::default(),
         schema: None,
         initial_subscription: None,
+        encrypted: false,
     };
     let (producer, _) = node.broker.create_producer(&peer, producer).await.unwrap();
     let (mut requests, wanted) = (node.broker.requests(), entries.len());

@@ -141,6 +141,9 @@ impl<S: Stream> Connection<S> {
         }
         let highest = send.highest_sequence_id.filter(|&h| h >= send.sequence_id).unwrap_or(send.sequence_id);
         let messages = u32::try_from(send.num_messages).unwrap_or(1).max(1);
+        if let Some(rest) = producer.handle.pace(messages, entry.len()) {
+            self.rest = Some((producer.handle.clone(), Box::pin(tokio::time::sleep(rest))));
+        }
         self.requested.publish(&producer.handle, send.sequence_id, highest, messages, send.is_chunk, entry);
         Ok(())
     }
@@ -197,6 +200,7 @@ impl<S: Stream> Connection<S> {
             metadata,
             schema: command.schema.and_then(schema),
             initial_subscription: command.initial_subscription_name.filter(|name| !name.is_empty()),
+            encrypted: command.encrypted.unwrap_or(false),
         };
         let token = self.token();
         self.producers.creating(id, token);

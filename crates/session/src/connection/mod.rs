@@ -6,8 +6,8 @@
 //! has to say comes in one batch; a wake-up is per batch, never per message.
 //!
 //! What bounds memory: nothing is taken from the broker while [`writer::Writer`] is full, and nothing is read while it
-//! is full, while too many requests or publishes are unanswered, or while the broker's publish buffer is full. A read
-//! buffer grows with the bytes that came, not with what a frame announces.
+//! is full, while too many requests or publishes are unanswered, while a producer is faster than its topic's rate limit, or
+//! while the broker's publish buffer is full. A read buffer grows with the bytes that came, not with what a frame announces.
 
 mod commands;
 mod handles;
@@ -142,6 +142,8 @@ struct Connection<S> {
     next_token: Token,
     /// Waits for room in the publish buffer.
     room: Option<BoxFuture<'static, ()>>,
+    /// This producer is faster than it may be: nothing is taken until then.
+    rest: Option<(ProducerHandle, Pin<Box<Sleep>>)>,
     /// Resolves when the session closes.
     stop: BoxFuture<'static, ()>,
     stop_asked: bool,
@@ -221,6 +223,7 @@ impl<S: Stream> Connection<S> {
             answers_bytes: 0,
             next_token: 0,
             room: None,
+            rest: None,
             stop: Box::pin(async move { stop.triggered().await }),
             stop_asked: false,
             ending: None,
@@ -566,7 +569,7 @@ impl<S: Stream> Connection<S> {
 
     /// Whether more may be asked of us; see the module.
     fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.has_enough() {
+        if self.has_enough() || self.rests(cx) {
             return false;
         }
         if self.producers.is_empty() {
@@ -588,6 +591,20 @@ impl<S: Stream> Connection<S> {
         true
     }
 
+    /// Whether a rate limit holds us. Source: Pulsar's `ServerCnxThrottleTracker`, which stops reading as well.
+    fn rests(&mut self, cx: &mut Context<'_>) -> bool {
+        while let Some((producer, sleep)) = &mut self.rest {
+            if sleep.as_mut().poll(cx).is_pending() {
+                return true;
+            }
+            match producer.pace(0, 0) {
+                Some(longer) => sleep.as_mut().reset(Instant::now() + longer),
+                None => self.rest = None,
+            }
+        }
+        false
+    }
+
     /// Whether what the peer asked for already is as much as we take at a time.
     fn has_enough(&self) -> bool {
         !self.may_handle()
@@ -606,7 +623,7 @@ impl<S: Stream> Connection<S> {
     fn take_frames(&mut self) -> Result<(), End> {
         let mut result = Ok(());
         let before = self.inbox.len();
-        while self.may_handle() {
+        while self.may_handle() && self.rest.is_none() {
             match self.inbox.next() {
                 Ok(Some(incoming)) => {
                     result = self.handle(incoming);
@@ -656,7 +673,7 @@ impl<S: Stream> Connection<S> {
         let config = &self.shared.config;
         let silent = self.now.duration_since(self.last_read);
         // While we do not read, its silence is our doing, unless it is because it does not read.
-        let reading = !self.has_enough() && !self.inbox.is_unparsed() && self.room.is_none();
+        let reading = !self.has_enough() && !self.inbox.is_unparsed() && self.room.is_none() && self.rest.is_none();
         let unread = self.now.duration_since(self.last_read.max(self.last_write));
         if !reading && !self.writer.is_empty() && unread >= config.keepalive * (PINGS_MAX + 1) {
             return Err(End::Closed("takes nothing of what is written to it"));

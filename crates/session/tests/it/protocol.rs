@@ -138,6 +138,26 @@ async fn transactions_are_refused_as_pulsar_does_while_they_are_off() {
 }
 
 #[tokio::test]
+async fn who_publishes_faster_than_the_topic_allows_is_not_read_from() {
+    let server = Server::start().await;
+    let namespace: model::NamespaceName = "public/default".parse().unwrap();
+    let rate = model::PublishRate { publish_throttling_rate_in_msg: 100, publish_throttling_rate_in_byte: -1 };
+    server.broker.update_policies(&namespace, |policies| policies.publish_rate = Some(rate)).await.unwrap();
+    let mut client = server.connect().await;
+    client.producer("orders", 7).await;
+    let began = std::time::Instant::now();
+    for n in 0..150 {
+        client.publish(7, n, &message(b"x"));
+    }
+    client.flush().await;
+    for n in 0..150 {
+        assert_eq!(client.expect(Type::SendReceipt).await.send_receipt.unwrap().sequence_id, n);
+    }
+    // A second's worth goes at once; the last waits for the 49 before it.
+    assert!(began.elapsed() >= std::time::Duration::from_millis(450), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn lookups_name_this_broker() {
     let server = Server::start().await;
     let mut client = server.connect().await;
