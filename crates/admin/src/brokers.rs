@@ -1,5 +1,6 @@
 //! `/admin/v2/brokers`, broker stats, health; and what answers where no function worker runs.
 
+use admin_api::stats::SubscriptionStats;
 use axum::{
     Json, Router,
     extract::State,
@@ -7,6 +8,7 @@ use axum::{
     routing::{any, get, post},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 use crate::{
     App,
@@ -111,8 +113,37 @@ pub(crate) fn stats() -> Router<App> {
     Router::new()
         .route("/topics", get(topics))
         .route("/destinations", get(topics))
-        .route("/metrics", get(|| async { Json(Vec::<Value>::new()) }))
+        .route("/metrics", get(metrics))
         .route("/mbeans", get(|| async { Json(Vec::<Value>::new()) }))
+}
+
+/// What `pulsar-admin broker-stats monitoring-metrics` prints, which fails on an empty list: health, and of each namespace
+/// the sums of its topics that are loaded. Names are Pulsar's, from `NamespaceStats` and `BrokerOperabilityMetrics`.
+async fn metrics(State(app): State<App>) -> Json<Vec<Value>> {
+    let dimensions =
+        json!({ "broker": host(&app), "cluster": app.broker.config().cluster_name, "metric": "broker_health" });
+    let health = json!({ "metrics": { "brk_health": u8::from(app.broker.is_healthy()) }, "dimensions": dimensions });
+    let mut namespaces: BTreeMap<_, BTreeMap<&str, f64>> = BTreeMap::new();
+    for (name, stats) in app.broker.loaded_topic_stats().await {
+        let sums = namespaces.entry(name.namespace().to_string()).or_default();
+        let of_subscriptions =
+            |count: fn(&SubscriptionStats) -> f64| stats.subscriptions.values().map(count).sum::<f64>();
+        for (metric, value) in [
+            ("brk_in_rate", stats.msg_rate_in),
+            ("brk_in_tp_rate", stats.msg_throughput_in),
+            ("brk_out_rate", stats.msg_rate_out),
+            ("brk_out_tp_rate", stats.msg_throughput_out),
+            ("brk_storage_size", stats.storage_size as f64),
+            ("brk_msg_backlog", of_subscriptions(|s| s.msg_backlog as f64)),
+            ("brk_no_of_producers", stats.publishers.len() as f64),
+            ("brk_no_of_consumers", of_subscriptions(|s| s.consumers.len() as f64)),
+            ("brk_no_of_subscriptions", stats.subscriptions.len() as f64),
+        ] {
+            *sums.entry(metric).or_default() += value;
+        }
+    }
+    let of_namespaces = |(namespace, sums)| json!({ "metrics": sums, "dimensions": { "namespace": namespace } });
+    Json(std::iter::once(health).chain(namespaces.into_iter().map(of_namespaces)).collect())
 }
 
 async fn topics(State(app): State<App>) -> Json<Value> {

@@ -110,11 +110,12 @@ pub(crate) fn routes() -> Router<App> {
             app.broker.policies(&at.namespace()?)?;
             Ok::<_, Failure>(Done)
         };
-        // Setting what holds anyway is no error; what would not be kept is not taken.
+        // Setting what holds anyway is no error, nor is removing it, for which some are sent without a body; what would not be
+        // kept is not taken.
         let set = move |State(app): State<App>, at: At, bytes: Bytes| async move {
             app.broker.policies(&at.namespace()?)?;
-            let (wanted, holds) = (reply::required::<Value>(&bytes)?, serde_json::from_str::<Value>(default).ok());
-            if Some(wanted) == holds {
+            let (wanted, holds) = (reply::body::<Value>(&bytes)?, serde_json::from_str::<Value>(default).ok());
+            if wanted.is_none() || wanted == holds {
                 return Ok(Done);
             }
             Err(Failure::not_allowed(format!("{name} of a namespace is not supported yet")))

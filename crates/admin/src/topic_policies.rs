@@ -142,7 +142,12 @@ pub(crate) fn routes() -> Router<App> {
             let applies = if query.applied && !applied.is_empty() { Unset::Is(applied) } else { unset };
             Ok::<_, Failure>(applies.answer())
         };
-        router = router.route(&at(policy), any(refuse).get(show));
+        // What is never set is removed without complaint.
+        let remove = |State(app): State<App>, at: At| async move {
+            topic(&app, &at).await?;
+            Ok::<_, Failure>(Done)
+        };
+        router = router.route(&at(policy), any(refuse).get(show).delete(remove));
     }
     router = policy!(
         router, "retention", retention_policies: RetentionPolicies, "", check_own_retention,

@@ -6,7 +6,7 @@
 use model::PublishRate;
 use parking_lot::Mutex;
 use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ pub(crate) struct PublishLimit {
     /// Most topics have none, and should not pay for those that have.
     is_set: AtomicBool,
     buckets: Mutex<[Option<Bucket>; 2]>,
+    /// How often somebody was too fast.
+    times: AtomicU64,
 }
 
 /// What may be published now, in messages or bytes; below zero somebody published ahead.
@@ -32,7 +34,7 @@ struct Bucket {
 
 impl PublishLimit {
     pub(crate) fn new(rate: Option<PublishRate>) -> Self {
-        let limit = Self { is_set: AtomicBool::new(false), buckets: Mutex::default() };
+        let limit = Self { is_set: AtomicBool::new(false), buckets: Mutex::default(), times: AtomicU64::new(0) };
         limit.set(rate);
         limit
     }
@@ -61,7 +63,16 @@ impl PublishLimit {
         let amounts = [f64::from(messages), bytes as f64];
         let mut buckets = self.buckets.lock();
         let rests = buckets.iter_mut().zip(amounts).filter_map(|(bucket, amount)| bucket.as_mut()?.take(amount, now));
-        rests.max().map(|rest| rest.min(REST_MAX))
+        let rest = rests.max()?.min(REST_MAX);
+        if messages > 0 {
+            self.times.fetch_add(1, Relaxed);
+        }
+        Some(rest)
+    }
+
+    /// How often somebody was too fast.
+    pub(crate) fn times(&self) -> u64 {
+        self.times.load(Relaxed)
     }
 }
 
@@ -108,6 +119,7 @@ mod tests {
         assert_eq!(limit.publish(1000, 0), Some(REST_MAX));
         limit.set(rate(1, 0));
         assert_eq!(limit.publish(0, 0), Some(REST_MAX), "the debt stays with the limit");
+        assert_eq!(limit.times(), 1);
         limit.set(rate(0, 0));
         assert_eq!(limit.publish(0, 0), None);
         limit.set(None);

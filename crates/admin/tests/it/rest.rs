@@ -148,6 +148,7 @@ async fn policies_are_kept_removed_and_checked() {
     let rate = server.send("POST", &format!("{N}/dispatchRate"), r#"{"dispatchThrottlingRateInMsg":1}"#).await;
     assert_eq!(rate.refusal(), (405, "dispatchRate of a namespace is not supported yet".to_owned()));
     server.done("POST", &format!("{N}/subscriptionAuthMode"), "\"None\"").await;
+    server.done("POST", &format!("{N}/deduplicationSnapshotInterval"), "").await;
     assert_eq!(server.send("POST", &format!("{N}/messageTTL"), "-5").await.status, 412);
 }
 
@@ -175,6 +176,8 @@ async fn what_is_asked_of_entries_is_kept_and_shown_where_pulsar_shows_it() {
     assert_eq!(larger.status, 412);
     server.done("DELETE", &own("maxMessageSize"), "").await;
     assert_eq!(server.get(&own("maxMessageSize")).await.status, 204);
+    assert_eq!(server.send("POST", &own("dispatchRate"), "{}").await.status, 405);
+    server.done("DELETE", &own("dispatchRate"), "").await;
     let unset = server.get(&own("autoSubscriptionCreation?applied=true")).await.json();
     assert_eq!(unset["allowAutoSubscriptionCreation"], true);
 }
@@ -365,6 +368,24 @@ async fn bodies_are_read_as_jackson_reads_them() {
     assert_eq!(quotas["destination_storage"]["limit"], 10_240);
     let odd = server.send("POST", &format!("{N}/backlogQuota"), r#"{"limit": "ten"}"#).await;
     assert_eq!(odd.status, 400);
+}
+
+#[tokio::test]
+async fn monitoring_metrics_are_health_and_sums_of_namespaces() {
+    let server = Server::start().await;
+    let empty = server.get("/admin/v2/broker-stats/metrics").await.json();
+    assert_eq!((&empty[0]["metrics"]["brk_health"], empty.as_array().map(Vec::len)), (&json!(1), Some(1)));
+    for topic in ["a", "b"] {
+        server.done("PUT", &format!("{P}/{topic}"), "").await;
+        server.done("PUT", &format!("{P}/{topic}/subscription/s"), "").await;
+        server.publish(&format!("persistent://public/default/{topic}"), &[entry(b"m", |_| {})]).await;
+    }
+    let sums = server.get("/admin/v2/broker-stats/metrics").await.json()[1].take();
+    assert_eq!(sums["dimensions"], json!({ "namespace": "public/default" }));
+    assert_eq!(
+        (&sums["metrics"]["brk_msg_backlog"], &sums["metrics"]["brk_no_of_subscriptions"]),
+        (&json!(2.0), &json!(2.0))
+    );
 }
 
 #[tokio::test]

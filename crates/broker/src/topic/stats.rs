@@ -44,6 +44,7 @@ impl Topic {
             bytes_out_counter: subscriptions.values().map(|s| s.bytes_out_counter).sum(),
             msg_out_counter: subscriptions.values().map(|s| s.msg_out_counter).sum(),
             average_msg_size: ratio(bytes, messages),
+            publish_rate_limited_times: self.publish_limit.times() as i64,
             storage_size: self.ledger.storage_bytes() as i64,
             backlog_size: subscriptions.values().map(|s| s.backlog_size).max().unwrap_or(0),
             topic_creation_time_stamp: self.ledger.created_ms() as i64,
