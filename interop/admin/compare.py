@@ -109,6 +109,9 @@ def policies():
     yield same("GET", N)
     yield same("DELETE", f"{N}/backlogQuota?backlogQuotaType=message_age")
     yield same("DELETE", f"{N}/backlogQuota")
+    for auto in [{"topicType": "partitioned"}, {"topicType": "partitioned", "defaultNumPartitions": 0}, {"topicType": "round"},
+                 {"topicType": "non-partitioned", "defaultNumPartitions": 3}, {}]:
+        yield same("POST", f"{N}/autoTopicCreation", {"allowAutoTopicCreation": True, **auto})
     yield same("POST", f"{N}/retention", "text")
     yield same("POST", f"{N}/messageTTL", -5)
     yield same("POST", f"{N}/replication", [])
@@ -508,6 +511,7 @@ def with_messages(base, answers):
         same("GET", f"{t}/examinemessage?initialPosition=latest&messagePosition=1"),
         same("GET", f"{t}/examinemessage?initialPosition=odd&messagePosition=1"),
         same("GET", f"{t}/messageid/1000"),
+        same("GET", f"{t}/subscription/unknown/position/2", cleanup=f"{t}/subscription/unknown"),
         same("GET", f"{t}/messageid/99999999999999"),
         same("DELETE", f"{t}/subscription/shared"),
         same("DELETE", t),
@@ -523,6 +527,8 @@ def with_messages(base, answers):
         if case.get("settle"):
             time.sleep(0.5)
         answers.append((case, request(base, case)))
+        if "cleanup" in case:
+            request(base, same("DELETE", case["cleanup"]))
     client.close()
 
 

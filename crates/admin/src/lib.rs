@@ -4,6 +4,7 @@
 //! there yet answers 405 or 501 with a reason. Source: `org.apache.pulsar.broker.admin.v2`.
 
 mod at;
+mod auto_creation;
 mod brokers;
 mod config;
 mod functions;

@@ -137,7 +137,7 @@ async fn peek(State(app): State<App>, at: At) -> Reply<Response> {
     }
     match app.broker.peek_message(&name, at.subscription()?, n).await {
         Ok(Some(found)) => response(found),
-        Ok(None) | Err(Error::SubscriptionNotFound { .. }) => Err(Failure::not_found("Message not found")),
+        Ok(None) => Err(Failure::not_found("Message not found")),
         Err(other) => Err(other.into()),
     }
 }

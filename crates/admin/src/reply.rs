@@ -11,8 +11,8 @@ use axum::{
 };
 use broker::Error;
 use model::{
-    AutoSubscriptionCreation, AutoTopicCreation, DelayedDeliveryPolicies, PersistencePolicies, PublishRate,
-    RetentionPolicies, SchemaAutoUpdate, SchemaCompatibility,
+    AutoSubscriptionCreation, DelayedDeliveryPolicies, PersistencePolicies, PublishRate, RetentionPolicies,
+    SchemaAutoUpdate, SchemaCompatibility,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -263,7 +263,6 @@ macro_rules! settings {
 settings!(
     RetentionPolicies,
     PersistencePolicies,
-    AutoTopicCreation,
     AutoSubscriptionCreation,
     DelayedDeliveryPolicies,
     PublishRate,

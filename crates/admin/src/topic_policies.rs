@@ -249,7 +249,8 @@ async fn topic(app: &App, at: &At) -> Reply<TopicName> {
 
 /// Source: `PersistentTopicsBase.internalSetMaxMessageSize`.
 async fn set_size(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
-    const REFUSAL: &str = "topic-level maxMessageSize must be greater than or equal to 0 and must be smaller than that in the broker-level";
+    const REFUSAL: &str = "topic-level maxMessageSize must be greater than or equal to 0 and must be smaller than that \
+                           in the broker-level";
     let name = topic(&app, &at).await?;
     let size = u32::of(&bytes, REFUSAL)?;
     if size as usize > app.broker.config().max_message_size {

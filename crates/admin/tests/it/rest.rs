@@ -114,6 +114,10 @@ async fn a_stored_message_is_shown_with_its_metadata_as_headers() {
     assert_eq!((second.header("x-pulsar-num-batch-message"), &second.body[..]), (Some("2"), &two[..]));
     let third = server.get(&format!("{P}/t/subscription/s/position/3")).await;
     assert_eq!(third.refusal(), (404, "Message not found".to_owned()));
+    // Who has no subscription yet may look as well, and leaves none behind.
+    assert_eq!(server.get(&format!("{P}/t/subscription/new/position/2")).await.body[..], two[..]);
+    assert_eq!(server.get(&format!("{P}/t/subscription/new/position/3")).await.status, 404);
+    assert_eq!(server.get(&format!("{P}/t/subscriptions")).await.json(), json!(["s"]));
 
     let last = server.get(&format!("{P}/t/lastMessageId")).await.json();
     assert_eq!((&last["entryId"], &last["batchIndex"]), (&json!(1), &json!(1)));
@@ -180,6 +184,34 @@ async fn what_is_asked_of_entries_is_kept_and_shown_where_pulsar_shows_it() {
     server.done("DELETE", &own("dispatchRate"), "").await;
     let unset = server.get(&own("autoSubscriptionCreation?applied=true")).await.json();
     assert_eq!(unset["allowAutoSubscriptionCreation"], true);
+}
+
+#[tokio::test]
+async fn topics_that_come_to_be_have_partitions_only_where_they_are_partitioned() {
+    let server = Server::start().await;
+    let set = |body: &'static str| server.send("POST", "/admin/v2/namespaces/public/default/autoTopicCreation", body);
+    for (body, wrong) in [
+        (
+            r#"{"allowAutoTopicCreation":true,"topicType":"partitioned"}"#,
+            "cannot be null when the type is partitioned.",
+        ),
+        (
+            r#"{"allowAutoTopicCreation":true,"topicType":"partitioned","defaultNumPartitions":-1}"#,
+            "cannot be less than 1 for partition type.",
+        ),
+        (
+            r#"{"allowAutoTopicCreation":true,"topicType":"non-partitioned","defaultNumPartitions":3}"#,
+            "is not allowed to be set when the type is non-partition.",
+        ),
+    ] {
+        let detail = "Invalid configuration for autoTopicCreationOverride. the detail is [defaultNumPartitions] ";
+        assert_eq!(set(body).await.refusal(), (412, format!("{detail}{wrong}")));
+    }
+    assert_eq!(set(r#"{"allowAutoTopicCreation":true,"topicType":"round"}"#).await.status, 412);
+    assert_eq!(set(r#"{"allowAutoTopicCreation":false,"defaultNumPartitions":-1}"#).await.status, 204);
+    let three = r#"{"allowAutoTopicCreation":true,"topicType":"partitioned","defaultNumPartitions":3}"#;
+    assert_eq!(set(three).await.status, 204);
+    assert_eq!(server.get(&format!("{N}/autoTopicCreation")).await.json()["defaultNumPartitions"], 3);
 }
 
 #[tokio::test]
@@ -301,7 +333,7 @@ async fn health_lookup_and_what_is_not_there() {
     let functions = server.get("/admin/v3/functions/public/default").await;
     assert_eq!(functions.status, 409);
     server.done("PUT", &format!("{P}/t"), "").await;
-    assert_eq!(server.send("POST", &format!("{P}/t/publishRate"), "{}").await.status, 405);
+    assert_eq!(server.send("POST", &format!("{P}/t/dispatchRate"), "{}").await.status, 405);
     assert_eq!(server.get(&format!("{P}/t/odd")).await.status, 404);
     assert_eq!(server.send("PATCH", "/admin/v2/clusters", "").await.status, 405);
     assert_eq!(server.get("/admin/v2/clusters/").await.json(), json!(["standalone"]));

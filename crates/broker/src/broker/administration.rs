@@ -414,10 +414,11 @@ impl Broker {
         .await
     }
 
-    /// The `n`th entry (from 1) that a subscription has not acknowledged.
+    /// The `n`th entry (from 1) that a subscription has not acknowledged; of a subscription that is not there, the `n`th there
+    /// is. Pulsar makes such a subscription, see `PersistentTopicsBase.getSubscriptionReference`; looking should not.
     ///
     /// # Errors
-    /// [`Error::SubscriptionNotFound`].
+    /// [`Error::TopicNotFound`].
     pub async fn peek_message(
         &self,
         topic: &TopicName,
@@ -427,11 +428,18 @@ impl Broker {
         let name = subscription.to_owned();
         let position = self
             .with_topic(topic, move |topic, _| {
-                let (subscription, ledger) = topic.subscription(&name)?;
-                let cursor = subscription.cursor();
-                let mut at = ledger.next_position(ledger.mark_delete(cursor));
+                let cursor = topic.subscription(&name).ok().map(|(subscription, _)| subscription.cursor());
+                let ledger = &topic.ledger;
+                let mut at = match cursor {
+                    Some(cursor) => ledger.next_position(ledger.mark_delete(cursor)),
+                    None => ledger.first_position(),
+                };
+                let first_from = |at| match cursor {
+                    Some(cursor) => ledger.first_unacked(cursor, at),
+                    None => (at <= ledger.last_confirmed()).then_some(at),
+                };
                 for step in 0..n.max(1) {
-                    match ledger.first_unacked(cursor, at) {
+                    match first_from(at) {
                         None => return Ok(None),
                         Some(found) if step + 1 == n.max(1) => return Ok(Some(found)),
                         Some(found) => at = ledger.next_position(found),

@@ -52,9 +52,8 @@ impl Broker {
     /// # Errors
     /// [`Error::Conflict`]: the consumer does not have an entry that is acknowledged: it was acknowledged before, was given to another
     /// consumer or is about to be, or the consumer is not connected any more. [`Error::TopicTerminated`], [`Error::TopicNotFound`],
-    /// [`Error::ProducerFenced`], [`Error::ProducerBlockedQuota`], [`Error::NotReady`]: an output is closed. [`Error::NotAllowed`]: a policy
-    /// of an output's topic refuses an entry. [`Error::BadRequest`]: a
-    /// key, a value, an entry or all of it ([`crate::COMMIT_BYTES_MAX`]) is too long, or a row is no counter. After these nothing has happened. [`Error::Storage`]: the journal
+    /// [`Error::ProducerFenced`], [`Error::ProducerBlockedQuota`], [`Error::NotReady`]: an output is closed. [`Error::NotAllowed`],
+    /// [`Error::BadRequest`]: a policy of an output's topic refuses an entry. [`Error::BadRequest`]: a key, a value, an entry or all of it ([`crate::COMMIT_BYTES_MAX`]) is too long, or a row is no counter. After these nothing has happened. [`Error::Storage`]: the journal
     /// has failed; what was committed is found out with the next start.
     pub fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed>> + Send + use<> {
         let max_entry = self.inner.config.max_message_size;

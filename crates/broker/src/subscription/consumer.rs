@@ -52,6 +52,8 @@ pub(crate) struct Consumer {
     pub(crate) connected_since_ms: u64,
     pub(crate) last_acked_ms: u64,
     pub(crate) last_consumed_ms: u64,
+    /// When it last asked for messages.
+    pub(crate) last_flow_ms: u64,
     pub(crate) msg_out: Rate,
     pub(crate) bytes_out: Rate,
     pub(crate) redelivered: Rate,
@@ -88,6 +90,7 @@ impl Consumer {
             connected_since_ms: now_ms,
             last_acked_ms: 0,
             last_consumed_ms: 0,
+            last_flow_ms: 0,
             msg_out: Rate::default(),
             bytes_out: Rate::default(),
             redelivered: Rate::default(),

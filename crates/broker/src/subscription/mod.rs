@@ -473,8 +473,9 @@ impl Subscription {
     }
 
     /// More permits; `true` when the consumer is one of ours.
-    pub(crate) fn flow(&mut self, key: u64, permits: u32) -> bool {
+    pub(crate) fn flow(&mut self, key: u64, permits: u32, now_ms: u64) -> bool {
         let Some(consumer) = self.consumer_mut(key) else { return false };
+        consumer.last_flow_ms = now_ms;
         if consumer.blocked {
             consumer.held_permits += i64::from(permits);
         } else {

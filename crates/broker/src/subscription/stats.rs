@@ -39,6 +39,7 @@ impl Subscription {
             msg_rate_expired: self.expired.per_s(now),
             total_msg_expired: self.expired.total() as i64,
             last_consumed_timestamp: self.consumers.iter().map(|c| c.last_consumed_ms).max().unwrap_or(0) as i64,
+            last_consumed_flow_timestamp: self.consumers.iter().map(|c| c.last_flow_ms).max().unwrap_or(0) as i64,
             last_acked_timestamp: self.consumers.iter().map(|c| c.last_acked_ms).max().unwrap_or(0) as i64,
             consumers: self.consumers.iter().map(|c| self.one(c, &draining, cx)).collect(),
             is_durable: self.durable,
@@ -82,6 +83,7 @@ impl Subscription {
             client_version: Some(consumer.peer.info.client_version.clone()),
             last_acked_timestamp: consumer.last_acked_ms as i64,
             last_consumed_timestamp: consumer.last_consumed_ms as i64,
+            last_consumed_flow_timestamp: consumer.last_flow_ms as i64,
             metadata: consumer.metadata.clone(),
             key_hash_ranges: self.selector.as_ref().map(|selector| {
                 selector.ranges(consumer.key).iter().map(|r| format!("[{}, {}]", r.start(), r.end())).collect()

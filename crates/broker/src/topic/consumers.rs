@@ -150,7 +150,7 @@ impl Topic {
     }
 
     pub(crate) fn flow(&mut self, cx: &mut Context, at: At, permits: u32) {
-        if self.subscriptions.get_mut(&at.subscription).is_some_and(|s| s.flow(at.consumer, permits)) {
+        if self.subscriptions.get_mut(&at.subscription).is_some_and(|s| s.flow(at.consumer, permits, cx.now_ms)) {
             self.set_ready_for(cx, at.subscription);
         }
     }

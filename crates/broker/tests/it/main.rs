@@ -334,8 +334,10 @@ async fn permits_count_messages_and_bound_what_is_sent() {
     let consumer = test.broker.subscribe(&connection.peer, new_consumer("t", Shared, 1)).await.unwrap();
     let producer = connection.producer("t", 1).await;
     connection.publish(&producer, 0..10, &["k"]).await;
+    assert_eq!(consumer.stats().await.unwrap().last_consumed_flow_timestamp, 0);
     consumer.flow(3);
     assert_eq!(connection.texts(1, 3).await, numbers(0..3));
+    assert!(consumer.stats().await.unwrap().last_consumed_flow_timestamp > 0);
     connection.silent().await;
     consumer.flow(2);
     assert_eq!(connection.texts(1, 2).await, numbers(3..5));
