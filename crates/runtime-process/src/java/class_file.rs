@@ -2,6 +2,10 @@
 //!
 //! Source: the Java Virtual Machine Specification, chapter 4.
 
+/// Interfaces of one class, and bytes of a name: in a file both may be so many that their product fills the memory.
+const INTERFACES_MAX: u16 = 200;
+const NAME_BYTES_MAX: usize = 1 << 10;
+
 /// The names of the class above it and of its interfaces, with dots; `None` where it is no class file, or of a kind that is not known here.
 pub(super) fn ancestors(bytes: &[u8]) -> Option<Vec<String>> {
     let mut class = Reader(bytes);
@@ -16,7 +20,8 @@ pub(super) fn ancestors(bytes: &[u8]) -> Option<Vec<String>> {
     if above != 0 {
         names.push(constants.class_name(above)?);
     }
-    for _ in 0..class.u16()? {
+    let interfaces = class.u16().filter(|count| *count <= INTERFACES_MAX)?;
+    for _ in 0..interfaces {
         names.push(constants.class_name(class.u16()?)?);
     }
     Some(names)
@@ -88,6 +93,7 @@ impl<'a> Constants<'a> {
     fn class_name(&self, number: u16) -> Option<String> {
         let Constant::Class(name) = *self.0.get(usize::from(number))? else { return None };
         let Constant::Text(name) = *self.0.get(usize::from(name))? else { return None };
+        let name = Some(name).filter(|name| name.len() <= NAME_BYTES_MAX)?;
         Some(std::str::from_utf8(name).ok()?.replace('/', "."))
     }
 }
@@ -125,6 +131,14 @@ pub(super) mod tests {
     fn a_class_names_the_class_above_it_and_its_interfaces() {
         let class = class_of("a.B", &["a.Base", "java.io.Serializable", "a.Role$Inner"]);
         assert_eq!(ancestors(&class).unwrap(), ["a.Base", "java.io.Serializable", "a.Role$Inner"]);
+    }
+
+    #[test]
+    fn a_class_of_too_many_or_too_long_names_is_none() {
+        let many: Vec<_> = std::iter::repeat_n("a.Role", usize::from(INTERFACES_MAX) + 2).collect();
+        assert!(ancestors(&class_of("a.B", &many[1..])).is_some());
+        assert!(ancestors(&class_of("a.B", &many)).is_none());
+        assert!(ancestors(&class_of("a.B", &["java.lang.Object", &"a".repeat(NAME_BYTES_MAX + 1)])).is_none());
     }
 
     #[test]

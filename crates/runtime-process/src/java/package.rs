@@ -6,6 +6,7 @@
 
 use functions::{FunctionSpec, Kind};
 use model::function::BATCH_SOURCE_CONFIG_KEY;
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, VecDeque},
     fs::File,
@@ -27,8 +28,13 @@ const SINK: &str = "org.apache.pulsar.io.core.Sink";
 /// What every class has above it, and the one interface of Java itself that is one of those.
 const OBJECT: &str = "java.lang.Object";
 const UNARY_OPERATOR: &str = "java.util.function.UnaryOperator";
-/// Classes that the harness and the machine bring.
-const PROVIDED: [&str; 2] = ["java.", "org.apache.pulsar."];
+/// Classes that the harness and the machine bring, or may.
+const PROVIDED: [&str; 4] = [
+    "java.",
+    "org.apache.pulsar.functions.api.utils.",
+    "org.apache.pulsar.io.core.",
+    "org.apache.pulsar.io.batchdiscovery.",
+];
 /// What a NAR says of itself, and where its libraries are.
 const DEFINITION: &str = "META-INF/services/pulsar-io.yaml";
 const LIBRARIES: &str = "META-INF/bundled-dependencies/";
@@ -42,6 +48,9 @@ const LIBRARIES_MAX: usize = 2_000;
 /// Bytes of libraries that are unpacked for one check, and classes that are looked at: more is not asked for.
 const UNPACKED_BYTES_MAX: usize = 1 << 30;
 const ANCESTORS_MAX: usize = 200;
+
+/// One at a time: each may have a library in memory.
+static CHECKING: Mutex<()> = Mutex::new(());
 
 /// Looks whether the function's class is in its package and is a function, a source or a sink.
 ///
@@ -57,6 +66,7 @@ pub(super) fn check(function: &FunctionSpec, file: &Path) -> Result<(), String> 
         Err(_) => return Ok(()),
         Ok(package) => package,
     };
+    let _turn = CHECKING.lock();
     // What is damaged or too large to look at, Java may still be able to read.
     fits(function, &mut package).unwrap_or(Ok(()))
 }
@@ -171,6 +181,7 @@ impl<R: Read + Seek> Package<R> {
             }
             looked = Some(*number);
         }
+        self.last = None;
         for (number, library) in self.libraries.iter().enumerate().filter(|(number, _)| Some(*number) != looked) {
             let bytes = self.whole.read(library, LIBRARY_BYTES_MAX.min(self.room))?;
             self.room -= bytes.len();

@@ -115,7 +115,11 @@ impl Run {
         match result {
             // They come again, or they do not.
             Err(Error::Unsure(why)) => tracing::debug!(function = self.function.fqfn(), why, "acknowledgements"),
-            Err(Error::Invalid(why)) => return self.impossible(plans, &acks, why),
+            Err(Error::Invalid(why)) => {
+                self.impossible(plans, &acks, why)?;
+                self.ask_again();
+                return Ok(());
+            }
             result => result?,
         }
         let invocations = plans.iter().map(|plan| plan.invocations).sum();
