@@ -60,10 +60,21 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "--NAME VALUE", required = true)]
         arguments: Vec<String>,
     },
+    /// Make machine code of the WASM component on standard input, on standard output.
+    #[cfg(feature = "wasm")]
+    #[command(name = COMPILE, hide = true)]
+    Compile {
+        /// What it may take.
+        memory_bytes: u64,
+    },
     Demo(cli::demo::Args),
     #[command(flatten)]
     Client(cli::Command),
 }
+
+/// What this program does for a broker that compiles: no person calls it.
+#[cfg(feature = "wasm")]
+pub(crate) const COMPILE: &str = "compile-component";
 
 const INSTANCE_HELP: &str = "\
 Code:

@@ -136,8 +136,15 @@ pub(crate) fn runtimes(
         .with(Language::Process, Arc::new(Process::new(children)));
     #[cfg(feature = "wasm")]
     let runtimes = {
+        let compiler = runtime_wasm::Compiler {
+            // This very program, also where its file was replaced by another one meanwhile.
+            program: "/proc/self/exe".into(),
+            arguments: vec![crate::args::COMPILE.into()],
+            // What the allocator only sets aside does not count against the limit.
+            env: vec![("MIMALLOC_ARENA_EAGER_COMMIT".into(), "0".into())],
+        };
         let wasm = runtime_wasm::WasmRuntime::new(config.wasm.clone(), &dir.join("wasm"), clock.clone());
-        runtimes.with(Language::Wasm, Arc::new(wasm.context("start wasmtime")?))
+        runtimes.with(Language::Wasm, Arc::new(wasm.context("start wasmtime")?.compiled_by(compiler)))
     };
     Ok(runtimes)
 }

@@ -58,6 +58,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             runtime.block_on(standalone::run(settings)).map(|()| ExitCode::SUCCESS)
         }
         Command::Config => cli::output::print(&settings::template()).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "wasm")]
+        Command::Compile { memory_bytes } => Ok(runtime_wasm::compile(memory_bytes)),
         Command::Demo(args) => runtime.block_on(cli::demo::run(args)).map(|()| ExitCode::SUCCESS),
         Command::Instance { arguments } => runtime.block_on(instance::run(arguments)),
         Command::Client(command) => match command.local_run()? {

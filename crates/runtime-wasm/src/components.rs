@@ -11,14 +11,16 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
+use tokio::runtime::Handle;
 use wasmtime::component::{
     Component, ComponentExportIndex, HasSelf, InstancePre, Linker,
     types::{ComponentFunc, ComponentItem, Type},
 };
 
 use crate::{
-    Error, Result, bindings,
+    Config, Error, Result, bindings,
     cache::{Cache, Digest, digest},
+    compiler::{self, Compiler, Limits},
     driver::Data,
     engine::Engine,
 };
@@ -32,6 +34,9 @@ pub(crate) struct Components {
     linker: Linker<Data>,
     cache: Cache,
     bytes_max: u64,
+    /// `None`: this process compiles.
+    compiler: Option<Compiler>,
+    limits: Limits,
     /// Compiling takes a core and a lot of memory: one at a time, and never the same one twice.
     compiling: Mutex<()>,
     loaded: Mutex<Loaded>,
@@ -83,7 +88,7 @@ pub(crate) struct Prepared {
 }
 
 impl Components {
-    pub(crate) fn new(engine: &Engine, cache_dir: &Path, bytes_max: u64) -> Result<Self> {
+    pub(crate) fn new(engine: &Engine, cache_dir: &Path, compiler: Option<Compiler>, config: &Config) -> Result<Self> {
         let engine = engine.wasmtime.clone();
         let mut linker = Linker::new(&engine);
         let failed = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
@@ -91,7 +96,16 @@ impl Components {
         bindings::SourceImports::add_to_linker::<_, HasSelf<_>>(&mut linker, |data: &mut Data| &mut data.host)
             .map_err(failed)?;
         let cache = Cache::open(cache_dir, &engine)?;
-        Ok(Self { engine, linker, cache, bytes_max, compiling: Mutex::default(), loaded: Mutex::default() })
+        Ok(Self {
+            engine,
+            linker,
+            cache,
+            bytes_max: config.component_bytes_max,
+            compiler,
+            limits: Limits::new(config),
+            compiling: Mutex::default(),
+            loaded: Mutex::default(),
+        })
     }
 
     /// What is known of a component that was loaded before.
@@ -141,10 +155,16 @@ impl Components {
 
     fn compile(&self, path: &Path, bytes: &[u8], digest: &Digest) -> Result<Component> {
         sniff(path, bytes)?;
-        let failed = |error: wasmtime::Error| Error::Compile { path: path.to_owned(), why: format!("{error:#}") };
-        let component = Component::new(&self.engine, bytes).map_err(failed)?;
-        let code = component.serialize().map_err(failed)?;
-        if let Err(error) = self.cache.put(digest, &code) {
+        let failed = |why: String| Error::Compile { path: path.to_owned(), why };
+        let draft = self.cache.draft(digest)?;
+        match &self.compiler {
+            // The thread is one that may wait.
+            Some(compiler) => Handle::current().block_on(compiler.run(bytes, draft.file(), self.limits)),
+            None => compiler::compile_here(&self.engine, bytes, draft.file()),
+        }
+        .map_err(failed)?;
+        let component = draft.load(&self.engine).map_err(|error| failed(format!("{error:#}")))?;
+        if let Err(error) = self.cache.keep(draft, digest) {
             tracing::warn!(%error, "compiled component is not kept");
         }
         Ok(component)

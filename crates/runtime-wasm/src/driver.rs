@@ -112,11 +112,11 @@ impl Driver {
     }
 
     /// Serves the link until it ends.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         let is_source = self.host().function.kind == Kind::Source;
         let served = async {
             match is_source {
-                true => self.serve_source().await,
+                true => Box::pin(self.serve_source()).await,
                 false => self.serve().await,
             }
         };
@@ -132,10 +132,11 @@ impl Driver {
         loop {
             match self.wait().await {
                 Some(windows) => {
-                    if let Err(error) = self.open().await {
+                    // An instance that waits is small: what it does is on the heap while it does it.
+                    if let Err(error) = Box::pin(self.open()).await {
                         return Exit { is_clean: false, reason: error.to_string() };
                     }
-                    if let Some(exit) = self.call(windows).await {
+                    if let Some(exit) = Box::pin(self.call(windows)).await {
                         return exit;
                     }
                 }

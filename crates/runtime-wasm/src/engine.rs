@@ -53,15 +53,23 @@ impl Drop for Engine {
     }
 }
 
+/// One that only compiles, for engines that run.
+pub(crate) fn compiling() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&config())
+}
+
+/// What compiled code depends on, and stacks.
+fn config() -> wasmtime::Config {
+    let mut config = wasmtime::Config::new();
+    config.epoch_interruption(true).async_stack_size(STACK_BYTES).max_wasm_stack(STACK_BYTES / 2);
+    config
+}
+
 /// Where addresses are short (a limit on them, a container), with fewer instances than asked for.
 fn wasmtime_engine(mut instances: u32) -> Result<wasmtime::Engine> {
     loop {
-        let mut config = wasmtime::Config::new();
-        config
-            .epoch_interruption(true)
-            .async_stack_size(STACK_BYTES)
-            .max_wasm_stack(STACK_BYTES / 2)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+        let mut config = config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
         match wasmtime::Engine::new(&config) {
             Ok(engine) => return Ok(engine),
             Err(error) if instances < 16 => return Err(Error::Engine(format!("{error:#}"))),

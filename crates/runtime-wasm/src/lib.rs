@@ -18,6 +18,7 @@
 
 mod bindings;
 mod cache;
+mod compiler;
 mod components;
 mod driver;
 mod emissions;
@@ -30,6 +31,7 @@ mod network;
 mod outbox;
 mod source;
 
+pub use compiler::{Compiler, compile};
 pub use error::{Error, Result};
 
 use async_trait::async_trait;
@@ -67,6 +69,11 @@ pub struct Config {
     pub effects_bytes_max: usize,
     /// A component that is larger is refused.
     pub component_bytes_max: u64,
+    /// Memory of the process that compiles a component.
+    pub compile_memory_bytes: u64,
+    /// How long compiling a component may take.
+    #[serde(with = "humantime_serde")]
+    pub compile_timeout: Duration,
     /// Directories below which `customRuntimeOptions` may grant some to a function; none by default.
     pub grantable_directories: Vec<PathBuf>,
     /// Addresses that `customRuntimeOptions` may let a function connect to, as `host:port`; `*` is any host but this machine, or any port. None
@@ -85,6 +92,8 @@ impl Default for Config {
             timeout_default: Duration::from_secs(60),
             effects_bytes_max: 64 << 20,
             component_bytes_max: 256 << 20,
+            compile_memory_bytes: 2 << 30,
+            compile_timeout: Duration::from_secs(5 * 60),
             grantable_directories: Vec::new(),
             grantable_addresses: Vec::new(),
         }
@@ -96,6 +105,7 @@ pub struct WasmRuntime {
     config: Config,
     cache_dir: PathBuf,
     clock: Arc<dyn seams::Clock>,
+    compiler: Option<Compiler>,
     started: Mutex<Option<Arc<Started>>>,
 }
 
@@ -120,7 +130,14 @@ impl WasmRuntime {
     /// The directory cannot be made.
     pub fn new(config: Config, cache_dir: &Path, clock: Arc<dyn seams::Clock>) -> Result<Self> {
         cache::make_dir(cache_dir)?;
-        Ok(Self { config, cache_dir: cache_dir.to_owned(), clock, started: Mutex::default() })
+        Ok(Self { config, cache_dir: cache_dir.to_owned(), clock, compiler: None, started: Mutex::default() })
+    }
+
+    /// With a program that compiles; without one, this process does, keeps the memory that took, and has no limits on it.
+    #[must_use]
+    pub fn compiled_by(mut self, compiler: Compiler) -> Self {
+        self.compiler = Some(compiler);
+        self
     }
 
     fn started(&self) -> Result<Arc<Started>> {
@@ -130,7 +147,7 @@ impl WasmRuntime {
         }
         let config = self.config.clone();
         let engine = engine::Engine::new(&config)?;
-        let components = components::Components::new(&engine, &self.cache_dir, config.component_bytes_max)?;
+        let components = components::Components::new(&engine, &self.cache_dir, self.compiler.clone(), &config)?;
         let threads = engine::Threads::start(&config)?;
         let memory = Arc::new(memory::Total::new(config.memory_bytes_total));
         let shared = Arc::new(Shared { config, engine, components, memory, clock: Arc::clone(&self.clock) });
@@ -184,7 +201,7 @@ impl Runtime for WasmRuntime {
         let (mut link, end) = link();
         link.runs_many = Some(false);
         let opens_now = facts.has_setup || instance.function.kind == Kind::Source;
-        let mut driver = driver::Driver::new(shared, instance, path, end)?;
+        let mut driver = Box::new(driver::Driver::new(shared, instance, path, end)?);
         if opens_now {
             // On the threads of the guests, as everything they do.
             let opened = threads.handle().spawn(async move { driver.open().await.map(|()| driver) });

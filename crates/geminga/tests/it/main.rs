@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on says where.
 
+#[cfg(feature = "wasm")]
+mod compiler;
 mod connectors;
 mod forward;
 mod go_function;

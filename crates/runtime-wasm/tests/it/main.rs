@@ -1,5 +1,6 @@
 //! The runtime, driven through its link as the instance loop drives it.
 
+mod compiler;
 mod grants;
 mod guests;
 mod harness;
