@@ -280,6 +280,10 @@ impl State {
             return;
         }
         if self.cursors.len() <= slot as usize {
+            if self.cursors.is_empty() {
+                // Most topics have one.
+                self.cursors.reserve_exact(slot as usize + 1);
+            }
             self.cursors.resize_with(slot as usize + 1, || None);
         }
         self.cursors[slot as usize] = Some(cursor);

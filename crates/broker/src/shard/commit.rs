@@ -49,12 +49,12 @@ pub(super) struct Pending {
     outputs: Vec<Published>,
     after: Vec<After>,
     /// A topic that is being unloaded.
-    retired: Option<Topic>,
+    retired: Option<Box<Topic>>,
 }
 
 impl Pending {
     pub(super) fn retired(lsn: journal::Lsn, topic: Topic) -> Self {
-        Self { lsn, appends: Vec::new(), outputs: Vec::new(), after: Vec::new(), retired: Some(topic) }
+        Self { lsn, appends: Vec::new(), outputs: Vec::new(), after: Vec::new(), retired: Some(Box::new(topic)) }
     }
 }
 

@@ -49,7 +49,7 @@ const EVENTS_PER_TURN: usize = 256;
 
 /// Topics and what their handling needs. Two halves, so that a topic can be borrowed beside the context.
 pub(crate) struct Shard {
-    pub(crate) topics: FxHashMap<u64, Topic>,
+    pub(crate) topics: FxHashMap<u64, Box<Topic>>,
     pub(crate) names: FxHashMap<TopicName, u64>,
     pub(crate) cx: Context,
     pending: VecDeque<Pending>,
@@ -355,7 +355,7 @@ impl Shard {
             topic.set_ready(&mut self.cx);
         }
         self.names.insert(name.clone(), id);
-        self.topics.insert(id, topic);
+        self.topics.insert(id, Box::new(topic));
         Ok(id)
     }
 
@@ -377,7 +377,7 @@ impl Shard {
             self.names.remove(topic.name());
             // What is still on its way to the disk is committed before the row is given back.
             topic.ledger.flush_acks(&mut self.cx.batch);
-            self.retire(topic);
+            self.retire(*topic);
         }
     }
 

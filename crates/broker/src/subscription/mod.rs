@@ -345,6 +345,10 @@ impl Subscription {
             self.replay.stirred = true;
         }
         let key = consumer.key;
+        if self.consumers.is_empty() {
+            // Most have one.
+            self.consumers.reserve_exact(1);
+        }
         self.consumers.push(consumer);
         if self.kind.is_single_active() {
             self.pick_active(cx, ledger, partition, Some(key));

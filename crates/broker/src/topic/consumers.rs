@@ -13,7 +13,7 @@ use crate::{
     peer::{Outgoing, Peer},
     requests::{Ack, NewConsumer},
     shard::{After, At, Context},
-    subscription::{Consumer, Subscription},
+    subscription::Consumer,
 };
 
 /// The cursor behind a consumer and, if it reads what compaction left, the one that has not acknowledged that.
@@ -76,14 +76,14 @@ impl Topic {
         } else {
             self.ledger.entries_added() == 0
         };
-        let mut consumers = self.subscriptions.values().flat_map(Subscription::consumers);
+        let mut consumers = self.subscriptions.values().flat_map(|subscription| subscription.consumers());
         empty && self.producers.is_empty() && consumers.all(|consumer| self.any_schema.contains(&consumer.key))
     }
 
     /// Forgets which consumers take every schema when they are gone.
     pub(super) fn purge_any_schema(&mut self) {
         if !self.any_schema.is_empty() {
-            let consumers = self.subscriptions.values().flat_map(Subscription::consumers);
+            let consumers = self.subscriptions.values().flat_map(|subscription| subscription.consumers());
             let known = std::mem::take(&mut self.any_schema);
             self.any_schema = consumers.map(|consumer| consumer.key).filter(|key| known.contains(key)).collect();
         }

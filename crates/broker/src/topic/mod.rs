@@ -43,7 +43,8 @@ pub(crate) struct Topic {
     id: u64,
     pub(crate) ledger: ManagedLedger,
     producers: FxHashMap<u64, Producer>,
-    subscriptions: FxHashMap<u64, Subscription>,
+    /// Most topics have one, and a map has room for several.
+    subscriptions: FxHashMap<u64, Box<Subscription>>,
     by_name: FxHashMap<String, u64>,
     pub(crate) policies: Arc<TopicPolicies>,
     pub(crate) publish_limit: Arc<PublishLimit>,
@@ -312,7 +313,7 @@ impl Topic {
         let id = cx.next_id();
         let mut subscription = Subscription::new((id, self.id), name.clone(), cursor, durable, &self.ledger, cx.now_ms);
         subscription.set_delays(self.policies.delayed_delivery);
-        self.subscriptions.insert(id, subscription);
+        self.subscriptions.insert(id, Box::new(subscription));
         if name == SUBSCRIPTION {
             self.compaction_cursor = Some(cursor);
         }
@@ -320,7 +321,7 @@ impl Topic {
         id
     }
 
-    fn remove_subscription(&mut self, id: u64) -> Option<Subscription> {
+    fn remove_subscription(&mut self, id: u64) -> Option<Box<Subscription>> {
         let subscription = self.subscriptions.remove(&id)?;
         self.by_name.remove(subscription.name());
         self.compaction_cursor.take_if(|cursor| *cursor == subscription.cursor());
@@ -344,7 +345,7 @@ impl Topic {
     /// [`crate::Error::SubscriptionNotFound`].
     pub(crate) fn cursor(&self, name: &str) -> Result<CursorId> {
         let id = self.subscription_id(name)?;
-        self.subscriptions.get(&id).map(Subscription::cursor).ok_or_else(|| self.no_subscription(name))
+        self.subscriptions.get(&id).map(|subscription| subscription.cursor()).ok_or_else(|| self.no_subscription(name))
     }
 
     pub(crate) fn subscription_id(&self, name: &str) -> Result<u64> {

@@ -269,7 +269,8 @@ async fn run_once(parts: &Parts, spec: &InstanceSpec, shared: &Arc<Shared>) -> R
     }
     let link = parts.runtime.start(spec.clone()).await?;
     let usage = link.usage.clone();
-    let run = Run::open(parts.clone(), spec, shared.clone(), link, session).await?;
+    // What opening takes is given back: most instances wait for most of their lives.
+    let run = Box::new(Box::pin(Run::open(parts.clone(), spec, shared.clone(), link, session)).await?);
     shared.is_running(parts.clock.monotonic(), usage);
     Ok(run.run(&shared.stop).await)
 }

@@ -100,9 +100,9 @@ impl Outputs {
         let schema = record.schema.as_ref();
         let of = once.map(|message| message.input);
         match self.find(of, topic, schema) {
-            None => self.open(session, topic, schema, once).await?,
+            None => Box::pin(self.open(session, topic, schema, once)).await?,
             Some(route) if route.look_at.is_some_and(|at| at <= Instant::now()) => {
-                self.look(session, topic, schema, once).await;
+                Box::pin(self.look(session, topic, schema, once)).await;
             }
             Some(_) => {}
         }

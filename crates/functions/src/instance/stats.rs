@@ -96,10 +96,10 @@ pub struct UserMetric {
     pub max: f64,
 }
 
-/// Durations in buckets an eighth of a power of two wide: quantiles within 9 %, one kilobyte.
-#[derive(Clone)]
+/// Durations in buckets an eighth of a power of two wide: quantiles within 9 %, one kilobyte once there are some.
+#[derive(Clone, Default)]
 pub struct Latency {
-    buckets: Box<[u32; Self::BUCKETS]>,
+    buckets: Option<Box<[u32; Self::BUCKETS]>>,
     count: u64,
     sum: Duration,
 }
@@ -133,7 +133,7 @@ impl Latency {
     fn add_all(&mut self, count: u64, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let Some(mean_us) = us.checked_div(count) else { return };
-        let bucket = &mut self.buckets[Self::bucket(mean_us)];
+        let bucket = &mut self.buckets.get_or_insert_with(|| Box::new([0; Self::BUCKETS]))[Self::bucket(mean_us)];
         *bucket = bucket.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         self.count += count;
         self.sum = self.sum.saturating_add(took);
@@ -160,20 +160,15 @@ impl Latency {
     /// Milliseconds below which the share `q` (0 to 1) of all was; `None` when there is none.
     #[must_use]
     pub fn quantile_ms(&self, q: f64) -> Option<f64> {
-        let total: u64 = self.buckets.iter().map(|&n| u64::from(n)).sum();
+        let buckets = self.buckets.as_deref()?;
+        let total: u64 = buckets.iter().map(|&n| u64::from(n)).sum();
         let rank = ((q * total as f64).ceil() as u64).max(1);
         let mut seen = 0;
-        let bucket = self.buckets.iter().position(|&n| {
+        let bucket = buckets.iter().position(|&n| {
             seen += u64::from(n);
             seen >= rank
         })?;
         Some(Self::value(bucket) / 1e3)
-    }
-}
-
-impl Default for Latency {
-    fn default() -> Self {
-        Self { buckets: Box::new([0; Self::BUCKETS]), count: 0, sum: Duration::ZERO }
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) struct Keeper {
 /// What runs, for those who ask.
 #[derive(Default)]
 struct State {
-    running: parking_lot::Mutex<BTreeMap<u32, Kept>>,
+    running: parking_lot::Mutex<BTreeMap<u32, Box<Kept>>>,
     /// Those that finish what they have in hand.
     going: parking_lot::Mutex<BTreeMap<u32, Meter>>,
     /// How many both are.
@@ -131,8 +131,8 @@ impl Keeper {
 
     /// What instances do with their time: those that run or start, and those that are going.
     pub(super) fn meters(&self) -> (Vec<(u32, Meter)>, Vec<(u32, Meter)>) {
-        let meter = |(id, kept): (&u32, &Kept)| Some((*id, kept.instance.as_ref()?.meter()));
-        let running = self.state.running.lock().iter().filter_map(meter).collect();
+        let running = self.state.running.lock();
+        let running = running.iter().filter_map(|(id, kept)| Some((*id, kept.instance.as_ref()?.meter()))).collect();
         let going = self.state.going.lock().iter().map(|(id, meter)| (*id, meter.clone())).collect();
         (running, going)
     }
@@ -140,8 +140,7 @@ impl Keeper {
     /// What runs or starts: its number, what it was started to be expected to use, and what it does.
     pub(super) fn running(&self) -> Vec<(u32, Limits, Meter)> {
         let running = self.state.running.lock();
-        let of = |(id, kept): (&u32, &Kept)| Some((*id, kept.requests, kept.instance.as_ref()?.meter()));
-        running.iter().filter_map(of).collect()
+        running.iter().filter_map(|(id, kept)| Some((*id, kept.requests, kept.instance.as_ref()?.meter()))).collect()
     }
 
     /// By instance, the last value of each metric that its code records.
@@ -212,7 +211,7 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
             let running = state.running.lock();
             let made = running.iter().map(|(id, kept)| (*id, kept.made)).collect();
             let going = state.going.lock().keys().copied().collect();
-            now.next(&made, &going, |id| running.get(&id).is_some_and(Kept::is_up))
+            now.next(&made, &going, |id| running.get(&id).is_some_and(|kept| kept.is_up()))
         };
         state.share(&now);
         // Who was stopped missed something on purpose; who sleeps is woken by what came.
@@ -222,10 +221,11 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
                 state.let_go(&ids, &mut drains, &hurry);
                 Ok(true)
             }
+            // What this takes is given back: most functions stay as they are for long.
             // Prepared before the old one goes, so that there is no gap, and none at all when the new code is no good.
             Some(step @ (Step::Start(_) | Step::Replace(_))) => {
-                match prepare(&around, &now, &mut prepared, &wanted).await {
-                    Ok(true) => begin(&around, &state, &now, step, &mut skips).await.map(|()| true),
+                match Box::pin(prepare(&around, &now, &mut prepared, &wanted)).await {
+                    Ok(true) => Box::pin(begin(&around, &state, &now, step, &mut skips)).await.map(|()| true),
                     Ok(false) => continue,
                     Err(error) => Err(error),
                 }
@@ -271,7 +271,7 @@ async fn keep(around: Arc<Around>, mut wanted: watch::Receiver<Option<Wanted>>, 
     }
     hurry.trigger();
     let all = state.running.lock().keys().copied().collect();
-    stop(&state, all).await;
+    Box::pin(stop(&state, all)).await;
     while let Some(gone) = drains.join_next().await {
         state.gone(gone);
     }
@@ -474,7 +474,7 @@ async fn begin(
             retry_at: None,
         };
         revive_one(around, state.sharing(wanted), wanted, id, &mut kept)?;
-        state.running.lock().insert(id, kept);
+        state.running.lock().insert(id, Box::new(kept));
     }
     state.count();
     Ok(())
@@ -534,7 +534,7 @@ async fn drain(instance: Box<dyn Running>, hurry: Shutdown) {
 
 /// Stops instances together; one that does not end is given up.
 async fn stop(state: &State, ids: Vec<u32>) {
-    let gone: Vec<Kept> = {
+    let gone: Vec<_> = {
         let mut running = state.running.lock();
         ids.iter().filter_map(|id| running.remove(id)).collect()
     };

@@ -24,7 +24,7 @@ impl Run {
                 self.shared.status.lock().received(messages.len() as u64);
                 let messages: Vec<Arc<Message>> = messages.into_iter().map(Arc::new).collect();
                 if self.windows.is_some() {
-                    self.keep_in_window(&messages).await?;
+                    Box::pin(self.keep_in_window(&messages)).await?;
                 } else if self.function.guarantee == Guarantee::AtmostOnce {
                     let mut plan = Plan::default();
                     plan.commit.acks = messages.iter().map(|m| (m.input, m.id)).collect();
@@ -64,7 +64,7 @@ impl Run {
         self.shared.status.lock().received(messages.len() as u64);
         messages.iter().for_each(|message| self.demand.again(message.input));
         if self.windows.is_some() {
-            return self.keep_in_window(&messages).await;
+            return Box::pin(self.keep_in_window(&messages)).await;
         }
         let later = std::mem::take(&mut self.queue);
         messages.into_iter().for_each(|message| self.invoke(Work::Message(message)));

@@ -178,6 +178,10 @@ impl Run {
         Ok(())
     }
 
+    pub(super) fn has_given_up(&self) -> bool {
+        !self.given_up.is_empty()
+    }
+
     /// What can never be committed is to blame on what user code made of its input: as if that had thrown.
     pub(super) async fn give_up(&mut self) -> Result<()> {
         while let Some((work, exception)) = self.given_up.pop_front() {

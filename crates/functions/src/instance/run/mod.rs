@@ -219,24 +219,27 @@ impl Run {
     }
 
     /// Runs until user code ends, something fails, or `stop` is notified and what was begun is done.
-    pub(super) async fn run(mut self, stop: &Notify) -> End {
+    ///
+    /// What a wait takes is small, and what is done between two waits is on the heap for so long: there may be thousands of instances that
+    /// wait.
+    pub(super) async fn run(mut self: Box<Self>, stop: &Notify) -> End {
         let end = self.drive(stop).await.unwrap_or_else(End::Failed);
         // The next run reads what these write.
         while self.commits.next().await.is_some() {}
         if !matches!(end, End::Exited(_)) {
-            self.part().await;
+            Box::pin(self.part()).await;
         }
         end
     }
 
     /// Lets user code end by itself: no more requests come, and what it still says is a log line or nothing.
-    async fn part(self) {
-        let Link { requests, mut events, .. } = self.link;
+    async fn part(self: Box<Self>) {
+        let Self { link, session, shared, parts, .. } = *self;
+        let Link { requests, mut events, .. } = link;
         drop(requests);
         // What it did not do goes to others at once.
-        drop(self.session);
-        let shared = self.shared;
-        let clock = self.parts.clock;
+        drop(session);
+        let clock = parts.clock;
         let until_exit = async {
             while let Some(batch) = events.recv().await {
                 for event in batch {
@@ -254,12 +257,14 @@ impl Run {
     async fn drive(&mut self, stop: &Notify) -> Result<End> {
         let shared = self.shared.clone();
         self.plan_look();
-        self.fire_windows().await?;
+        Box::pin(self.fire_windows()).await?;
         loop {
-            self.give_up().await?;
+            if self.has_given_up() {
+                Box::pin(self.give_up()).await?;
+            }
             // Elements are done with when they are stored; what waits is their windows.
             if self.windows_wait || self.windows.as_ref().is_some_and(Windows::is_behind) {
-                self.fire_windows().await?;
+                Box::pin(self.fire_windows()).await?;
             }
             let has_room = !self.has_many_windows() && !self.refused.is_full() && !self.unacked.is_full();
             if !self.is_stopping && has_room {
@@ -281,8 +286,8 @@ impl Run {
                         is_clean: false,
                         reason: "user code has ended without a word".into(),
                     })]);
-                    if let Some(exit) = self.events(events).await? {
-                        self.finish_commits().await?;
+                    if let Some(exit) = Box::pin(self.events(events)).await? {
+                        Box::pin(self.finish_commits()).await?;
                         return Ok(End::Exited(exit));
                     }
                 }
@@ -290,8 +295,8 @@ impl Run {
                 Some((asked, answer)) = self.answers.next(), if self.owed.has_room() => self.owed.answer(asked, answer),
                 room = room(&self.link.requests), if sends => self.send(room),
                 () = stop.notified() => self.stop(),
-                () = shared.others_changed.notified() => self.adopt().await?,
-                () = sleep(wait) => self.tick().await?,
+                () = shared.others_changed.notified() => Box::pin(self.adopt()).await?,
+                () = sleep(wait) => Box::pin(self.tick()).await?,
             }
         }
     }
