@@ -219,9 +219,8 @@ async fn partitions_that_are_added_are_published_to() {
     }
     assert_eq!(found.len(), 2);
     // A look that fails is in nobody's way, and not the last.
-    let mut page = bench.book.shared.lock();
-    (page.partitions, page.refuses) = (4, true);
-    drop(page);
+    bench.book.shared.lock().partitions = 4;
+    bench.book.shared.lock().refuses = true;
     bench.publish("out", None).await.unwrap();
     assert_eq!(bench.opened(), 2, "it is not time to look yet");
     tokio::time::advance(LOOK_FOR_PARTITIONS).await;
