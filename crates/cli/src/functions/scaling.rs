@@ -153,7 +153,7 @@ pub(super) async fn run(admin: &Admin, kind: Kind, command: Command) -> anyhow::
         Command::Set { target, bounds, file } => {
             let (name, call) = at(&target, "")?;
             let before = match &file {
-                Some(path) => Some(read(path)?),
+                Some(path) => Some(rules_in(path)?),
                 None => rules(name.at(admin, kind)).await?,
             };
             ensure!(file.is_some() || bounds.is_given(), "say how it scales, with --max-instances at least");
@@ -190,8 +190,11 @@ pub(super) async fn run(admin: &Admin, kind: Kind, command: Command) -> anyhow::
     }
 }
 
-/// Rules in a file: those alone, or within what `get` shows.
-fn read(path: &Path) -> anyhow::Result<Spec> {
+/// Rules in a file of YAML or JSON: those alone, or within what `get` shows.
+///
+/// # Errors
+/// It cannot be read, or has no rules.
+pub(crate) fn rules_in(path: &Path) -> anyhow::Result<Spec> {
     let mut value = Value::Object(super::wish::object(path)?);
     if let Some(spec) = value.get_mut("spec") {
         value = spec.take();
@@ -303,6 +306,22 @@ mod tests {
         for bad in ["", "fast", "{", "{\"rate\": {\"tarjetAge\": \"2s\"}}"] {
             assert!(policy(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn rules_in_a_file_are_yaml_or_json_alone_or_within_what_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |text: &str| {
+            let path = dir.path().join("rules");
+            std::fs::write(&path, text).unwrap();
+            rules_in(&path).map(|rules| rules.max_replicas).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(of(r#"{"maxReplicas": 7, "policy": {"rate": {"targetAge": "2s"}}}"#).unwrap(), 7);
+        assert_eq!(of("maxReplicas: 8\npolicy:\n  rate: {targetAge: 2s}\n").unwrap(), 8);
+        assert_eq!(of(r#"{"phase": "awake", "spec": {"maxReplicas": 9, "policy": {"rate": {}}}}"#).unwrap(), 9);
+        assert!(of("maxReplicas: [").unwrap_err().contains("cannot be read"));
+        let misspelt = of("maxReplicas: 8\npolicy: {rat: {}}\n").unwrap_err();
+        assert!(misspelt.contains("has no rules of scaling") && misspelt.contains("rat"), "{misspelt}");
     }
 
     #[test]

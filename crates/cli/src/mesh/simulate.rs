@@ -3,7 +3,7 @@
 mod report;
 mod summary;
 
-use crate::output;
+use crate::{functions::scaling::rules_in, output};
 use anyhow::{Context, bail};
 use simulate::{Comparison, Contender, DRAWN, Drawn, POLICIES, Rates, Setting, TRACES, Ticks, Trace};
 use std::{
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// A file with a trace or a policy is read up to this size.
+/// A file with a trace is read up to this size.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Traces drawn at once, at most: each takes some seconds.
 const DRAWN_MAX: u64 = 1_000;
@@ -203,7 +203,7 @@ fn contenders(names: &[String], setting: &Setting, trace: &Trace) -> anyhow::Res
         let new = if name == "all" {
             Contender::all(setting, trace)?
         } else if !POLICIES.contains(&name.as_str()) && Path::new(name).extension().is_some() {
-            let spec = rules(&read(name)?).with_context(|| format!("{name} is no scaling"))?;
+            let spec = rules_in(Path::new(name))?;
             vec![Contender::of(&stem(name), name, spec, setting)?]
         } else {
             vec![Contender::named(name, setting, trace)?]
@@ -216,12 +216,6 @@ fn contenders(names: &[String], setting: &Setting, trace: &Trace) -> anyhow::Res
         }
     }
     Ok(contenders)
-}
-
-/// Rules in YAML, of which JSON is a part, as `functions scaling set --file` takes them.
-fn rules(text: &str) -> anyhow::Result<autoscale::Spec> {
-    let value: serde_json::Value = serde_saphyr::from_str(text).context("it is neither YAML nor JSON")?;
-    Ok(serde_json::from_value(value)?)
 }
 
 fn stem(file: &str) -> String {
@@ -246,18 +240,4 @@ fn write_plots(directory: &Path, work: &str, comparison: &Comparison) -> anyhow:
         std::fs::write(&path, svg).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_are_yaml_or_json() {
-        let of = |text: &str| rules(text).map(|rules| rules.max_replicas).map_err(|error| format!("{error:#}"));
-        assert_eq!(of(r#"{"maxReplicas": 7, "policy": {"rate": {"targetAge": "2s"}}}"#).unwrap(), 7);
-        assert_eq!(of("maxReplicas: 8\npolicy:\n  rate: {targetAge: 2s}\n").unwrap(), 8);
-        assert!(of("maxReplicas: [").unwrap_err().contains("neither YAML nor JSON"));
-        assert!(of("maxReplicas: 8\npolicy: {rat: {}}\n").unwrap_err().contains("rat"));
-    }
 }
