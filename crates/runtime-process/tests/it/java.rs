@@ -230,7 +230,8 @@ async fn an_exception_is_the_outcome_and_the_next_message_is_served() {
 #[tokio::test]
 async fn a_class_that_is_not_there_or_no_function_is_refused_before_it_is_started() {
     let kit = kit!();
-    let prepared = |spec: FunctionSpec| async { kit.java.prepare(&spec).await.map_err(|error| error.to_string()) };
+    let java = &kit.java;
+    let prepared = |spec: FunctionSpec| async move { java.prepare(&spec).await.map_err(|error| error.to_string()) };
     for class in ["ExclamationFunction", "JavaNativeExclamationFunction", "WordCountFunction"] {
         assert_eq!(prepared(kit.example(class)).await, Ok(()), "{class}");
     }
