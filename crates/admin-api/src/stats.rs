@@ -273,6 +273,9 @@ pub struct PartitionedTopicStats {
     pub sum: TopicStats,
     pub metadata: crate::PartitionedTopicMetadata,
     pub partitions: BTreeMap<String, TopicStats>,
+    /// Where a producer is among those of the sum, by its name.
+    #[serde(skip)]
+    publisher_at: BTreeMap<Option<String>, usize>,
 }
 
 impl PartitionedTopicStats {
@@ -283,7 +286,7 @@ impl PartitionedTopicStats {
         Self { metadata, ..Self::default() }
     }
 
-    /// Adds one partition.
+    /// Adds one partition; its clients are those of the others again. Source: Pulsar's `TopicStatsImpl.add`.
     pub fn add(&mut self, name: String, one: TopicStats, keep: bool) {
         let sum = &mut self.sum;
         sum.msg_rate_in += one.msg_rate_in;
@@ -304,13 +307,49 @@ impl PartitionedTopicStats {
             (a, b) => a.min(b),
         };
         sum.last_publish_time_stamp = sum.last_publish_time_stamp.max(one.last_publish_time_stamp);
+        for theirs in &one.publishers {
+            // The producer of a partitioned topic has one name on all its partitions.
+            match self.publisher_at.get(&theirs.producer_name).and_then(|&at| sum.publishers.get_mut(at)) {
+                Some(ours) => ours.add(theirs),
+                None => {
+                    self.publisher_at.insert(theirs.producer_name.clone(), sum.publishers.len());
+                    sum.publishers.push(theirs.clone());
+                }
+            }
+        }
         for (name, theirs) in &one.subscriptions {
             sum.subscriptions.entry(name.clone()).or_default().add(theirs);
         }
         if keep {
-            sum.publishers.extend(one.publishers.iter().cloned());
             self.partitions.insert(name, one);
         }
+    }
+}
+
+impl PublisherStats {
+    /// Adds what the same producer does on another partition.
+    fn add(&mut self, other: &Self) {
+        self.msg_rate_in += other.msg_rate_in;
+        self.msg_throughput_in += other.msg_throughput_in;
+        self.chunked_message_rate += other.chunked_message_rate;
+        self.average_msg_size = if self.msg_rate_in > 0.0 { self.msg_throughput_in / self.msg_rate_in } else { 0.0 };
+    }
+}
+
+impl ConsumerStats {
+    /// Adds what the same consumer does on another partition.
+    fn add(&mut self, other: &Self) {
+        self.msg_rate_out += other.msg_rate_out;
+        self.msg_throughput_out += other.msg_throughput_out;
+        self.bytes_out_counter += other.bytes_out_counter;
+        self.msg_out_counter += other.msg_out_counter;
+        self.msg_rate_redeliver += other.msg_rate_redeliver;
+        self.message_ack_rate += other.message_ack_rate;
+        self.chunked_message_rate += other.chunked_message_rate;
+        self.available_permits = self.available_permits.saturating_add(other.available_permits);
+        self.unacked_messages = self.unacked_messages.saturating_add(other.unacked_messages);
+        self.blocked_consumer_on_unacked_msgs |= other.blocked_consumer_on_unacked_msgs;
+        self.draining_hashes_cleared_total += other.draining_hashes_cleared_total;
     }
 }
 
@@ -332,6 +371,53 @@ impl SubscriptionStats {
         self.r#type.clone_from(&other.r#type);
         self.is_durable = other.is_durable;
         self.durable = other.durable;
-        self.consumers.extend(other.consumers.iter().cloned());
+        self.subscription_properties.extend(other.subscription_properties.clone());
+        // As many as before are the same again, in the same order, as Pulsar has it.
+        if self.consumers.len() == other.consumers.len() {
+            self.consumers.iter_mut().zip(&other.consumers).for_each(|(ours, theirs)| ours.add(theirs));
+        } else {
+            self.consumers.extend(other.consumers.iter().cloned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One partition, with a producer of each of these names and a consumer of `s`.
+    fn partition(producers: &[&str], in_per_s: f64, out: i64) -> TopicStats {
+        let publisher = |name: &&str| PublisherStats {
+            producer_name: Some((*name).to_owned()),
+            msg_rate_in: in_per_s,
+            msg_throughput_in: in_per_s * 10.0,
+            ..Default::default()
+        };
+        let consumer = ConsumerStats { consumer_name: "c".to_owned(), msg_out_counter: out, ..Default::default() };
+        let subscription_properties = [("k".to_owned(), "v".to_owned())].into();
+        let subscription =
+            SubscriptionStats { consumers: vec![consumer], subscription_properties, ..Default::default() };
+        TopicStats {
+            publishers: producers.iter().map(publisher).collect(),
+            subscriptions: [("s".to_owned(), subscription)].into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_client_of_all_partitions_is_counted_once() {
+        for keep in [true, false] {
+            let mut all = PartitionedTopicStats::new(3);
+            all.add("t-partition-0".to_owned(), partition(&["a"], 1.0, 3), keep);
+            all.add("t-partition-1".to_owned(), partition(&["b", "a"], 2.0, 4), keep);
+            all.add("t-partition-2".to_owned(), partition(&[], 0.0, 5), keep);
+            let told: Vec<_> = all.sum.publishers.iter().map(|p| (p.producer_name.as_deref(), p.msg_rate_in)).collect();
+            assert_eq!(told, [(Some("a"), 3.0), (Some("b"), 2.0)]);
+            assert_eq!(all.sum.publishers[0].average_msg_size, 10.0);
+            let consumers = &all.sum.subscriptions["s"].consumers;
+            assert_eq!((consumers.len(), consumers[0].msg_out_counter), (1, 12));
+            assert_eq!(all.sum.subscriptions["s"].subscription_properties.len(), 1);
+            assert_eq!(all.partitions.len(), if keep { 3 } else { 0 });
+        }
     }
 }

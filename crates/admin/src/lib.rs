@@ -33,7 +33,7 @@ use axum::{
 };
 use broker::Broker;
 use model::Domain;
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use reply::Failure;
 
@@ -73,7 +73,7 @@ pub async fn serve(
 ) {
     let listener = web_listener::Bounded::new(listener, config.max_connections, config.idle_timeout);
     // `Router` cannot rewrite a path before it routes, so the rewriting wraps it.
-    let rewriting = middleware::from_fn(without_trailing_slash);
+    let rewriting = middleware::from_fn(as_routed);
     let service = tower_layer::Layer::layer(&rewriting, router(services, config));
     let service = axum::ServiceExt::<Request>::into_make_service_with_connect_info::<functions::Peer>(service);
     let stop = shutdown.clone();
@@ -145,15 +145,24 @@ async fn within(timeout: Duration, request: Request, next: Next) -> Response {
     }
 }
 
-/// `pulsar-admin` ends some paths with a slash.
-async fn without_trailing_slash(mut request: Request, next: Next) -> Response {
+/// Where Pulsar takes names of topics and subscriptions apart with its `Codec`, which is Java's `URLDecoder`.
+const OF_TOPICS: [&str; 4] =
+    ["/admin/v2/persistent/", "/admin/v2/non-persistent/", "/admin/v2/schemas/", "/lookup/v2/topic/"];
+
+/// `pulsar-admin` ends some paths with a slash, and writes a space in a name as `+`.
+async fn as_routed(mut request: Request, next: Next) -> Response {
     let uri = request.uri();
-    let path = uri.path();
+    let mut path = Cow::Borrowed(uri.path());
     if path.len() > 1 && path.ends_with('/') {
-        let path = path.trim_end_matches('/');
+        path = path.trim_end_matches('/').to_owned().into();
+    }
+    if path.contains('+') && OF_TOPICS.iter().any(|prefix| path.starts_with(prefix)) {
+        path = path.replace('+', "%20").into();
+    }
+    if let Cow::Owned(path) = path {
         let rewritten = match uri.query() {
             Some(query) => format!("{path}?{query}"),
-            None => path.to_owned(),
+            None => path,
         };
         if let Ok(rewritten) = if rewritten.is_empty() { "/".parse() } else { rewritten.parse::<Uri>() } {
             *request.uri_mut() = rewritten;

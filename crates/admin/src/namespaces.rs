@@ -125,7 +125,8 @@ pub(crate) fn routes() -> Router<App> {
     }
     let router = policy!(router, "retention", retention_policies: RetentionPolicies, check_retention, None);
     let router = policy!(router, "deduplication", deduplication_enabled: bool);
-    let router = policy!(router, "persistence", persistence: PersistencePolicies);
+    let router =
+        policy!(router, "persistence", persistence: PersistencePolicies, |policy, _| check_persistence(policy), None);
     let router = policy!(router, "autoTopicCreation", auto_topic_creation: AutoTopicCreation);
     let router = policy!(router, "maxUnackedMessagesPerConsumer", max_unacked_messages_per_consumer: u32);
     let router = policy!(router, "maxUnackedMessagesPerSubscription", max_unacked_messages_per_subscription: u32);
@@ -348,6 +349,9 @@ async fn create(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
     if let Some(retention) = &policies.retention_policies {
         check_retention(retention, &policies)?;
     }
+    if let Some(copies) = &policies.persistence {
+        check_persistence(copies)?;
+    }
     app.broker.create_namespace(&name, policies).await?;
     Ok(Done)
 }
@@ -481,6 +485,26 @@ async fn remove_property(State(app): State<App>, at: At) -> Reply<axum::response
 /// A text as it is, which Pulsar calls JSON.
 fn raw(text: Option<String>) -> axum::response::Response {
     ([(header::CONTENT_TYPE, "application/json")], text.unwrap_or_default()).into_response()
+}
+
+/// Copies are what the storage below makes; numbers that no storage can have are refused all the same.
+///
+/// Source: Pulsar's `AdminResource.validatePersistencePolicies` and its default `managedLedgerMaxEnsembleSize` and the like.
+pub(crate) fn check_persistence(policy: &PersistencePolicies) -> Reply<()> {
+    const MAX: i32 = 5;
+    let (ensemble, write, ack) =
+        (policy.bookkeeper_ensemble, policy.bookkeeper_write_quorum, policy.bookkeeper_ack_quorum);
+    for (copies, what) in [(ensemble, "Ensemble"), (write, "WriteQuorum"), (ack, "AckQuorum")] {
+        if !(1..=MAX).contains(&copies) {
+            return Err(Failure::bad(format!("Bookkeeper-{what} must be <= {MAX} and > 0.")));
+        }
+    }
+    if ensemble < write || write < ack {
+        return Err(Failure::bad(format!(
+            "Bookkeeper Ensemble ({ensemble}) >= WriteQuorum ({write}) >= AckQuorum ({ack})"
+        )));
+    }
+    Ok(())
 }
 
 /// Source: `NamespacesBase.validateRetentionPolicies` and `checkQuotas`.

@@ -157,9 +157,14 @@ async fn partitioned(
     Ok(Json(sum))
 }
 
+async fn internal_stats(app: &App, name: &TopicName) -> Result<InternalStats, Error> {
+    let stats = app.broker.internal_stats(name).await?;
+    Ok(InternalStats { properties: app.broker.topic_properties(name).await?, ..stats })
+}
+
 async fn internal(State(app): State<App>, at: At) -> Reply<Json<InternalStats>> {
     let name = at.topic()?;
-    match app.broker.internal_stats(&name).await {
+    match internal_stats(&app, &name).await {
         Ok(stats) => Ok(Json(stats)),
         Err(Error::TopicNotFound(_)) => Err(missing(&app, &name)),
         Err(other) => Err(other.into()),
@@ -172,7 +177,7 @@ async fn partitioned_internal(State(app): State<App>, at: At) -> Reply<Json<Valu
     let mut all = BTreeMap::new();
     for index in 0..partitions {
         let partition = name.with_partition(index);
-        match app.broker.internal_stats(&partition).await {
+        match internal_stats(&app, &partition).await {
             Ok(stats) => drop(all.insert(partition.to_string(), stats)),
             Err(Error::TopicNotFound(_)) => {}
             Err(other) => return Err(other.into()),

@@ -35,6 +35,7 @@ pub(crate) fn routes() -> Router<App> {
         .route(&on("resetcursor/{timestamp}"), post(reset_to_time))
         .route(&on("resetcursor"), post(reset_to_message))
         .route(&on("expireMessages/{seconds}"), post(expire))
+        .route(&on("expireMessages"), post(expire_to_message))
         .route(&on("analyzeBacklog"), post(analyze))
 }
 
@@ -63,8 +64,10 @@ enum Start {
         ledger_id: i64,
         entry_id: i64,
         #[serde(default)]
-        batch_index: Option<i32>,
+        partition_index: Option<i32>,
         #[serde(default)]
+        batch_index: Option<i32>,
+        #[serde(default, alias = "excluded")]
         is_excluded: bool,
         #[serde(default)]
         properties: Option<BTreeMap<String, String>>,
@@ -140,6 +143,11 @@ async fn create_topic(app: &App, name: &TopicName) -> Reply<()> {
     }
     if app.broker.partitioned_metadata(name, true).await? > 0 {
         return Ok(());
+    }
+    if let Some(index) = name.partition()
+        && partition_count(app, &name.partitioned())?.is_none_or(|n| index >= n)
+    {
+        return Err(missing(app, name));
     }
     match app.broker.create_topic(name, BTreeMap::new()).await {
         Ok(()) | Err(Error::TopicExists(_)) => Ok(()),
@@ -286,6 +294,32 @@ async fn expire(State(app): State<App>, at: At) -> Reply {
         })?;
     }
     Ok(Done)
+}
+
+/// Source: `PersistentTopicsBase.internalExpireMessagesByPosition`.
+async fn expire_to_message(State(app): State<App>, at: At, bytes: Bytes) -> Reply {
+    let (name, subscription) = (at.topic()?, at.subscription()?);
+    let start = reply::required::<Start>(&bytes)?;
+    single(&app, &name, "Expire message at position is not supported for partitioned-topic").await?;
+    let own = name.partition().and_then(|index| i32::try_from(index).ok()).unwrap_or(-1);
+    if matches!(start, Start::Id { partition_index: Some(index), .. } if index != own) {
+        return Err(Failure::precondition(
+            "Invalid parameter for expire message by position, partition index of passed in message position doesn't \
+             match partition index for the topic",
+        ));
+    }
+    let expired = match start.target()? {
+        SeekTarget::Id(position) => app.broker.expire_up_to(&name, subscription, position, false).await?,
+        SeekTarget::After(position) => app.broker.expire_up_to(&name, subscription, position, true).await?,
+        _ => false,
+    };
+    if expired {
+        return Ok(Done);
+    }
+    Err(Failure::conflict(format!(
+        "Expire message by position not issued on topic {name} for subscription {subscription} due to ongoing message \
+         expiration not finished or subscription almost catch up."
+    )))
 }
 
 async fn expire_all(State(app): State<App>, at: At) -> Reply {

@@ -13,8 +13,9 @@ use axum::{
 };
 use broker::Config;
 use model::{
-    AutoSubscriptionCreation, BacklogQuotaType, DelayedDeliveryPolicies, NamespacePolicies, PersistencePolicies,
-    PublishRate, RetentionPolicies, SchemaCompatibility, SubscriptionType, TopicLevelPolicies, TopicName,
+    AutoSubscriptionCreation, BacklogQuota, BacklogQuotaType, DelayedDeliveryPolicies, NamespacePolicies,
+    PersistencePolicies, PublishRate, RetentionPolicies, RetentionPolicy, SchemaCompatibility, SubscriptionType,
+    TopicLevelPolicies, TopicName,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,7 +24,7 @@ use std::collections::BTreeMap;
 use crate::{
     App,
     at::{At, Query},
-    namespaces::{QuotaQuery, check_retention, fits, quota_map, quota_of},
+    namespaces::{QuotaQuery, check_persistence, check_retention, fits, quota_map, quota_of},
     reply::{self, Done, Failure, Reply, Setting},
     topics::existing,
 };
@@ -158,7 +159,7 @@ pub(crate) fn routes() -> Router<App> {
         applied!(deduplication_enabled, deduplication_enabled, |c: &Config| Some(c.deduplication_enabled))
     );
     router = policy!(
-        router, "persistence", persistence: PersistencePolicies, "", unchecked,
+        router, "persistence", persistence: PersistencePolicies, "", |policy, _| check_persistence(policy),
         applied!(persistence, persistence, |_| Some(ONE_COPY))
     );
     router = policy!(
@@ -231,10 +232,16 @@ fn default_retention(config: &Config) -> Option<RetentionPolicies> {
     })
 }
 
-/// The same as for a namespace, but for the status of the answer.
+/// As for a namespace, with other words and another status. Source: `PersistentTopicsBase.internalSetRetention`.
 fn check_own_retention(retention: &RetentionPolicies, own: &TopicLevelPolicies) -> Reply<()> {
-    let quotas = NamespacePolicies { backlog_quota_map: own.backlog_quota_map.clone(), ..NamespacePolicies::default() };
-    check_retention(retention, &quotas).map_err(|failure| failure.with(StatusCode::BAD_REQUEST))
+    let alone = check_retention(retention, &NamespacePolicies::default());
+    alone.map_err(|failure| failure.with(StatusCode::BAD_REQUEST))?;
+    if own.backlog_quota_map.values().any(|quota| !fits(quota, retention)) {
+        return Err(Failure::precondition(
+            "Retention Quota must exceed configured backlog quota for topic. Please increase retention quota and retry",
+        ));
+    }
+    Ok(())
 }
 
 /// The topic of a request, which must exist.
@@ -304,6 +311,13 @@ async fn quotas(State(app): State<App>, at: At, Query(query): Query<Applied>) ->
         quotas.extend(app.broker.policies(name.namespace())?.backlog_quota_map.clone());
     }
     quotas.extend(app.broker.topic_policies(&name).backlog_quota_map.clone());
+    if query.applied && quotas.is_empty() {
+        let bytes = app.broker.config().default_backlog_quota_bytes;
+        let limit_size = i64::try_from(bytes).ok().filter(|&bytes| bytes > 0).unwrap_or(-1);
+        let none = BacklogQuota { limit_size: -1, limit_time: -1, policy: RetentionPolicy::default() };
+        quotas.insert(BacklogQuotaType::DestinationStorage, BacklogQuota { limit_size, ..none });
+        quotas.insert(BacklogQuotaType::MessageAge, none);
+    }
     Ok(Json(quota_map(&quotas)))
 }
 

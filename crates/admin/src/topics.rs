@@ -335,8 +335,16 @@ async fn update_partitions(State(app): State<App>, at: At, bytes: Bytes) -> Repl
 
 async fn delete_partitioned(State(app): State<App>, at: At, Query(query): Query<Force>) -> Reply {
     let name = at.topic()?;
+    if name.partition().is_some() {
+        return Err(Failure::precondition("Partitioned Topic Name should not contain '-partition-'"));
+    }
     let Some(n) = partition_count(&app, &name)? else {
-        return Err(Failure::not_found(format!("Topic {name} not found.")));
+        return Err(match app.broker.exists(&name).await? {
+            true => Failure::conflict(format!(
+                "{name} is a non-partitioned topic. Instead of calling delete-partitioned-topic please call delete."
+            )),
+            false => Failure::not_found(format!("Topic {name} not found.")),
+        });
     };
     if !query.force {
         for index in 0..n {
@@ -423,7 +431,11 @@ async fn terminate_partitions(State(app): State<App>, at: At) -> Reply<Json<Valu
 
 /// Acknowledges everything for every subscription, after which nothing but retention keeps it.
 async fn truncate(State(app): State<App>, at: At) -> Reply {
-    for one in each(&app, &at.topic()?).await? {
+    let name = at.topic()?;
+    if !name.is_persistent() {
+        return Err(Failure::precondition("unsupport truncate"));
+    }
+    for one in each(&app, &name).await? {
         for subscription in app.broker.subscriptions(&one).await? {
             app.broker.skip_all(&one, &subscription).await?;
         }

@@ -277,15 +277,6 @@ impl ManagedLedger {
         self.with(|s| s.before(s.after(position.previous()).max(s.first_ordinal())))
     }
 
-    /// The position `entries` entries after `position`, at most the last confirmed.
-    #[must_use]
-    pub fn skip_entries(&self, position: Position, entries: u64) -> Position {
-        self.with(|s| {
-            let next = s.after(position).max(s.first_ordinal()).saturating_add(entries);
-            s.before(next.min(s.after(self.confirmed)))
-        })
-    }
-
     /// Reads confirmed entries from `from` (rounded up to the next stored one) on: at most `max_entries`, and `max_bytes` unless
     /// the first alone is larger.
     pub fn read(&mut self, from: Position, max_entries: usize, max_bytes: usize) -> Read {

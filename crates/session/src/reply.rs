@@ -79,7 +79,14 @@ pub(crate) fn error(request_id: u64, code: ServerError, message: impl Into<Strin
 }
 
 pub(crate) fn failed(request_id: u64, cause: &Error) -> Frame {
-    error(request_id, code(cause), cause.to_string())
+    // Java's name of it is what clients look for in the text; Pulsar's has it from a `CompletionException`.
+    let message = match cause {
+        Error::IncompatibleSchema(_) => {
+            format!("org.apache.pulsar.broker.service.schema.exceptions.IncompatibleSchemaException: {cause}")
+        }
+        other => other.to_string(),
+    };
+    error(request_id, code(cause), message)
 }
 
 /// `Success`, or the error as it is.
@@ -370,6 +377,13 @@ mod tests {
         ] {
             assert_eq!(code(&error), expected, "{error:?}");
         }
+    }
+
+    #[test]
+    fn clients_find_the_java_name_of_a_schema_that_does_not_fit() {
+        let error = read(failed(1, &Error::IncompatibleSchema("no reader".into()))).error.unwrap();
+        assert_eq!(error.error, ServerError::IncompatibleSchema as i32);
+        assert!(error.message.ends_with(".IncompatibleSchemaException: no reader"), "{}", error.message);
     }
 
     #[test]

@@ -244,6 +244,8 @@ async fn code_comes_from_files_and_servers_too() {
     };
     done(&create("a", &format!("file://{}", path.display())).await);
     assert_eq!(server.get(&format!("{F}/a/download")).await.body, b"from a file");
+    done(&create("java", &format!("file:{}", path.display())).await);
+    assert_eq!(server.get(&format!("{F}/java/download")).await.body, b"from a file");
     // From a server: this one.
     let served = format!("http://127.0.0.1:{}{F}/a/download", server.port);
     done(&create("b", &served).await);
@@ -254,6 +256,7 @@ async fn code_comes_from_files_and_servers_too() {
         "file:///none",
         "file:///dev/zero",
         "file://relative",
+        "file:relative",
         "ftp://x/y",
         "function://a/b/c@1",
         "x",

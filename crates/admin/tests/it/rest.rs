@@ -10,7 +10,8 @@ const N: &str = "/admin/v2/namespaces/public/default";
 #[tokio::test]
 async fn a_topic_is_created_listed_and_deleted() {
     let server = Server::start().await;
-    server.done("PUT", &format!("{P}/orders"), "").await;
+    server.done("PUT", &format!("{P}/orders"), r#"{"of": "shop"}"#).await;
+    assert_eq!(server.get(&format!("{P}/orders/internalStats")).await.json()["properties"], json!({"of": "shop"}));
     let again = server.send("PUT", &format!("{P}/orders"), "").await;
     assert_eq!(again.refusal(), (409, "This topic already exists".to_owned()));
     assert_eq!(server.get(P).await.json(), json!(["persistent://public/default/orders"]));
@@ -30,6 +31,8 @@ async fn a_partitioned_topic_stands_for_its_partitions() {
     assert_eq!(server.get(P).await.json().as_array().unwrap().len(), 3);
     server.done("PUT", &format!("{P}/orders/subscription/s"), "").await;
     assert_eq!(server.get(&format!("{P}/orders-partition-2/subscriptions")).await.json(), json!(["s"]));
+    let none = server.send("PUT", &format!("{P}/orders-partition-3/subscription/s"), "").await.refusal();
+    assert_eq!(none, (404, "Topic partitions were not yet created".to_owned()));
     let fewer = server.send("POST", &format!("{P}/orders/partitions"), "2").await.refusal();
     assert_eq!(fewer, (422, "Desired partitions 2 can't be less than the current partitions 3.".to_owned()));
     server.done("POST", &format!("{P}/orders/partitions"), "4").await;
@@ -38,6 +41,7 @@ async fn a_partitioned_topic_stands_for_its_partitions() {
     assert_eq!(stats["partitions"].as_object().unwrap().len(), 4);
     assert_eq!(stats["metadata"]["partitions"], 4);
     assert_eq!(server.send("DELETE", &format!("{P}/orders"), "").await.status, 409);
+    assert_eq!(server.send("DELETE", &format!("{P}/orders-partition-0/partitions"), "").await.status, 412);
     server.done("DELETE", &format!("{P}/orders/partitions"), "").await;
     assert_eq!(server.get(P).await.json(), json!([]));
 }
@@ -83,6 +87,10 @@ async fn names_travel_encoded() {
     assert_eq!(server.get(P).await.json(), json!(["persistent://public/default/a%b ü#?"]));
     server.done("PUT", &format!("{P}/{name}/subscription/x%2Fy%20z"), "").await;
     assert_eq!(server.get(&format!("{P}/{name}/subscriptions/")).await.json(), json!(["x/y z"]));
+    // Java's encoder writes a space as `+`, and a `+` as `%2B`.
+    server.done("PUT", &format!("{P}/c%2Bd+e"), "").await;
+    server.done("PUT", &format!("{P}/c%2Bd+e/subscription/f+g"), "").await;
+    assert_eq!(server.get(&format!("{P}/c%2Bd%20e/subscriptions")).await.json(), json!(["f g"]));
     let slash = server.send("PUT", &format!("{P}/a%2Fb"), "").await.refusal();
     assert_eq!(slash, (412, "Topic name is not valid".to_owned()));
     let namespace = server.send("PUT", "/admin/v2/namespaces/public/a%20b", "").await.refusal();
@@ -131,6 +139,33 @@ async fn a_stored_message_is_shown_with_its_metadata_as_headers() {
 }
 
 #[tokio::test]
+async fn messages_expire_up_to_one_of_them() {
+    let server = Server::start().await;
+    server.done("PUT", &format!("{P}/t"), "").await;
+    server.done("PUT", &format!("{P}/t/subscription/s"), "").await;
+    let three = [entry(b"a", |_| ()), entry(b"b", |_| ()), entry(b"c", |_| ())];
+    server.publish("persistent://public/default/t", &three).await;
+    let ledger = server.get(&format!("{P}/t/lastMessageId")).await.json()["ledgerId"].clone();
+    // Java's `isExcluded` is `excluded` in JSON.
+    let id = |partition: i32, excluded: bool| {
+        json!({"ledgerId": ledger, "entryId": 1, "partitionIndex": partition, "excluded": excluded}).to_string()
+    };
+    let path = format!("{P}/t/subscription/s/expireMessages");
+    assert_eq!(server.send("POST", &path, &id(2, false)).await.status, 412);
+    server.done("POST", &path, &id(-1, true)).await;
+    assert_eq!(server.get(&format!("{P}/t/subscription/s/position/1")).await.text(), "b");
+    server.done("POST", &path, &id(-1, false)).await;
+    assert_eq!(server.get(&format!("{P}/t/subscription/s/position/1")).await.text(), "c");
+    server.done("POST", &path, &id(-1, false)).await;
+    // What was never stored expires nothing.
+    let beyond = r#"{"ledgerId": 999, "entryId": 0, "partitionIndex": -1}"#;
+    for beyond in [beyond, r#"{"ledgerId": 9223372036854775807, "entryId": 9223372036854775807}"#] {
+        assert_eq!(server.send("POST", &path, beyond).await.status, 409);
+    }
+    assert_eq!(server.get(&format!("{P}/t/subscription/s/position/1")).await.text(), "c");
+}
+
+#[tokio::test]
 async fn policies_are_kept_removed_and_checked() {
     let server = Server::start().await;
     let unset = server.get(&format!("{N}/retention")).await;
@@ -148,6 +183,15 @@ async fn policies_are_kept_removed_and_checked() {
     server.done("DELETE", &format!("{N}/backlogQuota"), "").await;
     server.done("DELETE", &format!("{N}/retention"), "").await;
     assert_eq!(server.get(&format!("{N}/retention")).await.body.len(), 0);
+    for (copies, refused) in
+        [([6, 2, 2], "Ensemble must be"), ([2, 3, 2], "Ensemble (2) >= W"), ([2, 2, 0], "AckQuorum must")]
+    {
+        let [ensemble, write, ack] = copies;
+        let body = json!({"bookkeeperEnsemble": ensemble, "bookkeeperWriteQuorum": write, "bookkeeperAckQuorum": ack,
+            "managedLedgerMaxMarkDeleteRate": 0.0});
+        let (status, why) = server.send("POST", &format!("{N}/persistence"), &body.to_string()).await.refusal();
+        assert!(status == 400 && why.contains(refused), "{status} {why}");
+    }
     // What is not kept is not taken; what holds anyway is.
     let rate = server.send("POST", &format!("{N}/dispatchRate"), r#"{"dispatchThrottlingRateInMsg":1}"#).await;
     assert_eq!(rate.refusal(), (405, "dispatchRate of a namespace is not supported yet".to_owned()));
@@ -230,6 +274,20 @@ async fn a_topic_goes_before_its_namespace() {
     assert_eq!(partition, (412, "Not allowed to set/get topic policy for a partition".to_owned()));
     server.done("POST", &format!("{P}/orders/messageTTL?messageTTL=9"), "").await;
     assert_eq!(server.get(&format!("{P}/orders/messageTTL")).await.json(), 9);
+    let quotas = format!("{P}/orders/backlogQuotaMap");
+    assert_eq!(server.get(&quotas).await.json(), json!({}));
+    let applied = server.get(&format!("{quotas}?applied=true")).await.json();
+    assert_eq!(
+        (&applied["message_age"]["limitTime"], &applied["destination_storage"]["limitSize"]),
+        (&json!(-1), &json!(-1))
+    );
+    server.done("POST", &format!("{P}/orders/backlogQuota"), r#"{"limitSize": 10485760}"#).await;
+    let retention = r#"{"retentionTimeInMinutes": 10, "retentionSizeInMB": 10}"#;
+    let (status, why) = server.send("POST", &format!("{P}/orders/retention"), retention).await.refusal();
+    assert!(
+        status == 412 && why.starts_with("Retention Quota must exceed configured backlog quota for topic."),
+        "{why}"
+    );
     // They go with the topic: another one of that name begins without.
     server.done("DELETE", &format!("{P}/orders/partitions"), "").await;
     server.done("PUT", &format!("{P}/orders"), "").await;
@@ -386,6 +444,7 @@ async fn topics_that_are_not_persistent_have_their_own_prefix() {
     assert_eq!(server.get(&format!("{n}/t/stats")).await.json()["storageSize"], 0);
     assert_eq!(server.get(&format!("{P}/t/stats")).await.status, 404);
     assert_eq!(server.send("POST", &format!("{n}/t/terminate"), "").await.status, 405);
+    assert_eq!(server.send("DELETE", &format!("{n}/t/truncate"), "").await.status, 412);
     server.done("DELETE", &format!("{n}/t"), "").await;
     assert_eq!(server.get(n).await.json(), json!([]));
 }

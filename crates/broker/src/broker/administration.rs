@@ -358,9 +358,34 @@ impl Broker {
         self.change_topic(topic, move |topic, cx| {
             let id = topic.subscription_id(&name)?;
             let (subscription, ledger) = topic.subscription(&name)?;
-            let to = ledger.skip_entries(ledger.mark_delete(subscription.cursor()), n);
+            let to = ledger.skip_unacked(subscription.cursor(), n);
             topic.expire_up_to(cx, id, to);
             Ok(())
+        })
+        .await
+    }
+
+    /// Acknowledges all up to an entry, or where it is `excluded`, up to the one before. What is beyond the last entry does
+    /// nothing, and `false` says so. Source: Pulsar's `PersistentMessageExpiryMonitor.expireMessages`.
+    ///
+    /// # Errors
+    /// [`Error::SubscriptionNotFound`].
+    pub async fn expire_up_to(
+        &self,
+        topic: &TopicName,
+        subscription: &str,
+        position: Position,
+        excluded: bool,
+    ) -> Result<bool> {
+        let name = subscription.to_owned();
+        self.change_topic(topic, move |topic, cx| {
+            let id = topic.subscription_id(&name)?;
+            if position > topic.ledger.last_confirmed() {
+                return Ok(false);
+            }
+            let to = if excluded { topic.ledger.previous_position(position) } else { position };
+            topic.expire_up_to(cx, id, to);
+            Ok(true)
         })
         .await
     }

@@ -91,16 +91,13 @@ impl Broker {
             None => self.inner.config.allow_auto_topic_creation,
         };
         // A partition of a topic that has it may always come to be, and no other. Source: Pulsar's
-        // `BrokerService.validateTopicConsistency`.
+        // `BrokerService.isAllowAutoTopicCreationAsync` and `validateTopicConsistency`.
         let of = match topic.partition() {
             Some(index) => Some((index, self.inner.store.partitions(&topic.partitioned())?)),
             None => None,
         };
         match of {
-            Some((index, Some(n))) if index >= n => {
-                let why_not = format!("Illegal topic partition name {topic} with max allowed {n} partitions");
-                return Err(Error::NotAllowed(why_not));
-            }
+            Some((index, Some(n))) if index >= n => return Err(Error::TopicNotFound(topic.clone())),
             Some((_, Some(_))) => {}
             None | Some((_, None)) if !(create && auto) => return Err(Error::TopicNotFound(topic.clone())),
             Some((_, None)) => {
@@ -337,10 +334,16 @@ impl Broker {
             Err(Error::TopicNotFound(_)) => return Ok(()),
             found => found?,
         };
+        let mut properties = Vec::new();
+        for subscription in &subscriptions {
+            // One that goes meanwhile has none.
+            let found = self.subscription_properties(&topic.with_partition(0), subscription).await;
+            properties.push(found.unwrap_or_default());
+        }
         for partition in added.map(|index| topic.with_partition(index)) {
-            for subscription in &subscriptions {
+            for (subscription, properties) in subscriptions.iter().zip(&properties) {
                 let earliest = crate::SeekTarget::Earliest;
-                match self.create_subscription(&partition, subscription, earliest, BTreeMap::new()).await {
+                match self.create_subscription(&partition, subscription, earliest, properties.clone()).await {
                     Ok(()) | Err(Error::SubscriptionExists { .. }) => {}
                     Err(other) => return Err(other),
                 }

@@ -174,7 +174,7 @@ impl Topic {
             // Entries are taken to be of average size, as Pulsar does.
             let target = limit as f64 * 0.9;
             let drop = (entries as f64 * (1.0 - target / bytes as f64)).ceil() as u64;
-            let position = self.ledger.skip_entries(self.ledger.mark_delete(cursor), drop);
+            let position = self.ledger.skip_unacked(cursor, drop);
             self.expire_up_to(cx, id, position);
         }
     }

@@ -402,7 +402,7 @@ async fn partitions_come_and_grow_with_their_subscriptions() {
     assert_eq!(test.broker.partitioned_metadata(&name, false).await.unwrap(), 4);
     assert_eq!(test.broker.subscriptions(&name.with_partition(3)).await.unwrap(), ["s"]);
     let beyond = test.broker.subscribe(&test.connect().peer, new_consumer("t-partition-4", Shared, 1)).await;
-    assert!(matches!(beyond, Err(Error::NotAllowed(_))), "{beyond:?}");
+    assert!(matches!(beyond, Err(Error::TopicNotFound(_))), "{beyond:?}");
     let of_none = test.broker.subscribe(&test.connect().peer, new_consumer("none-partition-0", Shared, 2)).await;
     assert!(matches!(of_none, Err(Error::NotAllowed(_))), "{of_none:?}");
     test.broker.delete_partitioned_topic(&name, true).await.unwrap();

@@ -272,6 +272,19 @@ async fn what_is_skipped_is_held_by_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_is_not_skipped_again() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let consumer = connection.consumer("t", Shared, 1).await;
+    let producer = connection.producer("t", 1).await;
+    connection.publish(&producer, 0..10, &["k"]).await;
+    let got = connection.receive(1, 10).await;
+    connection.ack(&consumer, &got[1..6].iter().map(|d| d.position).collect::<Vec<_>>()).await;
+    test.broker.skip_messages(&topic("t"), "s", 3).await.unwrap();
+    assert_eq!(test.broker.topic_stats(&topic("t")).await.unwrap().subscriptions["s"].msg_backlog, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_whose_messages_were_skipped_goes_to_its_next_owner() {
     let test = TestBroker::start().await;
     let mut connection = test.connect();

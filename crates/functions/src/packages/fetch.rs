@@ -24,9 +24,10 @@ impl Packages {
             let name: PackageName = url.parse()?;
             return self.hold(&self.get(&name)?.blob).await;
         }
-        match url.split_once("://") {
-            Some(("file", path)) => self.copy(path).await,
-            Some(("http" | "https", _)) => self.download(url).await,
+        // Java writes the URL of a file without the empty host: `file:/path`.
+        match url.split_once(':') {
+            Some(("file", path)) => self.copy(path.strip_prefix("//").unwrap_or(path)).await,
+            Some(("http" | "https", rest)) if rest.starts_with("//") => self.download(url).await,
             _ => Err(Error::Invalid(format!(
                 "{url:?} is no URL of a package: file:///path, http(s)://..., function://tenant/namespace/name@version \
                  and builtin://name are"

@@ -131,14 +131,17 @@ async fn positions_step_over_the_ends_of_ledgers() {
     assert_eq!(ledger.previous_position(p[0]), p[0].previous());
     assert_eq!(ledger.next_position(p[11]), p[11].next());
     assert_eq!(ledger.next_position(Position::EARLIEST), p[0]);
-    assert_eq!(ledger.skip_entries(p[3], 4), p[7]);
-    assert_eq!(ledger.skip_entries(p[3], 400), p[11]);
     let id = o.subscribe(&mut ledger, "s", p[4]).await;
     assert_eq!((ledger.mark_delete(id), ledger.backlog(id)), (p[4], 7));
     assert_eq!(ledger.unacked_between(id, p[0], p[6]), 2);
     assert_eq!(ledger.backlog_bytes(id), 63);
     ledger.ack(id, p[5]);
     assert_eq!(ledger.mark_delete(id), p[5]);
+    assert_eq!((ledger.skip_unacked(id, 0), ledger.skip_unacked(id, 5)), (p[5], p[10]));
+    ledger.ack(id, p[7]);
+    ledger.ack(id, p[8]);
+    let skipped = [0, 1, 2, 3, 400].map(|entries| ledger.skip_unacked(id, entries));
+    assert_eq!(skipped, [p[5], p[6], p[9], p[10], p[11]]);
     assert_eq!(ledger.ledgers().iter().map(|l| l.entries).collect::<Vec<_>>(), [5, 5, 2]);
 }
 

@@ -49,6 +49,7 @@ fn what_pulsar_refuses_of_a_function() {
         &java(),
         &[
             (json!({"className": null}), "Function class name is not provided."),
+            (json!({"className": null, "jar": "x.nar"}), ""),
             (json!({"inputs": null}), "No input topic(s) specified for the function"),
             (json!({"inputs": ["a/b"]}), "Input topic a/b is invalid"),
             (json!({"topicsPattern": "x://a/b/c"}), "Input topic x://a/b/c is invalid"),

@@ -99,9 +99,9 @@ impl Checks {
         let retries = config.max_message_retries.is_some_and(|retries| retries >= 0);
         match config.runtime {
             Some(Runtime::Java) => {
-                // A built-in function and a NAR bring the name of their class.
+                // A built-in function and a NAR bring the name of their class; so may what comes beside the configuration.
                 let brings =
-                    config.jar.as_ref().is_some_and(|jar| jar.starts_with("builtin://") || jar.ends_with(".nar"))
+                    config.jar.as_ref().is_none_or(|jar| jar.starts_with("builtin://") || jar.ends_with(".nar"))
                         || config.function_type.is_some();
                 let nameless = config.class_name.as_deref().unwrap_or_default().trim().is_empty();
                 self.refuse_if(nameless && !brings, "className", "Function class name is not provided.");
