@@ -256,7 +256,7 @@ async fn a_class_that_is_not_there_or_no_function_is_refused_before_it_is_starte
 async fn what_does_not_start_says_why() {
     let kit = kit!();
     let why = |spec: FunctionSpec| async { kit.run(spec).await.map(drop).unwrap_err() };
-    assert_eq!(why(kit.example("NoSuch")).await, format!("class {EXAMPLES}.NoSuch is not in the package"));
+    assert_eq!(why(kit.example("NoSuch")).await, format!("Function class {EXAMPLES}.NoSuch must be in class path"));
     let spec = kit.source(
         "implements Function<String, String> {
             public F() { throw new IllegalStateException(\"no database\"); }
