@@ -301,6 +301,7 @@ impl PartitionedTopicStats {
         sum.backlog_size += one.backlog_size;
         sum.average_msg_size = if sum.msg_rate_in > 0.0 { sum.msg_throughput_in / sum.msg_rate_in } else { 0.0 };
         sum.waiting_publishers += one.waiting_publishers;
+        sum.publish_rate_limited_times += one.publish_rate_limited_times;
         sum.non_contiguous_deleted_messages_ranges += one.non_contiguous_deleted_messages_ranges;
         sum.topic_creation_time_stamp = match (sum.topic_creation_time_stamp, one.topic_creation_time_stamp) {
             (0, ms) | (ms, 0) => ms,

@@ -138,7 +138,8 @@ impl ProducerHandle {
     /// for that long and then ask again, with nothing published.
     #[must_use]
     pub fn pace(&self, messages: u32, bytes: usize) -> Option<Duration> {
-        self.limit.publish(messages, bytes)
+        // What a client says of itself is believed as far as it may be true.
+        self.limit.publish(messages.min(wire::batch::MESSAGES_MAX), bytes)
     }
 
     /// Closes the producer. Answers when it is gone and all its receipts are handed to the connection.

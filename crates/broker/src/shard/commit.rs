@@ -13,17 +13,19 @@ use crate::{
     transaction::Committed,
 };
 
-/// One entry appended in the commit being built, or a duplicate whose receipt keeps its place among the others.
+/// One entry appended in the commit being built, or a duplicate or a refusal that keeps its place among the receipts.
 pub(crate) struct Append {
     pub(crate) topic: u64,
     pub(crate) producer: u64,
     pub(crate) sequence_id: u64,
     pub(crate) highest: u64,
     pub(crate) messages: u32,
-    /// `None` for a duplicate.
+    /// `None` for a duplicate, and for what is refused.
     pub(crate) data: Option<Bytes>,
     pub(crate) position: Position,
     pub(crate) bytes: usize,
+    /// Why it was not taken.
+    pub(crate) refused: Option<Box<Error>>,
 }
 
 /// What follows when a commit is durable.

@@ -138,6 +138,7 @@ impl Context {
             data: output.is_stored().then(|| data.clone()),
             position: NOT_STORED,
             bytes: data.len(),
+            refused: None,
         });
         self.outputs.push(Published { output, data, messages, position: NOT_STORED });
     }

@@ -22,7 +22,8 @@ impl Admission {
     /// # Errors
     /// Why not.
     pub(crate) fn check(self, entry: &[u8]) -> Result<()> {
-        if self == Self::default() {
+        let may_be_large = self.max_message_size > 0 && entry.len() > self.max_message_size;
+        if !may_be_large && self.max_delivery_delay_ms == 0 && !self.encryption_required {
             return Ok(());
         }
         // What cannot be read says nothing about itself.
@@ -31,7 +32,7 @@ impl Admission {
             return Err(Error::BadRequest("Messages must be encrypted".into()));
         }
         let is_chunk = metadata.num_chunks_from_msg.is_some_and(|chunks| chunks > 1);
-        if self.max_message_size > 0 && !is_chunk && entry.len() > self.max_message_size {
+        if may_be_large && !is_chunk {
             return Err(Error::NotAllowed("Exceed maximum message size".into()));
         }
         let published = i64::try_from(metadata.publish_time).unwrap_or(i64::MAX);

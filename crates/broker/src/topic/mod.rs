@@ -279,6 +279,8 @@ impl Topic {
     /// Tells every client to look up again. The ledger is the caller's to give back.
     pub(crate) fn close(&mut self, cx: &mut Context) {
         self.disconnect_producers(cx, &crate::Error::NotReady("the topic was unloaded".into()));
+        // Who rests for what it published here goes on: it has to hear that it is to come again.
+        self.publish_limit.set(None);
         for peer in std::mem::take(&mut self.peers) {
             if let Entry::Occupied(mut topics) = cx.peers.entry(peer) {
                 topics.get_mut().remove(&self.id);

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const MESSAGES_MAX: u32 = 1 << 20;
 
 impl Topic {
-    /// Appends one entry to the commit being built. Refusals are told to the producer at once.
+    /// Appends one entry to the commit being built. A refusal is told when all is told that came before it: clients expect answers in order.
     pub(crate) fn publish(&mut self, cx: &mut Context, peer: &Arc<Peer>, publish: Publish) {
         let bytes = publish.data.len();
         let Some(producer) = self.producers.get_mut(&publish.producer) else {
@@ -31,16 +31,30 @@ impl Topic {
             true => Some(Error::TopicTerminated),
             false => self.policies.admission.check(&publish.data).err(),
         };
+        let highest = publish.highest_sequence_id.max(publish.sequence_id);
         if let Some(error) = refusal {
+            if producer.pending > 0 {
+                producer.pending += 1;
+                cx.appends.push(Append {
+                    topic: self.id,
+                    producer: publish.producer,
+                    sequence_id: publish.sequence_id,
+                    highest,
+                    messages: 0,
+                    data: None,
+                    position: DUPLICATE,
+                    bytes,
+                    refused: Some(Box::new(error)),
+                });
+                return;
+            }
             let (peer, producer_id) = (producer.peer.clone(), producer.producer_id);
             peer.add_pending_publishes(-1);
             cx.publish_buffer.release(bytes);
-            let sequence_id = publish.highest_sequence_id.max(publish.sequence_id);
-            cx.outbox.push(&peer, Outgoing::SendError { producer_id, sequence_id, error });
+            cx.outbox.push(&peer, Outgoing::SendError { producer_id, sequence_id: highest, error });
             return;
         }
         let messages = publish.messages.min(MESSAGES_MAX);
-        let highest = publish.highest_sequence_id.max(publish.sequence_id);
         if !self.ledger.name().is_persistent() {
             return self.pass(cx, publish, highest);
         }
@@ -69,6 +83,7 @@ impl Topic {
             data,
             position: DUPLICATE,
             bytes,
+            refused: None,
         });
     }
 
@@ -93,6 +108,9 @@ impl Topic {
 
     /// An entry is durable: its receipt goes out and consumers may have it.
     pub(crate) fn published(&mut self, cx: &mut Context, append: &Append) {
+        if let Some(error) = &append.refused {
+            return self.publish_failed(cx, append, error);
+        }
         if append.position != DUPLICATE {
             self.ledger.confirm(append.position);
             self.msg_in.add(u64::from(append.messages), cx.now_ms);

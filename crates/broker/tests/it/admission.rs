@@ -63,6 +63,30 @@ async fn a_message_is_no_larger_and_asks_for_no_more_delay_than_its_topic_says()
     commit(&large).await.unwrap();
 }
 
+/// Clients expect answers in the order of what they sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_does_not_overtake_receipts() {
+    let test = TestBroker::start().await;
+    let mut connection = test.connect();
+    let producer = connection.producer("t", 1).await;
+    let limit = |policies: &mut model::TopicLevelPolicies| policies.max_message_size = Some(900);
+    test.broker.update_topic_policies(&topic("t"), limit).await.unwrap();
+    for n in 0..40 {
+        connection.send(&producer, n, 1, message(if n % 4 == 3 { 1000 } else { 1 }, |_| {}));
+    }
+    let mut answers = Vec::new();
+    while answers.len() < 40 {
+        match connection.next(|o| matches!(o, Outgoing::Receipts { .. } | Outgoing::SendError { .. })).await {
+            Outgoing::Receipts { sequence_id, count, .. } => {
+                answers.extend((sequence_id..sequence_id + u64::from(count)).map(|n| (n, true)));
+            }
+            Outgoing::SendError { sequence_id, .. } => answers.push((sequence_id, false)),
+            _ => {}
+        }
+    }
+    assert!(answers.into_iter().eq((0..40).map(|n| (n, n % 4 != 3))));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_is_delayed_messages_come_at_once() {
     let test = TestBroker::start().await;
@@ -127,6 +151,11 @@ async fn a_producer_is_told_to_rest_when_its_topic_has_had_enough() {
     test.broker.update_policies(&namespace, |policies| policies.publish_rate = Some(rate)).await.unwrap();
     assert!(one.pace(10_000, 0).is_some_and(|rest| rest > Duration::ZERO));
     assert!(other.pace(1, 0).is_some(), "they have it together");
+    // Who rests is to hear that its topic was closed.
+    test.broker.unload_topic(&topic("t")).await.unwrap();
+    assert_eq!(one.pace(0, 0), None);
+    let one = connection.producer("t", 1).await;
+    assert!(one.pace(10_000, 0).is_some());
     test.broker.update_policies(&namespace, |policies| policies.publish_rate = None).await.unwrap();
     assert_eq!(one.pace(1, 0), None);
 }

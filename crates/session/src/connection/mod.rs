@@ -688,6 +688,11 @@ impl<S: Stream> Connection<S> {
             self.pings += 1;
             self.writer.frame(&reply::ping());
         }
+        // It is not read, but whether it still is there shows when something is written to it. Source: Pulsar's
+        // `PulsarHandler.handleKeepAliveTimeout`, which pings in that case as well and does not wait for the answer.
+        if self.rest.is_some() && self.writer.is_empty() && silent >= config.keepalive {
+            self.writer.frame(&reply::ping());
+        }
         if silent >= config.keepalive {
             self.inbox.release();
             self.writer.release();
