@@ -282,6 +282,27 @@ impl ManagedLedger {
         })
     }
 
+    /// The `n`th entry, from 1, that is not acknowledged; without a cursor the `n`th there is.
+    #[must_use]
+    pub fn nth_unacked(&self, id: Option<CursorId>, n: u64) -> Option<Position> {
+        self.with(|s| {
+            let (mut at, mut left) = (s.first_ordinal(), n.checked_sub(1)?);
+            if let Some(id) = id {
+                let cursor = s.cursor(id.0)?;
+                at = at.max(cursor.next);
+                for (start, end) in cursor.islands().iter() {
+                    let open = start.saturating_sub(at);
+                    if open > left {
+                        break;
+                    }
+                    (at, left) = (at.max(end), left - open);
+                }
+            }
+            let at = at.checked_add(left)?;
+            (at < s.after(self.last_confirmed())).then(|| s.position(at))
+        })
+    }
+
     /// How many entries of `from..=to` (confirmed ones) are not acknowledged.
     #[must_use]
     pub fn unacked_between(&self, id: CursorId, from: Position, to: Position) -> u64 {

@@ -454,23 +454,7 @@ impl Broker {
         let position = self
             .with_topic(topic, move |topic, _| {
                 let cursor = topic.subscription(&name).ok().map(|(subscription, _)| subscription.cursor());
-                let ledger = &topic.ledger;
-                let mut at = match cursor {
-                    Some(cursor) => ledger.next_position(ledger.mark_delete(cursor)),
-                    None => ledger.first_position(),
-                };
-                let first_from = |at| match cursor {
-                    Some(cursor) => ledger.first_unacked(cursor, at),
-                    None => (at <= ledger.last_confirmed()).then_some(at),
-                };
-                for step in 0..n.max(1) {
-                    match first_from(at) {
-                        None => return Ok(None),
-                        Some(found) if step + 1 == n.max(1) => return Ok(Some(found)),
-                        Some(found) => at = ledger.next_position(found),
-                    }
-                }
-                Ok(None)
+                Ok(topic.ledger.nth_unacked(cursor, n.max(1)))
             })
             .await?;
         match position {

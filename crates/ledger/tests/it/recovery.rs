@@ -142,6 +142,9 @@ async fn positions_step_over_the_ends_of_ledgers() {
     ledger.ack(id, p[8]);
     let skipped = [0, 1, 2, 3, 400].map(|entries| ledger.skip_unacked(id, entries));
     assert_eq!(skipped, [p[5], p[6], p[9], p[10], p[11]]);
+    let unacked = [0, 1, 2, 4, 5, u64::MAX].map(|n| ledger.nth_unacked(Some(id), n));
+    assert_eq!(unacked, [None, Some(p[6]), Some(p[9]), Some(p[11]), None, None]);
+    assert_eq!([1, 12, 13].map(|n| ledger.nth_unacked(None, n)), [Some(p[0]), Some(p[11]), None]);
     assert_eq!(ledger.ledgers().iter().map(|l| l.entries).collect::<Vec<_>>(), [5, 5, 2]);
 }
 
