@@ -268,18 +268,10 @@ impl ManagedLedger {
     /// Up to where to acknowledge, so that `entries` more are; at most the last confirmed.
     #[must_use]
     pub fn skip_unacked(&self, id: CursorId, entries: u64) -> Position {
-        self.with(|s| {
-            let Some(cursor) = s.cursor(id.0) else { return self.last_confirmed() };
-            let (mut at, mut left) = (cursor.next.max(s.first_ordinal()), entries);
-            for (start, end) in cursor.islands().iter() {
-                let open = start.saturating_sub(at);
-                if open >= left {
-                    break;
-                }
-                (at, left) = (end, left - open);
-            }
-            s.before(at.saturating_add(left).min(s.after(self.last_confirmed())))
-        })
+        match entries {
+            0 => self.mark_delete(id),
+            n => self.nth_unacked(Some(id), n).unwrap_or_else(|| self.last_confirmed()),
+        }
     }
 
     /// The `n`th entry, from 1, that is not acknowledged; without a cursor the `n`th there is.
