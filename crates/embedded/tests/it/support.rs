@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use broker::{Addresses, Broker};
 use embedded::{Embedded, StoreTables};
+pub(crate) use functions::testing::windows;
 use functions::{
     Commit, EventLog, FunctionSpec, Language, Message, Record, Runtime, Session, Tables,
     event_log::{Arrived, Compression, InputSpec, OutputSpec, Schema},
@@ -12,7 +13,6 @@ use functions::{
         Answer, Effects, Event, Exit, Input, InstanceSpec, Invocation, Link, LinkEnd, Outcome, Question, Request,
         StartError, UserException, link,
     },
-    spec::{Span, WindowSpec},
     testing,
     worker::{self, EnvironmentSecrets, Runtimes, Worker},
 };
@@ -28,19 +28,6 @@ pub(crate) fn topic(local: &str) -> String {
 
 pub(crate) fn function(name: &str) -> FunctionSpec {
     FunctionSpec { subscription: name.to_owned(), initial_position: InitialPosition::Earliest, ..testing::spec(name) }
-}
-
-/// Windows by the time at which elements come.
-pub(crate) fn windows(length: Span, slide: Span) -> WindowSpec {
-    WindowSpec {
-        length,
-        slide,
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_secs(1),
-        late_data_topic: None,
-    }
 }
 
 pub(crate) fn record(local: &str, text: &str) -> Record {

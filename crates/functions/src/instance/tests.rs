@@ -11,8 +11,8 @@ use crate::{
     event_log::{Arrived, InputSpec, OutputSpec},
     message::{InputId, MessageId, OutputId},
     runtime::{Event, Link, Question, StartError, link},
-    spec::{InputConfig, Span, WindowSpec},
-    testing::{Echo, MemoryLog, MemoryTables, TokioClock, spec},
+    spec::{InputConfig, Span},
+    testing::{Echo, MemoryLog, MemoryTables, TokioClock, spec, windows},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -184,17 +184,7 @@ async fn a_topic_of_a_pattern_that_refuses_stops_nobody_and_is_tried_again() {
 #[tokio::test]
 async fn windows_are_read_when_all_is_there_that_a_run_which_was_given_up_has_committed() {
     let (log, parts, ends, mut begins) = stalling();
-    let (length, slide) = (Span::Count(2), Span::Count(2));
-    let window = WindowSpec {
-        length,
-        slide,
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_secs(1),
-        late_data_topic: None,
-    };
-    let function = FunctionSpec { window: Some(window), ..spec("f") };
+    let function = FunctionSpec { window: Some(windows(Span::Count(2), Span::Count(2))), ..spec("f") };
     subscribe(&parts.log, function.clone(), false).await.unwrap();
     let publish = |text: &'static str| {
         log.publish("persistent://public/default/in", record(text));

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     FunctionSpec, Kind, Language,
     message::{InputId, Message, MessageId},
-    spec::{Code, InputConfig, OutputConfig},
+    spec::{Code, InputConfig, OutputConfig, Span, WindowSpec},
 };
 
 /// tokio's clock, which a test may hold still.
@@ -53,6 +53,20 @@ pub fn message(input: InputId, entry: i64) -> Message {
         redelivery_count: 0,
         schema_version: Bytes::new(),
         payload: Bytes::new(),
+    }
+}
+
+/// Windows by the time at which elements come.
+#[must_use]
+pub fn windows(length: Span, slide: Span) -> WindowSpec {
+    WindowSpec {
+        length,
+        slide,
+        timestamp_extractor: None,
+        event_time: false,
+        max_lag: Duration::ZERO,
+        watermark_interval: Duration::from_secs(1),
+        late_data_topic: None,
     }
 }
 

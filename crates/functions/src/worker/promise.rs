@@ -71,8 +71,8 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::{
-        spec::{Span, WindowSpec},
-        testing::spec,
+        spec::Span,
+        testing::{spec, windows},
     };
 
     #[test]
@@ -97,16 +97,7 @@ mod tests {
             assert!(says.starts_with(begins), "{says}");
         }
         // The loop acknowledges for a window, although Pulsar's configuration of one says that it does not.
-        let (length, slide, none) = (Span::Count(3), Span::Count(3), std::time::Duration::ZERO);
-        let window = WindowSpec {
-            length,
-            slide,
-            timestamp_extractor: None,
-            event_time: false,
-            max_lag: none,
-            watermark_interval: none,
-            late_data_topic: None,
-        };
+        let window = windows(Span::Count(3), Span::Count(3));
         let spec = FunctionSpec { window: Some(window), ..of(Kind::Function, Guarantee::AtleastOnce, false) };
         assert!(
             promise(&spec, false).starts_with("exactly once: a message is acknowledged in the commit that keeps it")

@@ -248,7 +248,6 @@ mod tests {
         spec::{Span, WindowSpec},
         testing,
     };
-    use std::time::Duration;
 
     const ROOT: &str = "java.lang.Object";
 
@@ -263,18 +262,7 @@ mod tests {
     }
 
     fn windows() -> Option<WindowSpec> {
-        let (length, slide) = (Span::Count(2), Span::Count(2));
-        let (max_lag, watermark_interval) = (Duration::ZERO, Duration::from_secs(1));
-        let (timestamp_extractor, late_data_topic) = (None, None);
-        Some(WindowSpec {
-            length,
-            slide,
-            timestamp_extractor,
-            event_time: false,
-            max_lag,
-            watermark_interval,
-            late_data_topic,
-        })
+        Some(testing::windows(Span::Count(2), Span::Count(2)))
     }
 
     fn spec(kind: Kind, class: &str) -> FunctionSpec {

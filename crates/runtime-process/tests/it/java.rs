@@ -5,6 +5,7 @@ use functions::{
     Code, FunctionSpec, Language, Runtime,
     runtime::{Input, LogLevel, Secret, StateChange},
     spec::{Guarantee, Span, WindowSpec},
+    testing,
 };
 use runtime_process::{Java, JavaConfig};
 use std::{
@@ -103,15 +104,7 @@ macro_rules! kit {
 }
 
 fn window() -> WindowSpec {
-    WindowSpec {
-        length: Span::Count(3),
-        slide: Span::Count(3),
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_secs(1),
-        late_data_topic: None,
-    }
+    testing::windows(Span::Count(3), Span::Count(3))
 }
 
 fn elements(texts: &[&str]) -> Input {

@@ -1,20 +1,12 @@
 use super::*;
 use crate::{
     message::{Key, MessageId},
-    testing::MemoryTables,
+    testing::{MemoryTables, windows},
 };
 use expect_test::{Expect, expect};
 
 fn config(length: Span, slide: Span) -> WindowSpec {
-    WindowSpec {
-        length,
-        slide,
-        timestamp_extractor: None,
-        event_time: false,
-        max_lag: Duration::ZERO,
-        watermark_interval: Duration::from_millis(1),
-        late_data_topic: None,
-    }
+    WindowSpec { watermark_interval: Duration::from_millis(1), ..windows(length, slide) }
 }
 
 fn ms(ms: u64) -> Span {
